@@ -320,9 +320,10 @@ def _unknown_section(section: str, where: str) -> UnknownField:
 def _unknown_key(name: str, where: str) -> UnknownField:
     section, _, field = name.rpartition(".")
     elsewhere = [other for other in fields() if other.endswith(f".{field}")]
-    nearest = _nearest(name, [other for other in fields() if other.startswith(f"{section}.")])
-    nearest = nearest or (elsewhere[0] if elsewhere else _nearest(name, list(fields())))
-    advice = f"Did you mean {nearest}?" if nearest else "`kaizen config --reference` lists all keys."
+    siblings = [other.removeprefix(f"{section}.") for other in fields() if other.startswith(f"{section}.")]
+    near = _nearest(field, siblings)
+    found = elsewhere[0] if elsewhere else f"{section}.{near}" if near else _nearest(name, list(fields()))
+    advice = f"Did you mean {found}?" if found else "`kaizen config --reference` lists all keys."
     return UnknownField(f"{where}: there is no key {name}.", advice=advice)
 
 
