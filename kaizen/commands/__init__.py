@@ -1,0 +1,1 @@
+"""The commands of `kaizen`, one file per group."""
