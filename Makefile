@@ -53,7 +53,7 @@ clean: ## Remove .venv and caches. Your data (.kaizen) stays.
 $(VENV)/bin/python:
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "error: Kaizen needs Python 3.11 or 3.12. Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
-	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); if [ "$$free" -lt $(NEEDED_GB) ]; then \
+	@free=$$(df -Pk "$$(dirname $(VENV))" | awk 'NR == 2 {print int($$4 / 1048576)}'); if [ "$$free" -lt $(NEEDED_GB) ]; then \
 		echo "error: $$free GB are free here, $(NEEDED_GB) GB are needed. Make room, or put .venv elsewhere: make VENV=/path" >&2; exit 1; fi
 	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
