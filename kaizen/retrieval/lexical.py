@@ -1,0 +1,269 @@
+"""The lexical index of one segment (BM25): immutable postings that share row numbers with the segment.
+
+Legend: rows = chunks of the segment, terms = its distinct terms, postings = its distinct (term, row) pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from kaizen.errors import Corrupt
+
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+
+_ARRAYS = {"starts": np.int64, "rows": np.int32, "counts": np.uint16, "lengths": np.int32}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermStatistics:
+    """What BM25 needs to know of a set of chunks; sets that do not overlap add up with `+`.
+
+    Attributes:
+        documents: chunks in the set.
+        total_length: terms in them, repeats included.
+        document_frequencies: for each query term, in the query's order, how many of the chunks hold it.
+    """
+
+    documents: int
+    total_length: int
+    document_frequencies: tuple[int, ...]
+
+    def __add__(self, other: TermStatistics) -> TermStatistics:
+        pairs = zip(self.document_frequencies, other.document_frequencies, strict=True)
+        return TermStatistics(
+            documents=self.documents + other.documents,
+            total_length=self.total_length + other.total_length,
+            document_frequencies=tuple(a + b for a, b in pairs),
+        )
+
+    @property
+    def mean_length(self) -> float:
+        """Terms per chunk; 1 for an empty set, so that it can be divided by."""
+        return self.total_length / self.documents if self.total_length else 1.0
+
+    def inverse_frequencies(self) -> list[float]:
+        """Return ln(1 + (N - df + 0.5) / (df + 0.5)) for each query term: above 0 even when all chunks hold it."""
+        return [math.log1p((self.documents - df + 0.5) / (df + 0.5)) for df in self.document_frequencies]
+
+    def limit(self) -> float:
+        """Return the BM25 score that no chunk can exceed: the sum of the inverse frequencies."""
+        return math.fsum(self.inverse_frequencies())
+
+
+def bm25(
+    frequencies: npt.NDArray[np.generic],
+    lengths: npt.NDArray[np.generic],
+    statistics: TermStatistics,
+    k1: float,
+    b: float,
+) -> Floats:
+    """Return the BM25 score of each of n chunks, (n,) float64.
+
+        sum over the query's terms t of  idf(t) * tf / (tf + k1 * (1 - b + b * length / mean length))
+
+    Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), eq. 3.15, with the
+    idf and without the constant factor (k1 + 1), as Lucene has it since version 8. A term that the query repeats
+    has a column for each time and so counts as often. The score of a chunk depends on nothing but its own row
+    and the statistics: terms are added one at a time, in order.
+
+    Args:
+        frequencies: (n, len(query terms)): how often each chunk holds each query term.
+        lengths: (n,): terms in each chunk, repeats included.
+        statistics: over the chunks that the caller may see.
+    """
+    norms = k1 * (1 - b + b * lengths.astype(np.float64) / statistics.mean_length)
+    scores = np.zeros(len(lengths))
+    for column, idf in zip(frequencies.T.astype(np.float64), statistics.inverse_frequencies(), strict=True):
+        scores += np.where(column > 0, idf * column / np.where(column > 0, column + norms, 1), 0)
+    return scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LexicalIndex:
+    """Postings in CSR form, sorted by term and then by row; build, load or merge one rather than construct it.
+
+    Attributes:
+        vocabulary: term -> its number; numbers follow the terms' order.
+        starts: (terms + 1,) int64: term i has postings[starts[i] : starts[i + 1]].
+        rows: (postings,) int32.
+        counts: (postings,) uint16: how often the row holds the term, at most 65,535.
+        lengths: (rows,) int32: terms in each row, repeats included.
+    """
+
+    vocabulary: dict[str, int]
+    starts: npt.NDArray[np.int64]
+    rows: Rows
+    counts: npt.NDArray[np.uint16]
+    lengths: npt.NDArray[np.int32]
+
+    @classmethod
+    def build(cls, texts: Sequence[Sequence[str]]) -> LexicalIndex:
+        """Index `texts`, the analysed chunks in row order."""
+        lengths = np.fromiter((len(terms) for terms in texts), dtype=np.int32, count=len(texts))
+        numbers: dict[str, int] = {}
+        flat = np.fromiter(
+            (numbers.setdefault(term, len(numbers)) for terms in texts for term in terms), np.int64, int(lengths.sum())
+        )
+        vocabulary, rank = _sorted_vocabulary(numbers)
+        pairs = rank[flat] * max(1, len(texts)) + np.repeat(np.arange(len(texts)), lengths)
+        distinct, counts = np.unique(pairs, return_counts=True)
+        return cls._of_pairs(vocabulary, distinct, counts, lengths)
+
+    @classmethod
+    def merge(cls, parts: Sequence[LexicalIndex], keeps: Sequence[Mask]) -> LexicalIndex:
+        """Return the index of the kept rows of `parts`, numbered one after the other; texts are not needed."""
+        names = sorted(set().union(*(part.vocabulary for part in parts)))
+        vocabulary = {term: number for number, term in enumerate(names)}
+        lengths = np.concatenate([part.lengths[keep] for part, keep in zip(parts, keeps, strict=True)])
+        pairs, counts, base = [], [], 0
+        for part, keep in zip(parts, keeps, strict=True):
+            alive = keep[part.rows]
+            renumbered = base + np.cumsum(keep, dtype=np.int64) - 1
+            numbers = np.fromiter((vocabulary[term] for term in part.vocabulary), np.int64, len(part.vocabulary))
+            terms = np.repeat(numbers, np.diff(part.starts))
+            pairs.append(terms[alive] * max(1, len(lengths)) + renumbered[part.rows[alive]])
+            counts.append(part.counts[alive])
+            base += int(keep.sum())
+        flat = np.concatenate(pairs)
+        order = np.argsort(flat, kind="stable")
+        return cls._of_pairs(vocabulary, flat[order], np.concatenate(counts)[order], lengths)
+
+    @classmethod
+    def _of_pairs(
+        cls,
+        vocabulary: dict[str, int],
+        pairs: npt.NDArray[np.int64],
+        counts: npt.NDArray[np.generic],
+        lengths: npt.NDArray[np.int32],
+    ) -> LexicalIndex:
+        """Make the index of sorted `pairs` = term * rows + row; terms that no row holds are dropped."""
+        terms, rows = np.divmod(pairs, max(1, len(lengths)))
+        held = np.bincount(terms, minlength=len(vocabulary))
+        kept = (term for term, count in zip(vocabulary, held, strict=True) if count)
+        return cls(
+            vocabulary={term: number for number, term in enumerate(kept)},
+            starts=np.concatenate([[0], np.cumsum(held[held > 0])]).astype(np.int64),
+            rows=rows.astype(np.int32),
+            counts=np.minimum(counts, np.iinfo(np.uint16).max).astype(np.uint16),
+            lengths=lengths.astype(np.int32),
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write `lexical_*.npy` and `lexical_terms.arrow` into `directory`, which exists."""
+        for name in _ARRAYS:
+            np.save(_path(directory, name), getattr(self, name), allow_pickle=False)
+        table = pa.table({"term": pa.array(list(self.vocabulary), pa.large_string())})
+        with pa.OSFile(str(_path(directory, "terms")), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+
+    @classmethod
+    def load(cls, directory: Path) -> LexicalIndex:
+        """Map what `save` wrote; raise Corrupt when files are missing, of another type, or disagree."""
+        try:
+            arrays = {name: np.load(_path(directory, name), mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+            with pa.memory_map(str(_path(directory, "terms"))) as source:
+                terms = pa.ipc.open_file(source).read_all()["term"].to_pylist()
+        except (OSError, ValueError, EOFError, KeyError, pa.ArrowInvalid) as error:
+            raise _corrupt(directory, type(error).__name__) from error
+        if any(arrays[name].dtype != dtype or arrays[name].ndim != 1 for name, dtype in _ARRAYS.items()):
+            raise _corrupt(directory, "an array has another type")
+        sizes = len(arrays["starts"]) - 1, int(arrays["starts"][-1]), len(arrays["counts"])
+        if sizes != (len(terms), len(arrays["rows"]), len(arrays["rows"])):
+            raise _corrupt(directory, "the sizes disagree")
+        return cls(vocabulary={term: number for number, term in enumerate(terms)}, **arrays)
+
+    def statistics(self, terms: Sequence[str], visible: Mask | None = None) -> TermStatistics:
+        """Return what BM25 needs for `terms`, over the rows of the mask `visible` (None: all)."""
+        if visible is None or visible.all():
+            rows, total = len(self.lengths), int(self.lengths.sum())
+            held = {term: len(self._postings(term)[0]) for term in set(terms)}
+        else:
+            rows, total = int(np.count_nonzero(visible)), int(self.lengths[visible].sum())
+            held = {term: int(np.count_nonzero(visible[self._postings(term)[0]])) for term in set(terms)}
+        return TermStatistics(documents=rows, total_length=total, document_frequencies=tuple(held[t] for t in terms))
+
+    def top(
+        self, terms: Sequence[str], statistics: TermStatistics, allowed: Mask | None, k: int, *, k1: float, b: float
+    ) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """Return the k best rows by BM25 and their scores, best first, equal ones by row.
+
+        Args:
+            statistics: over whatever set the scores are to be relative to, aligned with `terms`.
+            allowed: (rows,) mask of what may be returned; None: all.
+            k: at least 1. Fewer rows come back only when fewer than k are allowed and hold a term.
+        """
+        scores = self._scores(terms, statistics, k1, b)
+        if allowed is not None:
+            scores *= allowed
+        found = np.flatnonzero(scores)
+        if len(found) > k:
+            found = _best(found, scores, k)
+        order = np.argsort(-scores[found], kind="stable")
+        rows = found[order].astype(np.int32)
+        return rows, scores[rows].astype(np.float32)
+
+    def frequencies(self, terms: Sequence[str], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
+        """Return how often each of `rows` holds each of `terms`: (len(rows), len(terms)) uint16."""
+        order = np.argsort(rows, kind="stable")
+        wanted = rows[order].astype(np.int32)
+        found: dict[str, npt.NDArray[np.uint16]] = {}
+        for term in set(terms):
+            column = found[term] = np.zeros(len(rows), np.uint16)
+            held, counts = self._postings(term)
+            if len(held):
+                at = np.minimum(np.searchsorted(held, wanted), len(held) - 1)
+                column[order] = np.where(held[at] == wanted, counts[at], 0)
+        return np.stack([found[term] for term in terms], axis=1) if terms else np.zeros((len(rows), 0), np.uint16)
+
+    def _postings(self, term: str) -> tuple[Rows, npt.NDArray[np.uint16]]:
+        number = self.vocabulary.get(term)
+        span = slice(0, 0) if number is None else slice(int(self.starts[number]), int(self.starts[number + 1]))
+        return self.rows[span], self.counts[span]
+
+    def _scores(self, terms: Sequence[str], statistics: TermStatistics, k1: float, b: float) -> Floats:
+        """Return BM25 of every row, (rows,) float64, 0 where no term is held: a term at a time over its postings."""
+        norms = (k1 * (1 - b + b * self.lengths / statistics.mean_length)).astype(np.float32)
+        scores = np.zeros(len(self.lengths))
+        for term, idf in zip(terms, statistics.inverse_frequencies(), strict=True):
+            rows, counts = self._postings(term)
+            scores[rows] += idf * counts / (counts + norms[rows])
+        return scores
+
+
+def _sorted_vocabulary(numbers: dict[str, int]) -> tuple[dict[str, int], npt.NDArray[np.int64]]:
+    """Return the terms numbered in their order, and old number -> new number."""
+    names = sorted(numbers)
+    rank = np.empty(len(names), np.int64)
+    rank[[numbers[name] for name in names]] = np.arange(len(names))
+    return {name: number for number, name in enumerate(names)}, rank
+
+
+def _best(found: npt.NDArray[np.int64], scores: Floats, k: int) -> npt.NDArray[np.int64]:
+    """Return k of the rows `found` with the highest scores, in row order; among equals at the edge, lower rows."""
+    values = scores[found]
+    edge = np.partition(values, -k)[-k]
+    above = values > edge
+    tied = np.flatnonzero(values == edge)[: k - np.count_nonzero(above)]
+    above[tied] = True
+    best: npt.NDArray[np.int64] = found[above]
+    return best
+
+
+def _path(directory: Path, name: str) -> Path:
+    return directory / f"lexical_{name}{'.arrow' if name == 'terms' else '.npy'}"
+
+
+def _corrupt(directory: Path, reason: str) -> Corrupt:
+    return Corrupt(
+        f"The lexical index in {directory.name} cannot be read: {reason}.",
+        advice="Serve the previous segment, or rebuild this one from the ledger.",
+    )

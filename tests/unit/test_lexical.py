@@ -1,0 +1,116 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kaizen.errors import Corrupt
+from kaizen.retrieval.lexical import LexicalIndex, TermStatistics, bm25
+
+TEXTS = [["a", "b", "a"], ["b"], [], ["c", "b", "d", "e"], ["a"]]
+words = st.sampled_from("abcdefgh")
+corpora = st.lists(st.lists(words, max_size=12), min_size=1, max_size=30)
+K1, B = 1.2, 0.75
+
+
+def top(index: LexicalIndex, terms: list[str], k: int, allowed: np.ndarray | None = None) -> list[int]:
+    rows, _ = index.top(terms, index.statistics(terms), allowed, k, k1=K1, b=B)
+    return rows.tolist()
+
+
+def test_bm25_is_the_formula() -> None:
+    statistics = TermStatistics(documents=10, total_length=50, document_frequencies=(3,))
+    expected = math.log(1 + 7.5 / 3.5) * 2 / (2 + 1.2 * (1 - 0.75 + 0.75 * 8 / 5))
+    scores = bm25(np.array([[2], [0]]), np.array([8, 8]), statistics, K1, B)
+    assert scores.tolist() == pytest.approx([expected, 0])
+
+
+def test_a_repeated_term_counts_by_its_number() -> None:
+    index = LexicalIndex.build(TEXTS)
+    once, _ = score_all(index, ["a"])
+    twice, _ = score_all(index, ["a", "a"])
+    assert twice.tolist() == pytest.approx((2 * once).tolist())
+
+
+def score_all(index: LexicalIndex, terms: list[str]) -> tuple[np.ndarray, TermStatistics]:
+    rows, statistics = np.arange(len(index.lengths)), index.statistics(terms)
+    return bm25(index.frequencies(terms, rows), index.lengths, statistics, K1, B), statistics
+
+
+@given(corpora, st.lists(words, max_size=6), st.integers(1, 40), st.data())
+@settings(deadline=None)
+def test_top_agrees_with_scoring_every_row(
+    texts: list[list[str]], terms: list[str], k: int, data: st.DataObject
+) -> None:
+    index = LexicalIndex.build(texts)
+    allowed = np.array(data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts))))
+    scores, statistics = score_all(index, terms)
+    rows, values = index.top(terms, statistics, allowed, k, k1=K1, b=B)
+    matching = [row for row in range(len(texts)) if allowed[row] and scores[row] > 0]
+    assert len(rows) == min(k, len(matching))
+    assert set(rows.tolist()) <= set(matching)
+    assert values.tolist() == pytest.approx(sorted(scores[matching], reverse=True)[:k], rel=1e-6)
+    assert values.tolist() == pytest.approx(scores[rows].tolist(), rel=1e-6)
+
+
+@given(corpora, st.data())
+@settings(deadline=None)
+def test_statistics_of_two_halves_add_up_to_those_of_the_whole(texts: list[list[str]], data: st.DataObject) -> None:
+    visible = np.array(data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts))))
+    terms, cut = ["a", "b", "nowhere"], len(texts) // 2
+    left, right = LexicalIndex.build(texts[:cut]), LexicalIndex.build(texts[cut:])
+    parts = left.statistics(terms, visible[:cut]) + right.statistics(terms, visible[cut:])
+    seen = [text for text, shown in zip(texts, visible, strict=True) if shown]
+    assert parts == LexicalIndex.build(seen).statistics(terms)
+    assert parts == LexicalIndex.build(texts).statistics(terms, visible)
+
+
+@given(corpora, corpora, st.data())
+@settings(deadline=None)
+def test_merge_equals_building_from_what_is_kept(
+    one: list[list[str]], two: list[list[str]], data: st.DataObject
+) -> None:
+    keeps = [np.array(data.draw(st.lists(st.booleans(), min_size=len(t), max_size=len(t)))) for t in (one, two)]
+    merged = LexicalIndex.merge([LexicalIndex.build(one), LexicalIndex.build(two)], keeps)
+    kept = [t for texts, keep in zip((one, two), keeps, strict=True) for t, k in zip(texts, keep, strict=True) if k]
+    assert contents(merged) == contents(LexicalIndex.build(kept))
+
+
+def contents(index: LexicalIndex) -> list[object]:
+    return [index.vocabulary, *(getattr(index, name).tolist() for name in ("starts", "rows", "counts", "lengths"))]
+
+
+def test_equal_scores_rank_by_row() -> None:
+    assert top(LexicalIndex.build([["x"]] * 50), ["x"], 10) == list(range(10))
+
+
+def test_frequencies_take_rows_in_any_order() -> None:
+    index = LexicalIndex.build(TEXTS)
+    assert index.frequencies(["b", "a", "z", "b"], np.array([4, 0, 1])).tolist() == [
+        [0, 1, 0, 0],
+        [1, 2, 0, 1],
+        [1, 0, 0, 1],
+    ]
+
+
+def test_nothing_matches_nothing() -> None:
+    index = LexicalIndex.build(TEXTS)
+    assert (top(index, [], 5), top(index, ["z"], 5), top(LexicalIndex.build([]), ["a"], 5)) == ([], [], [])
+
+
+def test_a_saved_index_comes_back(tmp_path: Path) -> None:
+    index = LexicalIndex.build(TEXTS)
+    index.save(tmp_path)
+    loaded = LexicalIndex.load(tmp_path)
+    assert contents(loaded) == contents(index)
+    assert top(loaded, ["a", "c"], 3) == top(index, ["a", "c"], 3)
+
+
+@pytest.mark.parametrize("name", ["lexical_starts.npy", "lexical_rows.npy", "lexical_terms.arrow"])
+def test_a_broken_file_is_refused(tmp_path: Path, name: str) -> None:
+    LexicalIndex.build(TEXTS).save(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-9])
+    with pytest.raises(Corrupt, match="lexical index"):
+        LexicalIndex.load(tmp_path)
