@@ -98,6 +98,7 @@ class IndexSettings(Section):
     seal_rows: int = Field(
         4096, ge=1, description="Rows in the mutable head at which it is sealed into the object store."
     )
+    seal_seconds: float = Field(20, gt=0, description="Age of the oldest unsealed change at which the head is sealed: what a restart must redo.")
     max_segments: int = Field(8, ge=2, description="Segments in a shard above which compaction merges.")
 
 

@@ -1,0 +1,109 @@
+"""A batch: documents that were taken in bulk, as one immutable directory with their chunks and vectors.
+
+    documents.parquet           the documents, whole: what is re-chunked when a release brings another embedder
+    chunks.parquet              chunk_table.SCHEMA and `vector`
+    batch.json                  fingerprint of the embedder and chunking that made the chunks
+
+The ledger holds one change for the whole of it. The name follows from the content, so a batch written twice after a
+kill is the same batch.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kaizen.errors import NotFound
+from kaizen.ids import fingerprint
+from kaizen.records import Document
+from kaizen.retrieval.chunk_table import metadata_json
+from kaizen.storage.object_store import ObjectStore
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        ("tenant", pa.string()),
+        ("id", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("metadata", pa.string()),
+        ("groups", pa.list_(pa.string())),
+        ("source", pa.string()),
+    ]
+)
+
+
+def document_table(documents: Sequence[Document]) -> pa.Table:
+    """Documents as rows of DOCUMENT_SCHEMA."""
+    rows = [
+        {
+            "tenant": d.tenant,
+            "id": d.id,
+            "title": d.title,
+            "text": d.text,
+            "metadata": metadata_json(dict(d.metadata)),
+            "groups": list(d.groups),
+            "source": d.source,
+        }
+        for d in documents
+    ]
+    return pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)
+
+
+def document_from_row(row: dict[str, Any]) -> Document:
+    """The inverse of `document_table` for one row."""
+    metadata = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(row["metadata"]).items()}
+    return Document(
+        tenant=row["tenant"],
+        id=row["id"],
+        title=row["title"],
+        text=row["text"],
+        metadata=metadata,
+        groups=tuple(row["groups"] or ()),
+        source=row["source"],
+    )
+
+
+def write_batch(store: ObjectStore, documents: pa.Table, chunks: pa.Table, made_by: str) -> str:
+    """Write a batch and return its URI (a name in the store). Durable when this returns.
+
+    Args:
+        documents: DOCUMENT_SCHEMA. chunks: chunk_table.SCHEMA and `vector`. made_by: fingerprint of what cut and embedded.
+    """
+    ids = documents.column("id").to_pylist()
+    name = f"batches/{fingerprint([made_by, ids, documents.column('text').to_pylist()])[:32]}"
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        pq.write_table(documents, directory / "documents.parquet", compression="zstd")
+        pq.write_table(chunks, directory / "chunks.parquet", compression="zstd", use_dictionary=["title", "metadata"])
+        (directory / "batch.json").write_text(json.dumps({"made_by": made_by, "documents": len(ids)}))
+        store.put_directory(name, directory)
+    return name
+
+
+def read_chunks(store: ObjectStore, name: str, made_by: str) -> pa.Table | None:
+    """The batch's chunks with vectors, or None when another embedder or chunking made them."""
+    directory = store.fetch_directory(name, None)
+    if json.loads((directory / "batch.json").read_text())["made_by"] != made_by:
+        return None
+    return pq.read_table(directory / "chunks.parquet")
+
+
+def read_documents(store: ObjectStore, name: str) -> list[Document]:
+    """All documents of a batch."""
+    table = pq.read_table(store.fetch_directory(name, None) / "documents.parquet")
+    return [document_from_row(row) for row in table.to_pylist()]
+
+
+def read_document(store: ObjectStore, name: str, document_id: str) -> Document:
+    """One document of a batch; raises NotFound."""
+    path = store.fetch_directory(name, None) / "documents.parquet"
+    rows = pq.read_table(path, filters=[("id", "=", document_id)]).to_pylist()
+    if not rows:
+        raise NotFound(f"The batch {name} has no such document.", advice="Check the id.")
+    return document_from_row(rows[-1])

@@ -1,0 +1,94 @@
+"""The ledger's changes, as one shard needs them: only its documents, cut and embedded, only their last version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from kaizen.config import IndexSettings
+from kaizen.ids import shard_of
+from kaizen.indexing.batch import read_chunks, read_documents
+from kaizen.records import Change, Document
+from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.chunk_table import keep_last_versions, split_vectors
+from kaizen.retrieval.segment import Segment
+from kaizen.retrieval.shard import ShardChanges
+from kaizen.storage.ledger import Ledger
+from kaizen.storage.object_store import ObjectStore
+
+# Changes read in one go: enough to make embedding batches worthwhile, few enough to keep freshness under a second.
+CHANGES_AT_ONCE = 64
+
+
+Keys = tuple[tuple[str, str], ...]  # (tenant, document id)
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Reads changes for shard `shard` of `shards`.
+
+    prepare: documents -> chunk rows with `vector` (an embedder's work, maybe in another process). A document that
+        cannot be embedded is left out there and quarantined: here it is then replaced by nothing.
+    made_by: fingerprint of the embedder and chunking of this index.
+    """
+
+    ledger: Ledger
+    store: ObjectStore
+    shard: int
+    shards: int
+    dim: int
+    made_by: str
+    prepare: Callable[[Sequence[Document]], pa.Table]
+    analyser: Analyser
+    settings: IndexSettings
+
+    def after(self, seq: int) -> ShardChanges | None:
+        """The next run of changes after `seq`; None when there are none yet."""
+        changes = self.ledger.documents.changes_after(seq, CHANGES_AT_ONCE)
+        if not changes:
+            return None
+        run = _one_batch_or_many_singles(changes)
+        replaced, rows = self._from_batch(run[0]) if run[0].kind == "batch" else self._from_singles(run)
+        return ShardChanges(run[-1].seq, replaced, self._segment(rows))
+
+    def _mine(self, tenant: str, document_id: str) -> bool:
+        return shard_of(tenant, document_id, self.shards) == self.shard
+
+    def _from_batch(self, change: Change) -> tuple[Keys, pa.Table | None]:
+        rows = read_chunks(self.store, change.batch_uri, self.made_by)
+        if rows is None:  # made by another embedder: cut and embed again
+            documents = [d for d in read_documents(self.store, change.batch_uri) if self._mine(d.tenant, d.id)]
+            return tuple((d.tenant, d.id) for d in documents), self.prepare(documents) if documents else None
+        names = rows.column("document_id").to_pylist()
+        mine = {name: self._mine(change.tenant, name) for name in set(names)}
+        own = keep_last_versions(rows.filter(pa.array([mine[name] for name in names], pa.bool_())))
+        return tuple((change.tenant, name) for name in own.column("document_id").unique().to_pylist()), own
+
+    def _from_singles(self, run: Sequence[Change]) -> tuple[Keys, pa.Table | None]:
+        last: dict[tuple[str, str], Document | None] = {}
+        for change in run:
+            for name in change.document_ids or (change.document_id,):
+                if self._mine(change.tenant, name):
+                    last[(change.tenant, name)] = change.document
+        living = [document for document in last.values() if document is not None]
+        return tuple(last), self.prepare(living) if living else None
+
+    def _segment(self, rows: pa.Table | None) -> Segment | None:
+        if rows is None or not rows.num_rows:
+            return None
+        table, vectors = split_vectors(rows.combine_chunks(), self.dim)
+        return Segment.build(
+            table, vectors, self.analyser, kind=self.settings.kind, flat_max_rows=self.settings.flat_max_rows
+        )
+
+
+def _one_batch_or_many_singles(changes: Sequence[Change]) -> Sequence[Change]:
+    """The longest run from the start that can be applied at once: a batch alone, or single changes up to one."""
+    if changes[0].kind == "batch":
+        return changes[:1]
+    for number, change in enumerate(changes):
+        if change.kind == "batch":
+            return changes[:number]
+    return changes

@@ -1,0 +1,114 @@
+"""Generations: what a shard looks like in the object store. A pointer names the current one and the one before.
+
+    <prefix>/segments/<name>/       immutable, with a manifest of sums
+    <prefix>/generations/<seq>-<id>/generation.json, alive-<segment>.npy
+    <prefix>/CURRENT                pointer
+
+The pointer moves last, so a kill at any moment leaves the old generation whole. A generation that does not verify is
+refused and the one before is loaded; when neither verifies the shard is rebuilt from the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kaizen.errors import Corrupt, NotFound
+from kaizen.ids import new_id
+from kaizen.retrieval.segment import Segment
+from kaizen.retrieval.view import LiveSegment, View
+from kaizen.storage.object_store import ObjectStore
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A view at some seq (an empty one at 0 when there was nothing), and what had to be refused on the way."""
+
+    view: View
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStore:
+    """Generations of one shard under `prefix`."""
+
+    store: ObjectStore
+    prefix: str
+
+    def save(self, view: View, fresh: Segment | None) -> None:
+        """Make `view`, all of whose segments are sealed or `fresh`, the current generation; drop what is unused."""
+        if fresh is not None:
+            self._put_segment(fresh)
+        name = f"{view.seq:012d}-{new_id('g')}"
+        with tempfile.TemporaryDirectory() as scratch:
+            _write_generation(Path(scratch), view)
+            self.store.put_directory(f"{self.prefix}/generations/{name}", Path(scratch))
+        previous = self._pointer().get("current")
+        self.store.write_pointer(f"{self.prefix}/CURRENT", json.dumps({"current": name, "previous": previous}))
+        self._drop_unused(keep=[name, previous])
+
+    def load(self) -> Loaded:
+        """The newest generation that verifies."""
+        refused = []
+        try:
+            pointer = self._pointer()
+        except Corrupt as error:
+            return Loaded(View(0, ()), (f"pointer: {error.message}",))
+        for name in (pointer.get("current"), pointer.get("previous")):
+            if name is None:
+                continue
+            try:
+                return Loaded(self._load_one(name), tuple(refused))
+            except (Corrupt, NotFound) as error:
+                refused.append(f"generation {name}: {error.message}")
+        return Loaded(View(0, ()), tuple(refused))
+
+    def _load_one(self, name: str) -> View:
+        directory = self.store.fetch_directory(f"{self.prefix}/generations/{name}", None)
+        record = json.loads((directory / "generation.json").read_text())
+        if record["format"] != FORMAT:
+            raise Corrupt(f"Generation format {record['format']} is not {FORMAT}.", advice="Rebuild the index.")
+        return View(record["seq"], tuple(self._load_segment(directory, entry) for entry in record["segments"]))
+
+    def _load_segment(self, generation: Path, name: str) -> LiveSegment:
+        segment = Segment.load(self.store.fetch_directory(f"{self.prefix}/segments/{name}", None))
+        bits = np.load(generation / f"alive-{name}.npy", allow_pickle=False)
+        alive = np.unpackbits(bits, count=segment.rows, bitorder="little").astype(bool)
+        return LiveSegment(segment, alive, sealed=True)
+
+    def _put_segment(self, segment: Segment) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            segment.save(Path(scratch))
+            self.store.put_directory(f"{self.prefix}/segments/{segment.name}", Path(scratch))
+
+    def _pointer(self) -> dict[str, str | None]:
+        text = self.store.read_pointer(f"{self.prefix}/CURRENT")
+        return json.loads(text) if text else {}
+
+    def _drop_unused(self, keep: list[str | None]) -> None:
+        kept = [name for name in keep if name is not None]
+        used: set[str] = set()
+        for name in kept:
+            try:
+                directory = self.store.fetch_directory(f"{self.prefix}/generations/{name}", None)
+            except (Corrupt, NotFound):
+                return  # with an unreadable generation nobody knows what is in use: keep everything
+            used.update(json.loads((directory / "generation.json").read_text())["segments"])
+        for kind, names in (("generations", set(kept)), ("segments", used)):
+            for found in self.store.list(f"{self.prefix}/{kind}"):
+                if found.rsplit("/", 1)[-1] not in names:
+                    self.store.delete(found)
+
+
+def _write_generation(directory: Path, view: View) -> None:
+    names = [live.segment.name for live in view.segments]
+    record = {"format": FORMAT, "seq": view.seq, "segments": names}
+    (directory / "generation.json").write_text(json.dumps(record, sort_keys=True))
+    for live in view.segments:
+        np.save(directory / f"alive-{live.segment.name}.npy", np.packbits(live.alive, bitorder="little"))

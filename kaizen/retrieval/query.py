@@ -1,0 +1,206 @@
+"""One query on one shard: candidates with everything that an exact global ranking needs, in one round trip.
+
+A shard picks its best `depth` rows by cosine and its best `depth` by BM25 under its own statistics. The gateway then
+scores all candidates of all shards again, under statistics summed over the shards: term frequencies and lengths travel
+with the candidates, so the ranking does not depend on how documents were split (a test holds this).
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kaizen.config import Retrieval
+from kaizen.records import FieldType, Principal
+from kaizen.retrieval.filters import Filter
+from kaizen.retrieval.fusion import Mode, fuse
+from kaizen.retrieval.lexical import TermStatistics, bm25
+from kaizen.retrieval.segment import Segment
+from kaizen.retrieval.view import LiveSegment, View
+
+# More texts than asked for travel with a shard's answer, since the final order can differ a little from its own.
+SPARE_TEXTS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardQuery:
+    """What a gateway asks of a shard.
+
+    vector: (dim,) float32, normalised; None in lexical mode. terms: analysed query, with repeats; empty in dense mode.
+    types: of the fields that `condition` tests. texts: how many of the best candidates should bring their text.
+    """
+
+    vector: np.ndarray | None
+    terms: tuple[str, ...]
+    principal: Principal
+    condition: Filter | None
+    types: Mapping[str, FieldType]
+    settings: Retrieval
+    depth: int
+    texts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """n rows that may be among the best. `segments[segment[i]]` and `row[i]` say where candidate i lies.
+
+    key (n,) uint64 stands for its document; ordinal (n,) int32; cosine (n,) float32; frequencies (n, terms);
+    lengths (n,) int32 in terms.
+    """
+
+    segments: tuple[str, ...]
+    segment: np.ndarray
+    row: np.ndarray
+    key: np.ndarray
+    ordinal: np.ndarray
+    cosine: np.ndarray
+    frequencies: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardAnswer:
+    """A shard's part of a result. `texts` maps a candidate's number to its row (chunk_table.SCHEMA names)."""
+
+    seq: int
+    statistics: TermStatistics
+    candidates: Candidates
+    texts: dict[int, dict[str, Any]]
+
+
+def mode_of(query: ShardQuery) -> Mode:
+    """Which of the two signals the query carries."""
+    if query.vector is None:
+        return "lexical"
+    return "hybrid" if query.terms else "dense"
+
+
+def search(view: View, query: ShardQuery) -> ShardAnswer:
+    """Answer `query` from `view`; pure, and safe in many threads at once."""
+    scopes = [_Scope.of(live, query) for live in view.segments]
+    statistics = _statistics(scopes, query)
+    rows = [_candidate_rows(scope, query, statistics) for scope in scopes]
+    rows = _keep_deepest(scopes, rows, query, statistics)
+    candidates = _gather(scopes, rows, query)
+    return ShardAnswer(
+        seq=view.seq,
+        statistics=statistics,
+        candidates=candidates,
+        texts=_texts(scopes, candidates, query, statistics),
+    )
+
+
+def fetch(segments: dict[str, Segment], places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Rows by (segment name, row), for the few candidates whose text did not travel with the answer."""
+    return [row_dict(segments[name], row) for name, row in places]
+
+
+def row_dict(segment: Segment, row: int) -> dict[str, Any]:
+    """One chunk as a dict of chunk_table.SCHEMA names."""
+    return {name: segment.table.column(name)[row].as_py() for name in segment.table.column_names}
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """A segment with the rows that this caller may see, and of those the ones that the filter admits."""
+
+    segment: Segment
+    visible: np.ndarray
+    allowed: np.ndarray
+
+    @classmethod
+    def of(cls, live: LiveSegment, query: ShardQuery) -> _Scope:
+        visible = live.alive & live.segment.visible(query.principal)
+        allowed = visible if query.condition is None else visible & live.segment.matching(query.condition, query.types)
+        return cls(live.segment, visible, allowed)
+
+
+def _statistics(scopes: Sequence[_Scope], query: ShardQuery) -> TermStatistics:
+    nothing = TermStatistics(documents=0, total_length=0, document_frequencies=(0,) * len(query.terms))
+    return functools.reduce(
+        operator.add, (scope.segment.lexical.statistics(query.terms, scope.visible) for scope in scopes), nothing
+    )
+
+
+def _candidate_rows(scope: _Scope, query: ShardQuery, statistics: TermStatistics) -> np.ndarray:
+    """Rows of one segment: its best by cosine and its best by BM25."""
+    found = []
+    if query.vector is not None:
+        whole = None if scope.allowed.all() else scope.allowed
+        found.append(scope.segment.vectors.top(query.vector, query.depth, whole)[0])
+    if query.terms:
+        settings = query.settings
+        found.append(
+            scope.segment.lexical.top(
+                query.terms, statistics, scope.allowed, query.depth, k1=settings.bm25_k1, b=settings.bm25_b
+            )[0]
+        )
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+
+def _keep_deepest(
+    scopes: list[_Scope], rows: list[np.ndarray], query: ShardQuery, statistics: TermStatistics
+) -> list[np.ndarray]:
+    """With several segments, keep what is among the shard's best `depth` by either signal, not each segment's."""
+    if len([r for r in rows if len(r)]) < 2:
+        return rows
+    cosine = np.concatenate([_cosines(s, r, query) for s, r in zip(scopes, rows, strict=True)])
+    lexical = np.concatenate([_bm25(s, r, query, statistics) for s, r in zip(scopes, rows, strict=True)])
+    keep = np.zeros(len(cosine), bool)
+    for scores, used in ((cosine, query.vector is not None), (lexical, bool(query.terms))):
+        if used:
+            keep[np.argsort(-scores, kind="stable")[: query.depth]] = True
+    bounds = np.cumsum([0, *(len(r) for r in rows)])
+    return [r[keep[a:b]] for r, a, b in zip(rows, bounds, bounds[1:], strict=False)]
+
+
+def _cosines(scope: _Scope, rows: np.ndarray, query: ShardQuery) -> np.ndarray:
+    if query.vector is None:
+        return np.zeros(len(rows), np.float32)
+    return scope.segment.vectors.cosines(query.vector, rows)
+
+
+def _bm25(scope: _Scope, rows: np.ndarray, query: ShardQuery, statistics: TermStatistics) -> np.ndarray:
+    lexical = scope.segment.lexical
+    settings = query.settings
+    frequencies = lexical.frequencies(query.terms, rows)
+    return bm25(frequencies, lexical.lengths[rows], statistics, settings.bm25_k1, settings.bm25_b)
+
+
+def _gather(scopes: list[_Scope], rows: list[np.ndarray], query: ShardQuery) -> Candidates:
+    pairs = list(zip(scopes, rows, strict=True))
+    terms = len(query.terms)
+    return Candidates(
+        segments=tuple(scope.segment.name for scope in scopes),
+        segment=_join((np.full(len(r), i, np.int32) for i, r in enumerate(rows)), np.int32),
+        row=_join(rows, np.int64),
+        key=_join((s.segment.keys[r] for s, r in pairs), np.uint64),
+        ordinal=_join((s.segment.ordinals[r] for s, r in pairs), np.int32),
+        cosine=_join((_cosines(s, r, query) for s, r in pairs), np.float32),
+        frequencies=np.concatenate(
+            [np.zeros((0, terms), np.float32), *(s.segment.lexical.frequencies(query.terms, r) for s, r in pairs)]
+        ),
+        lengths=_join((s.segment.lexical.lengths[r] for s, r in pairs), np.int32),
+    )
+
+
+def _join(parts: Sequence[np.ndarray] | Iterator[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype, copy=False)
+
+
+def _texts(
+    scopes: list[_Scope], candidates: Candidates, query: ShardQuery, statistics: TermStatistics
+) -> dict[int, dict[str, Any]]:
+    settings = query.settings
+    lexical = bm25(candidates.frequencies, candidates.lengths, statistics, settings.bm25_k1, settings.bm25_b)
+    scores = fuse(candidates.cosine, lexical, mode_of(query), settings).scores
+    best = np.argsort(-scores, kind="stable")[: query.texts + SPARE_TEXTS]
+    return {int(i): row_dict(scopes[candidates.segment[i]].segment, int(candidates.row[i])) for i in best}

@@ -1,0 +1,154 @@
+"""A segment: the immutable part of a shard. Chunk table, FAISS index and lexical index share their row numbers.
+
+So a filter, an access list and a tombstone are all one thing: a boolean mask over rows. A segment in the head of a
+shard lives in memory; a sealed one is a directory in the object store, and opens by mapping its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from kaizen.errors import Corrupt
+from kaizen.ids import new_id
+from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.chunk_table import SCHEMA
+from kaizen.records import FieldType, MetadataValue, Principal
+from kaizen.retrieval.columns import Column, Mask, Visibility
+from kaizen.retrieval.filters import Filter, mask
+from kaizen.retrieval.lexical import LexicalIndex
+from kaizen.retrieval.vectors import Kind, VectorIndex, choose_kind
+
+FORMAT = 1
+BUILT_IN_FIELDS: Mapping[str, FieldType] = {"document_id": "string", "source": "string", "title": "string"}
+
+
+def document_key(tenant: str, document_id: str) -> int:
+    """64 bits that stand for a document inside a shard (two of 10^6 documents meet with probability 3e-8)."""
+    digest = hashlib.blake2b(f"{tenant}\0{document_id}".encode(), digest_size=8, person=b"kaizen-doc").digest()
+    return int.from_bytes(digest, "big")
+
+
+class Segment:
+    """Rows of chunks with their vectors and words.
+
+    Attributes:
+        table: chunk table (rows), see chunk_table.SCHEMA.
+        vectors, lexical: indices over the same rows.
+        keys: (rows,) uint64, `document_key` of each row's document.
+    """
+
+    def __init__(
+        self, name: str, table: pa.Table, vectors: VectorIndex, lexical: LexicalIndex, keys: np.ndarray
+    ) -> None:
+        self.name = name
+        self.table = table
+        self.vectors = vectors
+        self.lexical = lexical
+        self.keys = keys
+        self._order = np.argsort(keys, kind="stable")
+        self._sorted_keys = keys[self._order]
+        self._visibility = Visibility(
+            tenant=Column.from_arrow(table.column("tenant")), groups=Column.from_arrow(table.column("groups"))
+        )
+        self.ordinals = table.column("ordinal").to_numpy().astype(np.int32)  # (rows,)
+        self._columns: dict[tuple[str, FieldType], Column] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def rows(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def kind(self) -> Kind:
+        return self.vectors.kind
+
+    @classmethod
+    def build(
+        cls, table: pa.Table, vectors: np.ndarray, analyser: Analyser, *, kind: str = "flat", flat_max_rows: int = 0
+    ) -> Segment:
+        """Index `table` (SCHEMA, no vectors) under `vectors` (rows, dim) float32. Raises BadModel for bad vectors."""
+        titles, texts = table.column("title").to_pylist(), table.column("text").to_pylist()
+        terms = [analyser(f"{title}\n{text}") for title, text in zip(titles, texts, strict=True)]
+        chosen = choose_kind(kind, table.num_rows, flat_max_rows)
+        index = VectorIndex.build(vectors, chosen)
+        return cls(new_id("seg"), table, index, LexicalIndex.build(terms), _keys(table))
+
+    @classmethod
+    def merge(cls, parts: Sequence[tuple[Segment, np.ndarray]], *, kind: str, flat_max_rows: int) -> Segment:
+        """Return one segment of the kept rows of `parts` (segment, boolean mask), in order; nothing is analysed again."""
+        table = pa.concat_tables([s.table.filter(pa.array(keep)) for s, keep in parts]).combine_chunks()
+        vectors = np.concatenate([np.asarray(s.vectors.vectors[keep]) for s, keep in parts])
+        lexical = LexicalIndex.merge([s.lexical for s, _ in parts], [keep for _, keep in parts])
+        keys = np.concatenate([s.keys[keep] for s, keep in parts])
+        chosen = choose_kind(kind, table.num_rows, flat_max_rows)
+        return cls(new_id("seg"), table, VectorIndex.build(vectors, chosen), lexical, keys)
+
+    def rows_of(self, keys: np.ndarray) -> np.ndarray:
+        """Rows (int64, in order) of the documents with these `document_key`s (uint64); empty when none is here."""
+        low = np.searchsorted(self._sorted_keys, keys, side="left")
+        high = np.searchsorted(self._sorted_keys, keys, side="right")
+        spans = [self._order[a:b] for a, b in zip(low, high, strict=True) if a < b]
+        return np.sort(np.concatenate(spans)) if spans else np.empty(0, np.int64)
+
+    def visible(self, principal: Principal) -> Mask:
+        """(rows,) bool: what the caller may see of the segment. Dead rows are the view's matter."""
+        return self._visibility.mask(principal)
+
+    def matching(self, condition: Filter, types: Mapping[str, FieldType]) -> Mask:
+        """(rows,) bool: rows that a user's filter admits; `types` are those of the fields it tests."""
+        return mask(condition, {name: self._column(name, kind) for name, kind in types.items()}, self.rows)
+
+    def save(self, directory: Path) -> None:
+        """Write the segment's files into an existing empty directory. The object store adds sums and durability."""
+        with pa.OSFile(str(directory / "chunks.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            writer.write_table(self.table.combine_chunks())
+        np.save(directory / "keys.npy", self.keys, allow_pickle=False)
+        self.vectors.save(directory)
+        self.lexical.save(directory)
+        record = {"format": FORMAT, "name": self.name, "kind": self.kind, "rows": self.rows, "dim": self.vectors.dim}
+        (directory / "segment.json").write_text(json.dumps(record, sort_keys=True))
+
+    @classmethod
+    def load(cls, directory: Path) -> Segment:
+        """Open a verified directory that `save` wrote; the table and the vectors are mapped, not read."""
+        record = json.loads((directory / "segment.json").read_text())
+        if record["format"] != FORMAT:
+            raise Corrupt(f"Segment format {record['format']} is not {FORMAT}.", advice="Rebuild the index.")
+        table = pa.ipc.open_file(pa.memory_map(str(directory / "chunks.arrow"))).read_all()
+        vectors = VectorIndex.load(directory, record["kind"])
+        keys = np.load(directory / "keys.npy", allow_pickle=False)
+        if not table.num_rows == vectors.rows == len(keys) == record["rows"]:
+            raise Corrupt("The parts of a segment differ in their number of rows.", advice="Rebuild the index.")
+        return cls(record["name"], table, vectors, LexicalIndex.load(directory), keys)
+
+    def _column(self, name: str, kind: FieldType) -> Column:
+        with self._lock:
+            if (name, kind) not in self._columns:
+                self._columns[name, kind] = Column.of(self._values(name), kind)
+            return self._columns[name, kind]
+
+    def _values(self, name: str) -> list[MetadataValue | None]:
+        """Values of a metadata field by row; a document's JSON is read once for all its rows."""
+        if name in BUILT_IN_FIELDS:
+            return list(self.table.column(name).to_pylist())
+        encoded = self.table.column("metadata").to_pylist()
+        parsed = {text: json.loads(text).get(name) for text in set(encoded)}
+        return [parsed[text] for text in encoded]
+
+
+def _keys(table: pa.Table) -> np.ndarray:
+    tenants, documents = table.column("tenant").to_pylist(), table.column("document_id").to_pylist()
+    cache: dict[tuple[str, str], int] = {}
+    result = np.empty(table.num_rows, np.uint64)
+    for row, pair in enumerate(zip(tenants, documents, strict=True)):
+        if pair not in cache:
+            cache[pair] = document_key(*pair)
+        result[row] = cache[pair]
+    return result

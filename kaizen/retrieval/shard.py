@@ -1,0 +1,155 @@
+"""The life of one shard as a state machine: events come in, the next instruction goes out. No threads, no I/O.
+
+    LOADING -> CATCHING_UP -> SERVING -> RETIRED
+
+A shard serves once it has applied everything that the ledger held when it was loaded: before that its answers would
+silently lack acknowledged documents. The actor around it (actors/index_shard.py) carries out the instructions and
+feeds back what came of them; a unit test drives the same machine without Ray.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from kaizen.config import IndexSettings
+from kaizen.retrieval.segment import Segment
+from kaizen.retrieval.view import LiveSegment, View
+
+# Head segments of like size are merged when this many stand side by side: every row is merged log4(rows) times.
+TIER = 4
+# A sealed segment with more dead rows than this share is rewritten, which also removes the deleted texts.
+DEAD_SHARE = 0.3
+
+
+class State(Enum):
+    LOADING = "loading"
+    CATCHING_UP = "catching up"
+    SERVING = "serving"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class Tidy:
+    """Merge `parts` of the head in memory: fewer segments to search."""
+
+    view: View
+    parts: tuple[LiveSegment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Merge `parts`, the whole head among them, write the result to the object store and move the pointer.
+
+    `parts` is empty when only tombstones are new.
+    """
+
+    view: View
+    parts: tuple[LiveSegment, ...]
+
+
+Instruction = Tidy | Seal
+
+
+@dataclass(frozen=True, slots=True)
+class ShardChanges:
+    """What the ledger's changes up to `seq` mean for this shard: documents that go, rows that come."""
+
+    seq: int
+    replaced: tuple[tuple[str, str], ...]
+    added: Segment | None
+
+
+class Shard:
+    """Decides; never acts. Not thread-safe: the caller serialises events. Reading `view` needs no lock.
+
+    Args:
+        settings: when to seal and merge.
+        seals: whether this replica is the one that writes to the object store.
+    """
+
+    def __init__(self, settings: IndexSettings, *, seals: bool) -> None:
+        self._settings = settings
+        self._seals = seals
+        self._target = 0
+        self._dirty_since: float | None = None
+        self.state = State.LOADING
+        self.view = View(0, ())
+
+    def loaded(self, view: View, ledger_head: int) -> None:
+        """The last generation is in memory; the shard serves when it has applied `ledger_head`."""
+        self.view = view
+        self._target = ledger_head
+        self.state = State.CATCHING_UP
+        self._maybe_serve()
+
+    def changed(self, changes: ShardChanges, now: float) -> None:
+        """Changes were read from the ledger. Older ones than the view's are known already and ignored."""
+        if self.state is State.RETIRED or changes.seq <= self.view.seq:
+            return
+        if changes.replaced:
+            self._dirty_since = now if self._dirty_since is None else self._dirty_since
+        self.view = self.view.apply(changes.seq, changes.replaced, changes.added)
+        self._maybe_serve()
+
+    def tidied(self, done: Tidy, merged: Segment | None) -> None:
+        """The parts of `done` are one segment of the head now."""
+        self.view = self.view.exchange(done.parts, merged, sealed=False)
+
+    def sealed(self, done: Seal, merged: Segment | None, now: float) -> None:
+        """The generation of `done.view.seq` is durable and current; what came since waits for the next one."""
+        if done.parts:
+            self.view = self.view.exchange(done.parts, merged, sealed=True)
+        self._dirty_since = None if self.view.seq == done.view.seq else now
+
+    def retire(self) -> None:
+        """No more changes, no more answers."""
+        self.state = State.RETIRED
+
+    def next(self, now: float) -> Instruction | None:
+        """The maintenance that is due at monotonic time `now` (seconds), if any."""
+        if self.state not in (State.CATCHING_UP, State.SERVING):
+            return None
+        if self._seals and self._seal_is_due(now):
+            return Seal(self.view, self._parts_to_seal())
+        parts = _crowded_tier(self.view.head)
+        return Tidy(self.view, parts) if parts else None
+
+    def _maybe_serve(self) -> None:
+        if self.state is State.CATCHING_UP and self.view.seq >= self._target:
+            self.state = State.SERVING
+
+    def _seal_is_due(self, now: float) -> bool:
+        if self._dirty_since is None:
+            return False
+        rows = sum(live.segment.rows for live in self.view.head)
+        return rows >= self._settings.seal_rows or now - self._dirty_since >= self._settings.seal_seconds
+
+    def _parts_to_seal(self) -> tuple[LiveSegment, ...]:
+        sealed = sorted((s for s in self.view.segments if s.sealed), key=lambda s: s.rows_alive)
+        surplus = len(sealed) - self._settings.max_segments // 2 if len(sealed) >= self._settings.max_segments else 0
+        rewrite = [s for s in sealed[max(surplus, 0) :] if s.rows_alive < (1 - DEAD_SHARE) * s.segment.rows]
+        return (*sealed[: max(surplus, 0)], *rewrite, *self.view.head)
+
+
+def _crowded_tier(head: Sequence[LiveSegment]) -> tuple[LiveSegment, ...]:
+    """Segments of the head that are of one size class, when there are TIER of them or more."""
+    tiers: dict[int, list[LiveSegment]] = defaultdict(list)
+    for live in head:
+        tiers[int(np.log(max(live.segment.rows, 1)) / np.log(TIER))].append(live)
+    crowded = [members for _, members in sorted(tiers.items()) if len(members) >= TIER]
+    return tuple(crowded[0]) if crowded else ()
+
+
+def merge_parts(parts: Sequence[LiveSegment], settings: IndexSettings) -> Segment | None:
+    """One segment of the rows alive in `parts`; None when nothing is alive."""
+    living = [live for live in parts if live.rows_alive]
+    if not living:
+        return None
+    pairs = [(live.segment, live.alive) for live in living]
+    return Segment.merge(pairs, kind=settings.kind, flat_max_rows=settings.flat_max_rows)
+

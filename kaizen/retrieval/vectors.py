@@ -1,0 +1,161 @@
+"""Vectors of one segment: a FAISS index of the kind that its size calls for, exact where a filter is narrow.
+
+Vectors are L2-normalised, so inner product is cosine. `vectors.npy` always lies beside the FAISS file, mapped and
+not loaded: it gives exact cosines for re-scoring, for narrow filters and for compaction. A flat index is not
+written twice: it is made from that file on load.
+
+FAISS checks nothing on load and a NaN query answers -1 without an error, so sums are verified before (see
+`storage.object_store`) and queries are checked here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import faiss
+import numpy as np
+
+from kaizen.errors import BadModel, Corrupt
+
+Kind = Literal["flat", "hnsw", "ivf", "sq8"]
+
+# Below this many allowed rows an exact scan of just those rows is cheaper than walking a graph that must skip the rest.
+NARROW_ROWS = 5_000
+NARROW_SHARE = 0.05
+HNSW_LINKS = 32
+HNSW_BUILD_EF = 120
+HNSW_SEARCH_EF = 256
+FINE_FACTOR = 4  # a compressed kind fetches this many times k and re-scores them exactly
+
+
+def choose_kind(wanted: str, rows: int, flat_max_rows: int) -> Kind:
+    """Return the kind for a segment: what was asked, or by size flat (exact) and then HNSW."""
+    if wanted != "auto":
+        return wanted  # type: ignore[return-value]  # the configuration admits only kinds
+    return "flat" if rows <= flat_max_rows else "hnsw"
+
+
+class VectorIndex:
+    """FAISS over `vectors` (rows, dim) float32; row i of the segment has id i. Immutable, safe for concurrent search."""
+
+    def __init__(self, kind: Kind, vectors: np.ndarray, index: faiss.Index) -> None:
+        self.kind = kind
+        self.vectors = vectors
+        self._index = index
+
+    @property
+    def rows(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def dim(self) -> int:
+        return int(self.vectors.shape[1])
+
+    @classmethod
+    def build(cls, vectors: np.ndarray, kind: Kind) -> VectorIndex:
+        """Raises BadModel when a vector is not finite or is zero: such a row could never be found."""
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        norms = np.linalg.norm(vectors, axis=1)
+        if not np.all(np.isfinite(norms) & (norms > 0)):
+            raise BadModel("A vector is NaN, infinite or zero.", advice="Check the embedder; nothing was indexed.")
+        index = _empty_index(kind, len(vectors), vectors.shape[1])
+        if not index.is_trained:
+            index.train(vectors)
+        index.add(vectors)
+        return cls(kind, vectors, index)
+
+    def save(self, directory: Path) -> None:
+        """Write `vectors.npy` and, unless flat, `vectors.faiss`."""
+        np.save(directory / "vectors.npy", self.vectors, allow_pickle=False)
+        if self.kind != "flat":
+            faiss.write_index(self._index, str(directory / "vectors.faiss"))
+
+    @classmethod
+    def load(cls, directory: Path, kind: Kind) -> VectorIndex:
+        """Load what `save` wrote; the files' sums must have been verified."""
+        vectors = np.load(directory / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        if kind == "flat":
+            index = faiss.IndexFlatIP(vectors.shape[1])
+            index.add(np.ascontiguousarray(vectors))
+        else:
+            faiss.set_deserialization_vector_byte_limit(64 * 2**30)
+            index = faiss.read_index(str(directory / "vectors.faiss"))
+        if index.ntotal != len(vectors):
+            raise Corrupt("The FAISS index and the vectors differ in their number of rows.", advice="Rebuild the index.")
+        return cls(kind, vectors, index)
+
+    def top(self, query: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest allowed rows: (rows int64, cosines float32), best first.
+
+        Args:
+            query: (dim,) float32, normalised.
+            allowed: boolean mask over rows, None for all. min(k, rows allowed) rows come back, always.
+        """
+        if not np.all(np.isfinite(query)):
+            raise BadModel("The query's vector is not finite.", advice="Check the embedder.")
+        matching = self.rows if allowed is None else int(np.count_nonzero(allowed))
+        k = min(k, matching)
+        if k == 0:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        if allowed is not None and matching < max(NARROW_ROWS, NARROW_SHARE * self.rows) and self.kind != "flat":
+            return self._exact(query, k, np.flatnonzero(allowed))
+        rows = self._approximate(query, k, allowed)
+        if len(rows[0]) < k:
+            return self._exact(query, k, np.arange(self.rows) if allowed is None else np.flatnonzero(allowed))
+        return rows
+
+    def cosines(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Exact cosines (len(rows),) float32 of the given rows."""
+        result: np.ndarray = np.asarray(self.vectors[rows]) @ query
+        return result
+
+    def _exact(self, query: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _best(rows, self.cosines(query, rows), k)
+
+    def _approximate(self, query: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        selector, _bits = _selector(allowed)
+        fetch = min(k * FINE_FACTOR, self.rows) if self.kind == "sq8" else k
+        scores, ids = self._index.search(query[None, :], fetch, params=self._parameters(selector, fetch))
+        found = ids[0] >= 0
+        rows = ids[0][found]
+        if self.kind == "sq8":
+            return _best(rows, self.cosines(query, rows), k)
+        return rows, scores[0][found]
+
+    def _parameters(self, selector: Any, k: int) -> Any:
+        if self.kind == "hnsw":
+            return faiss.SearchParametersHNSW(sel=selector, efSearch=max(HNSW_SEARCH_EF, 2 * k))
+        if self.kind == "ivf":
+            lists = faiss.extract_index_ivf(self._index).nlist
+            return faiss.SearchParametersIVF(sel=selector, nprobe=max(8, lists // 16))
+        return faiss.SearchParameters(sel=selector)
+
+
+def _empty_index(kind: Kind, rows: int, dim: int) -> faiss.Index:
+    if kind == "hnsw":
+        index = faiss.IndexHNSWFlat(dim, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = HNSW_BUILD_EF
+        return index
+    if kind == "ivf":
+        lists = max(1, min(int(4 * np.sqrt(rows)), rows // 39))  # FAISS asks for 39 training points a list
+        return faiss.index_factory(dim, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
+    if kind == "sq8":
+        return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    return faiss.IndexFlatIP(dim)
+
+
+def _selector(allowed: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
+    """FAISS keeps a bare pointer to the bits: the second value must live as long as the first."""
+    if allowed is None:
+        return None, None
+    bits = np.packbits(allowed, bitorder="little")
+    return faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)), bits
+
+
+def _best(rows: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    if len(rows) > k:
+        best = np.argpartition(-scores, k - 1)[:k]
+        rows, scores = rows[best], scores[best]
+    order = np.argsort(-scores, kind="stable")
+    return rows[order], scores[order].astype(np.float32)
