@@ -1,0 +1,78 @@
+"""Counting tokens the way the embedder counts them, fast enough to do it for every word of every document."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+
+from kaizen.errors import BadModel
+
+# What the Rust tokenizers take for white space. Python's `\s` also has U+001C to U+001F, which BERT deletes
+# instead, gluing the words around them together.
+WORD = re.compile(r"[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+_CACHED_WORDS = 200_000  # about 25 MB when full
+_LONGEST_CACHED = 32
+
+
+class TokenCounter:
+    """Counts tokens of text under one tokenizer. Not safe for use by several threads at once.
+
+    Words (what lies between blanks) are counted one by one and remembered: on English text that costs a third
+    of encoding the text, and a thirtieth once the words are known. Under BERT's pre-tokenizer the sum over words
+    is exact (`additive`); under others (byte-level BPE, sentencepiece) a blank may cost or save a token, and
+    whoever needs a guarantee asks `count`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        # Our own copy: the caller's truncation and padding must neither hide tokens from us nor be lost.
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        # A literal "[SEP]" in a document is seven characters of text, not a command to the model.
+        self._tokenizer.encode_special_tokens = True
+        self.specials: int = self._tokenizer.num_special_tokens_to_add(False)
+        self.additive: bool = isinstance(self._tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer) and isinstance(
+            self._tokenizer.normalizer, normalizers.BertNormalizer
+        )
+        self._words: dict[str, int] = {}
+
+    @classmethod
+    def from_directory(cls, directory: str | Path) -> TokenCounter:
+        """Read `tokenizer.json` of a sentence-transformers directory.
+
+        Raises:
+            BadModel: the file is missing or is not a tokenizer.
+        """
+        path = Path(directory) / "tokenizer.json"
+        if not path.is_file():
+            raise BadModel(
+                f"There is no tokenizer.json in {directory}.",
+                advice="Name a directory that sentence-transformers saved, with a fast tokenizer.",
+            )
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the bindings raise bare Exception for a file they cannot read
+            raise BadModel(f"{path} is not a tokenizer: {error}", advice="Save the model again.") from error
+        return cls(tokenizer)
+
+    def count(self, text: str) -> int:
+        """Return the exact number of tokens of `text`, specials left out."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def words(self, text: str, start: int = 0, end: int | None = None) -> int:
+        """Return the number of tokens of `text[start:end]` as the sum over its words, specials left out."""
+        return sum(map(self.word, WORD.findall(text, start, len(text) if end is None else end)))
+
+    def word(self, word: str) -> int:
+        """Return the number of tokens of one word."""
+        known = self._words.get(word)
+        if known is not None:
+            return known
+        tokens = self.count(word)
+        if len(word) <= _LONGEST_CACHED:
+            if len(self._words) >= _CACHED_WORDS:
+                self._words.clear()
+            self._words[word] = tokens
+        return tokens
