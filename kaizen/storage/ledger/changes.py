@@ -1,0 +1,117 @@
+"""The log of document changes: rows in, `Change` records out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from kaizen.records import Change, ChangeKind, Document
+from kaizen.storage.ledger.tables import changes
+
+
+def append(
+    connection: sa.Connection,
+    tenant: str,
+    kind: ChangeKind,
+    *,
+    document_id: str | None = None,
+    batch_uri: str | None = None,
+    payload: str | None = None,
+) -> int:
+    """Add one row within the caller's write transaction and return its `seq`."""
+    row = {
+        "at": time.time(),
+        "tenant": tenant,
+        "kind": kind,
+        "document_id": document_id,
+        "batch_uri": batch_uri,
+        "payload": payload,
+        "payload_bytes": len(payload or "") * 2,
+    }
+    key: Any = connection.execute(sa.insert(changes), row).inserted_primary_key
+    return int(key[0])
+
+
+def head(connection: sa.Connection) -> int:
+    """Return the highest `seq`, 0 when nothing was ever written."""
+    return connection.scalar(sa.select(sa.func.max(changes.c.seq))) or 0
+
+
+def after(connection: sa.Connection, seq: int, limit: int, max_bytes: int) -> list[Change]:
+    """Return the changes after `seq` in order: at most `limit`, and about `max_bytes` of text but at least one."""
+    sizes: Sequence[Any] = connection.execute(
+        sa.select(changes.c.seq, changes.c.payload_bytes)
+        .where(changes.c.seq > seq)
+        .order_by(changes.c.seq)
+        .limit(limit)
+    ).all()
+    last = _cut(sizes, max_bytes)
+    if last is None:
+        return []
+    found = connection.execute(
+        sa.select(changes).where(changes.c.seq > seq, changes.c.seq <= last).order_by(changes.c.seq)
+    )
+    return [_change(row) for row in found]
+
+
+def _cut(sizes: Sequence[tuple[int, int]], max_bytes: int) -> int | None:
+    last, total = None, 0
+    for seq, size in sizes:
+        total += size
+        if last is not None and total > max_bytes:
+            break
+        last = seq
+    return last
+
+
+def document_at(connection: sa.Connection, seq: int) -> Document | None:
+    """Return the document that the change at `seq` put in; None when that change is a batch."""
+    row = connection.execute(sa.select(changes).where(changes.c.seq == seq)).one()
+    return _change(row).document
+
+
+def encode_document(document: Document) -> str:
+    """Return the document's JSON; NUL and other control characters come out escaped."""
+    body = {
+        "title": document.title,
+        "text": document.text,
+        "metadata": {k: list(v) if isinstance(v, tuple) else v for k, v in document.metadata.items()},
+        "groups": list(document.groups),
+        "source": document.source,
+    }
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _document(tenant: str, document_id: str, payload: str) -> Document:
+    body = json.loads(payload)
+    return Document(
+        tenant=tenant,
+        id=document_id,
+        title=body["title"],
+        text=body["text"],
+        metadata={k: tuple(v) if isinstance(v, list) else v for k, v in body["metadata"].items()},
+        groups=tuple(body["groups"]),
+        source=body["source"],
+    )
+
+
+def _change(row: sa.Row[Any]) -> Change:
+    document, ids = None, ()
+    if row.kind == "upsert":
+        document = _document(row.tenant, row.document_id, row.payload)
+    elif row.kind == "delete_batch":
+        ids = tuple(json.loads(row.payload))
+    return Change(
+        seq=row.seq,
+        at=row.at,
+        tenant=row.tenant,
+        kind=row.kind,
+        document_id=row.document_id or "",
+        document=document,
+        batch_uri=row.batch_uri or "",
+        document_ids=ids,
+    )

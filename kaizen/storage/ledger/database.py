@@ -1,0 +1,195 @@
+"""One database, SQLite or PostgreSQL: connections set for durability, consistent reads, and the writer.
+
+One writer at a time, across all processes: SQLite's BEGIN IMMEDIATE, on PostgreSQL an advisory lock held to the
+end of the transaction. So `seq` is not only ascending but becomes visible in that order: who has read up to `n`
+never meets a number below `n` later.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from kaizen.config import LedgerSettings
+from kaizen.errors import ConfigError
+from kaizen.storage.ledger import schema
+from kaizen.storage.ledger.faults import explain
+from kaizen.storage.ledger.group_commit import GroupCommit, Work
+
+T = TypeVar("T")
+_WRITER_LOCK = 0x6B61697A656E  # "kaizen": key of the advisory lock, which is per PostgreSQL database
+
+
+class Database:
+    """Reads in the caller's thread, writes through group commit. Survives pickling and fork by reopening."""
+
+    def __init__(self, settings: LedgerSettings, url: str) -> None:
+        """Connect, create or migrate the schema, and check that commits are durable.
+
+        Raises:
+            ConfigError: the URL is not one of SQLite in a file or PostgreSQL through psycopg, the schema is newer
+                than this program, or the server does not sync.
+            Unavailable: the database does not answer or cannot be written.
+        """
+        self.settings = settings
+        self.url = url
+        self._parsed = _parse(url)
+        self._reopening = threading.Lock()
+        self._inherited: list[object] = []
+        self._connect()
+        self._prepare()
+
+    def _connect(self) -> None:
+        self._engine = _engine(self._parsed, self.settings)
+        self._writer = GroupCommit(self._begin, max_writes=self.settings.group_commit_rows)
+        self._pid = os.getpid()
+
+    def _here(self) -> Database:
+        """After a fork, connect anew. What the parent opened is kept untouched: closing it would drop its locks."""
+        if self._pid != os.getpid():
+            with self._reopening:
+                if self._pid != os.getpid():
+                    self._inherited.append((self._engine, self._writer))
+                    self._connect()
+        return self
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection in a read transaction. Raises errors of our own tree only."""
+        try:
+            with self._here()._engine.connect() as connection:
+                yield connection
+        except (DBAPIError, PoolTimeout) as error:
+            raise explain(error) from error
+
+    def submit(self, work: Work[T]) -> Future[T]:
+        """Queue a write; see `GroupCommit.submit`."""
+        return self._here()._writer.submit(work)
+
+    def write(self, work: Work[T]) -> T:
+        """Write and wait until it is durable."""
+        return self.submit(work).result()
+
+    def close(self) -> None:
+        """Finish the queued writes and give the connections back."""
+        here = self._here()
+        here._writer.close()
+        here._engine.dispose()
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        """A transaction that excludes every other writer."""
+        with self._engine.connect() as connection:
+            connection = connection.execution_options(kaizen_write=True)
+            with connection.begin():
+                if self._parsed.get_backend_name() == "postgresql":
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
+                yield connection
+
+    def _prepare(self) -> None:
+        try:
+            if self._parsed.get_backend_name() == "sqlite":
+                with _alone(Path(self._parsed.database or "")):
+                    self._use_wal()
+                    self._migrate()
+            else:
+                self._migrate()
+        except DBAPIError as error:
+            raise explain(error) from error
+
+    def _migrate(self) -> None:
+        with self._begin() as connection:
+            schema.migrate(connection)
+
+    def _use_wal(self) -> None:
+        """Switch the file to WAL, which it remembers; then every connection's settings are checked."""
+        with self._engine.connect() as connection:
+            raw: Any = connection.connection.dbapi_connection
+            mode = raw.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            if mode != "wal":
+                raise ConfigError(
+                    f"SQLite cannot use a write-ahead log here (journal mode {mode!r}).",
+                    advice="Keep the ledger on a local disk, or use PostgreSQL.",
+                )
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError("ledger.url is not a database URL.", advice=_URL_ADVICE) from error
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite") and parsed.database not in (None, "", ":memory:"):
+        return parsed
+    if parsed.drivername == "postgresql+psycopg":
+        return parsed
+    raise ConfigError(f"ledger.url has the driver {parsed.drivername!r}, or no file.", advice=_URL_ADVICE)
+
+
+_URL_ADVICE = "Use sqlite:////path/to/ledger.sqlite or postgresql+psycopg://user@host/database."
+
+
+def _engine(url: URL, settings: LedgerSettings) -> sa.Engine:
+    # No limit of its own on connections: readers are as many as their threads, and those are bounded elsewhere.
+    if url.get_backend_name() == "postgresql":
+        engine = sa.create_engine(url, max_overflow=-1, pool_pre_ping=True)
+        sa.event.listen(engine, "connect", partial(_set_up_postgresql, settings))
+        return engine
+    engine = sa.create_engine(url, max_overflow=-1, connect_args={"timeout": settings.busy_timeout_seconds})
+    sa.event.listen(engine, "connect", _set_up_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(raw: DBAPIConnection, _record: object) -> None:
+    cursor = raw.cursor()
+    raw.isolation_level = None  # the driver must not begin transactions by itself; `_begin_sqlite` does
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    found = [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "foreign_keys")]
+    cursor.close()
+    if found != [2, 1]:
+        raise ConfigError(f"SQLite refused synchronous=FULL or foreign_keys=ON: {found}.", advice="Update SQLite.")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("kaizen_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _set_up_postgresql(settings: LedgerSettings, raw: DBAPIConnection, _record: object) -> None:
+    cursor = raw.cursor()
+    cursor.execute(f"SET lock_timeout = {int(settings.busy_timeout_seconds * 1000)}")
+    cursor.execute("SHOW synchronous_commit")
+    if cursor.fetchone() == ("off",):
+        cursor.execute("SET synchronous_commit = on")
+    cursor.execute("SHOW fsync")
+    fsync = cursor.fetchone()
+    cursor.close()
+    raw.commit()
+    if fsync != ("on",):
+        raise ConfigError("This PostgreSQL server runs with fsync=off.", advice="Set it on: commits must be durable.")
+
+
+@contextmanager
+def _alone(database: Path) -> Iterator[None]:
+    """Hold an inter-process lock beside the database file: switching to WAL does not wait for others by itself."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(database.with_name(database.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

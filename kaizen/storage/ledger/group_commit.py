@@ -1,0 +1,154 @@
+"""Group commit: one thread makes many callers' writes durable with one COMMIT.
+
+A disk syncs a few thousand times a second at best, so writers that arrive while one commit runs share the next.
+Each write runs in a savepoint of its own: one that fails takes nobody with it. Futures are resolved only
+after the database said that the commit is durable.
+"""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection
+
+from kaizen.errors import Corrupt, StorageFull, Unavailable, WriterStopped
+from kaizen.storage.ledger.faults import ends_transaction, explain, outcome_unknown
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+Begin = Callable[[], AbstractContextManager[Connection]]
+
+
+@dataclass(slots=True, eq=False)
+class _Write(Generic[T]):
+    """One caller's write, and what came of it."""
+
+    work: Work[T]
+    future: Future[T]
+    result: T | None = None
+    error: BaseException | None = None
+
+    def attempt(self, connection: Connection) -> None:
+        """Run in a savepoint; keep what is this write's own failure, raise what ends the whole transaction."""
+        self.result = self.error = None
+        try:
+            with connection.begin_nested():
+                self.result = self.work(connection)
+        except Exception as error:
+            if ends_transaction(error):
+                raise
+            self.error = explain(error)
+
+    def acknowledge(self) -> None:
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)  # type: ignore[arg-type]
+
+
+class GroupCommit:
+    """The writer. `begin` opens a transaction that commits durably when its block ends and rolls back if it raises.
+
+    Work may be run more than once (when the disk is full in the middle of a group), so it must do nothing but
+    talk to the connection it is given.
+    """
+
+    def __init__(self, begin: Begin, *, max_writes: int) -> None:
+        self._begin = begin
+        self._max_writes = max_writes
+        self._queue: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()  # holds submissions and the end apart, so that no future is ever forgotten
+        self._end: Exception | None = None
+        self._thread: threading.Thread | None = None
+
+    def submit(self, work: Work[T]) -> Future[T]:
+        """Queue `work`; the future resolves once its result is durable.
+
+        The future raises what `work` raised; StorageFull when the disk is full (the writer goes on);
+        WriterStopped after a failed sync, from then on for every write.
+        """
+        future: Future[T] = Future()
+        with self._gate:
+            if self._end is not None:
+                future.set_exception(_again(self._end))
+                return future
+            self._start()
+            self._queue.put(_Write(work, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what is queued, then take no more."""
+        self._refuse(Unavailable("The ledger is closed.", advice="Open it again."))
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+            self._thread.start()
+
+    def _refuse(self, reason: Exception) -> None:
+        with self._gate:
+            if self._end is None:
+                self._end = reason
+                self._queue.put(None)
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group, last = self._gather(first)
+            self._commit([write for write in group if write.future.set_running_or_notify_cancel()])
+            if last:
+                return
+
+    def _gather(self, first: _Write[Any]) -> tuple[list[_Write[Any]], bool]:
+        """Return everything that is waiting, up to the limit, and whether the end of the queue is among it."""
+        group = [first]
+        while len(group) < self._max_writes:
+            try:
+                write = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if write is None:
+                return group, True
+            group.append(write)
+        return group, False
+
+    def _commit(self, group: Sequence[_Write[Any]]) -> None:
+        if isinstance(self._end, WriterStopped | Corrupt):
+            return self._fail(group, self._end)
+        try:
+            with self._begin() as connection:
+                for write in group:
+                    write.attempt(connection)
+        except Exception as error:  # noqa: BLE001 - the futures carry it to those who wait
+            return self._recover(group, error)
+        for write in group:
+            write.acknowledge()
+        return None
+
+    def _recover(self, group: Sequence[_Write[Any]], error: Exception) -> None:
+        """Nothing of the group is stored. A full disk may be the fault of one large write: try each alone."""
+        reason = explain(error)
+        if isinstance(reason, WriterStopped | Corrupt):
+            self._refuse(reason)
+        if isinstance(reason, StorageFull) and len(group) > 1 and not outcome_unknown(error):
+            for write in group:
+                self._commit([write])
+            return
+        self._fail(group, reason)
+
+    def _fail(self, group: Sequence[_Write[Any]], reason: BaseException) -> None:
+        for write in group:
+            write.future.set_exception(_again(reason))
+
+
+def _again(error: BaseException) -> BaseException:
+    """Return a copy with no traceback of its own: each waiting thread will raise its future's exception."""
+    return copy.copy(error).with_traceback(None)

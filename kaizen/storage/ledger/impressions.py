@@ -1,0 +1,80 @@
+"""Impressions: what was shown, to whom, by which release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from kaizen.errors import NotFound
+from kaizen.records import Impression, ShownChunk
+from kaizen.storage.ledger.database import Database
+from kaizen.storage.ledger.statements import insert_if_absent
+from kaizen.storage.ledger.tables import impressions
+
+_COLUMNS = ("id", "at", "tenant", "key_id", "release", "index_seq")
+
+
+class Impressions:
+    """The impressions of all tenants."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, impression: Impression) -> None:
+        """Store an impression durably. The same id again changes nothing."""
+        self.submit_record(impression).result()
+
+    def submit_record(self, impression: Impression) -> Future[None]:
+        """As `record`, returning at once with a future."""
+        row = _row(impression)
+        return self._database.submit(lambda connection: insert_if_absent(connection, impressions, [row]))
+
+    def get(self, tenant: str, impression_id: str) -> Impression:
+        """Return an impression; NotFound when the tenant has none with this id."""
+        with self._database.read() as connection:
+            return read(connection, tenant, impression_id)
+
+    def after(self, seq: int, limit: int = 1000) -> list[tuple[int, Impression]]:
+        """Return the impressions of all tenants after `seq` (this table's own), in order, each with its `seq`."""
+        query = sa.select(impressions).where(impressions.c.seq > seq).order_by(impressions.c.seq).limit(limit)
+        with self._database.read() as connection:
+            return [(row.seq, _impression(row)) for row in connection.execute(query)]
+
+    def count(self, tenant: str) -> int:
+        """Return how many impressions a tenant has."""
+        query = sa.select(sa.func.count()).select_from(impressions).where(impressions.c.tenant == tenant)
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
+
+
+def read(connection: sa.Connection, tenant: str, impression_id: str) -> Impression:
+    """Return an impression within the caller's transaction; NotFound when the tenant has none with this id."""
+    row = connection.execute(
+        sa.select(impressions).where(impressions.c.tenant == tenant, impressions.c.id == impression_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(
+            "There is no impression with this id.", advice="Send the impression_id of a response that you received."
+        )
+    return _impression(row)
+
+
+def _row(impression: Impression) -> dict[str, Any]:
+    body = asdict(impression)
+    row = {name: body.pop(name) for name in _COLUMNS}
+    return {**row, "body": body}
+
+
+def _impression(row: sa.Row[Any]) -> Impression:
+    body = dict(row.body)
+    shown: Sequence[dict[str, Any]] = body.pop("shown")
+    return Impression(
+        **{name: getattr(row, name) for name in _COLUMNS},
+        shown=tuple(ShownChunk(**chunk) for chunk in shown),
+        degraded=tuple(body.pop("degraded")),
+        **body,
+    )

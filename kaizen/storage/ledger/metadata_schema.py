@@ -1,0 +1,76 @@
+"""The types of metadata fields: per tenant, the first value of a field fixes its type for good."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from kaizen.errors import InvalidInput
+from kaizen.records import FieldType
+from kaizen.storage.ledger.statements import parts
+from kaizen.storage.ledger.tables import metadata_fields
+
+
+def field_type(name: str, value: object) -> FieldType:
+    """Return the type that `value` gives its field.
+
+    Raises:
+        InvalidInput: the value is of no type that metadata can have, or is not finite.
+    """
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        if not math.isfinite(value):
+            raise InvalidInput(f"Metadata field {name!r} is not a finite number.", advice="Leave the field out.")
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        return "strings"
+    raise InvalidInput(
+        f"Metadata field {name!r} has a value of type {type(value).__name__}.",
+        advice="Use a string, a number, a boolean or a list of strings.",
+    )
+
+
+def field_types(metadata: Mapping[str, object]) -> dict[str, FieldType]:
+    """Return the type of every field of one document's metadata."""
+    return {name: field_type(name, value) for name, value in metadata.items()}
+
+
+def register(connection: sa.Connection, tenant: str, fields: Mapping[str, FieldType]) -> None:
+    """Fix the types of fields never seen before, within the caller's write transaction.
+
+    Raises:
+        InvalidInput: a field already has another type; the message names the field, its type, and what came.
+    """
+    known = _known(connection, tenant, list(fields))
+    for name, kind in fields.items():
+        if known.get(name, kind) != kind:
+            raise InvalidInput(
+                f"Metadata field {name!r} is of type {known[name]}, but a value of type {kind} came.",
+                advice="Send the type that the field has, or use another field name.",
+            )
+    new = [{"tenant": tenant, "name": n, "type": k} for n, k in fields.items() if n not in known]
+    if new:
+        connection.execute(sa.insert(metadata_fields), new)
+
+
+def read(connection: sa.Connection, tenant: str) -> dict[str, FieldType]:
+    """Return the types of all fields of a tenant."""
+    found = connection.execute(_types(tenant).order_by(metadata_fields.c.name))
+    return dict(found.tuples().all())
+
+
+def _known(connection: sa.Connection, tenant: str, names: list[str]) -> dict[str, FieldType]:
+    known: dict[str, FieldType] = {}
+    for part in parts(names):
+        known.update(connection.execute(_types(tenant).where(metadata_fields.c.name.in_(part))).tuples().all())
+    return known
+
+
+def _types(tenant: str) -> sa.Select[Any]:
+    return sa.select(metadata_fields.c.name, metadata_fields.c.type).where(metadata_fields.c.tenant == tenant)
