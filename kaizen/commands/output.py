@@ -1,0 +1,99 @@
+"""What commands print: tables and lines for people, one JSON value for programs.
+
+Titles, chunks and answers are other people's text. Everything for people goes through `Terminal`, which shows
+control characters as escapes, so that a document cannot move the cursor, recolour the screen or set the clipboard.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from kaizen.errors import KaizenError, TransientError
+
+EXIT_PERMANENT = 1
+EXIT_TRANSIENT = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
+_JOINERS = "\u200c\u200d"  # Cf as well, but Persian, Hindi and emoji need them
+_UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def printable(text: str) -> str:
+    """Return `text` with every control, direction-changing and unpaired character (newline, tab apart) escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNSAFE else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character if character in "\n\t" + _JOINERS else character.encode("unicode_escape").decode()
+
+
+class Terminal:
+    """A console that takes plain text only: no markup, and no control characters."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(markup=False, emoji=False, highlight=False)
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print a line."""
+        self.console.print(Text(printable(text), style=style))
+
+    def write(self, text: str) -> None:
+        """Print a piece of a line, as it comes."""
+        self.console.print(Text(printable(text)), end="", soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+        """Print a table; every cell is shown as text."""
+        table = Table(title=Text(title, style="bold") if title else None, title_justify="left", header_style="bold")
+        for column in columns:
+            table.add_column(Text(column), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(printable(str(cell))) for cell in row))
+        self.console.print(table)
+
+    def pairs(self, values: Mapping[str, object], title: str = "") -> None:
+        """Print names and values below each other."""
+        grid = Table.grid(padding=(0, 2))
+        for name, value in values.items():
+            grid.add_row(Text(printable(name), style="dim"), Text(printable(str(value))))
+        if title:
+            self.line(title, style="bold")
+        self.console.print(grid)
+
+    @contextmanager
+    def spinner(self, text: str) -> Iterator[Status]:
+        """Show that something goes on, until the block ends; nothing where output is not a terminal."""
+        with self.console.status(Text(printable(text))) as status:
+            yield status
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value on one line, in ASCII, so that it is safe in a terminal too."""
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def print_error(error: KaizenError, *, as_json: bool) -> None:
+    """Print what happened and what to do about it on standard error."""
+    if as_json:
+        content: dict[str, Any] = {"code": error.code, "message": error.message, "advice": error.advice}
+        sys.stderr.write(json.dumps({"error": content}) + "\n")
+        return
+    terminal = Terminal(Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True))
+    terminal.line(f"error: {error.message}", style="bold red")
+    if error.advice:
+        terminal.line(error.advice)
+
+
+def exit_code(error: KaizenError) -> int:
+    """Return what the process ends with: whether trying again unchanged can help."""
+    return EXIT_TRANSIENT if isinstance(error, TransientError) else EXIT_PERMANENT

@@ -1,0 +1,77 @@
+"""What runs now: the file by which the head process tells the CLI where it is, and the check that it still is.
+
+The head writes `run.json` (mode 0600) when it is ready; whoever reads it trusts it only while the process that
+wrote it lives, recognised by process id AND creation time, because ids are used again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import psutil
+
+from kaizen.errors import Corrupt
+
+RUN_FILE = "run.json"
+KEY_FILE = "local.key"
+LOG_FILE = "head.log"
+STEPS_FILE = "head.status.jsonl"
+CREATED_TOLERANCE_SECONDS = 2.0  # creation times hang on the boot time, which moves when the clock is set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """A running installation.
+
+    Attributes:
+        pid: the head process, whose `created` is its creation time in seconds since the epoch (psutil's).
+        url: base of the HTTP API, without a final slash.
+    """
+
+    pid: int
+    created: float
+    ray_address: str
+    namespace: str
+    url: str
+    dashboard_url: str
+    jobs_address: str
+
+
+def write_run_state(workspace: Path, state: RunState) -> None:
+    """Write `run.json`, whole or not at all, readable by its owner only."""
+    partial = workspace / f"{RUN_FILE}.{state.pid}"
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(state), file)
+    partial.replace(workspace / RUN_FILE)
+
+
+def read_run_state(workspace: Path) -> RunState | None:
+    """Return what `run.json` says, or None if there is none. Raise Corrupt if it cannot be understood."""
+    path = workspace / RUN_FILE
+    try:
+        content = json.loads(path.read_text())
+        return RunState(**{field.name: content[field.name] for field in fields(RunState)})
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"{path} cannot be understood.", advice="Remove it if nothing runs there.") from error
+
+
+def head_process(state: RunState) -> psutil.Process | None:
+    """Return the live head process, or None if it is gone (or its id now belongs to another process)."""
+    try:
+        process = psutil.Process(state.pid)
+        same = abs(process.create_time() - state.created) <= CREATED_TOLERANCE_SECONDS
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def remove_run_state(workspace: Path, state: RunState) -> None:
+    """Remove `run.json` if it is still the one of `state`."""
+    if read_run_state(workspace) == state:
+        (workspace / RUN_FILE).unlink(missing_ok=True)
