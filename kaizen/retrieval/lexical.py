@@ -55,8 +55,9 @@ class TermStatistics:
         return [math.log1p((self.documents - df + 0.5) / (df + 0.5)) for df in self.document_frequencies]
 
     def limit(self) -> float:
-        """Return the BM25 score that no chunk can exceed: the sum of the inverse frequencies."""
-        return math.fsum(self.inverse_frequencies())
+        """Return the BM25 score that no chunk can exceed: the sum over the terms that occur; 0 when none does."""
+        pairs = zip(self.inverse_frequencies(), self.document_frequencies, strict=True)
+        return math.fsum(idf for idf, df in pairs if df > 0)
 
 
 def bm25(
