@@ -4,8 +4,7 @@
     chunks.parquet              chunk_table.SCHEMA and `vector`
     batch.json                  fingerprint of the embedder and chunking that made the chunks
 
-The ledger holds one change for the whole of it. The name follows from the content, so a batch written twice after a
-kill is the same batch.
+The ledger holds one change for the whole of it. A batch that was written but not recorded before a kill is nobody's.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kaizen.errors import NotFound
-from kaizen.ids import fingerprint
+from kaizen.ids import new_id
 from kaizen.records import Document
 from kaizen.retrieval.chunk_table import metadata_json
 from kaizen.storage.object_store import ObjectStore
@@ -75,13 +74,12 @@ def write_batch(store: ObjectStore, documents: pa.Table, chunks: pa.Table, made_
     Args:
         documents: DOCUMENT_SCHEMA. chunks: chunk_table.SCHEMA and `vector`. made_by: fingerprint of what cut and embedded.
     """
-    ids = documents.column("id").to_pylist()
-    name = f"batches/{fingerprint([made_by, ids, documents.column('text').to_pylist()])[:32]}"
+    name = f"batches/{new_id('batch')}"
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         pq.write_table(documents, directory / "documents.parquet", compression="zstd")
         pq.write_table(chunks, directory / "chunks.parquet", compression="zstd", use_dictionary=["title", "metadata"])
-        (directory / "batch.json").write_text(json.dumps({"made_by": made_by, "documents": len(ids)}))
+        (directory / "batch.json").write_text(json.dumps({"made_by": made_by, "documents": documents.num_rows}))
         store.put_directory(name, directory)
     return name
 

@@ -18,7 +18,7 @@ import numpy as np
 from kaizen.config import Retrieval
 from kaizen.records import FieldType, Principal
 from kaizen.retrieval.filters import Filter
-from kaizen.retrieval.fusion import Mode, fuse
+from kaizen.retrieval.fusion import Fused, Mode, fuse
 from kaizen.retrieval.lexical import TermStatistics, bm25
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import LiveSegment, View
@@ -31,11 +31,12 @@ SPARE_TEXTS = 8
 class ShardQuery:
     """What a gateway asks of a shard.
 
-    vector: (dim,) float32, normalised; None in lexical mode. terms: analysed query, with repeats; empty in dense mode.
+    vector: (dim,) float32, normalised; not read in mode lexical. terms: analysed query, with repeats; not read in mode dense.
     types: of the fields that `condition` tests. texts: how many of the best candidates should bring their text.
     """
 
-    vector: np.ndarray | None
+    mode: Mode
+    vector: np.ndarray
     terms: tuple[str, ...]
     principal: Principal
     condition: Filter | None
@@ -74,13 +75,6 @@ class ShardAnswer:
     statistics: TermStatistics
     candidates: Candidates
     texts: dict[int, dict[str, Any]]
-
-
-def mode_of(query: ShardQuery) -> Mode:
-    """Which of the two signals the query carries."""
-    if query.vector is None:
-        return "lexical"
-    return "hybrid" if query.terms else "dense"
 
 
 def search(view: View, query: ShardQuery) -> ShardAnswer:
@@ -123,6 +117,12 @@ class _Scope:
         return cls(live.segment, visible, allowed)
 
 
+def score(candidates: Candidates, statistics: TermStatistics, mode: Mode, settings: Retrieval) -> Fused:
+    """Scores of the candidates under `statistics`: a shard's own, or those of all shards together."""
+    lexical = bm25(candidates.frequencies, candidates.lengths, statistics, settings.bm25_k1, settings.bm25_b)
+    return fuse(candidates.cosine, lexical, mode, settings, limit=statistics.limit())
+
+
 def _statistics(scopes: Sequence[_Scope], query: ShardQuery) -> TermStatistics:
     nothing = TermStatistics(documents=0, total_length=0, document_frequencies=(0,) * len(query.terms))
     return functools.reduce(
@@ -133,10 +133,10 @@ def _statistics(scopes: Sequence[_Scope], query: ShardQuery) -> TermStatistics:
 def _candidate_rows(scope: _Scope, query: ShardQuery, statistics: TermStatistics) -> np.ndarray:
     """Rows of one segment: its best by cosine and its best by BM25."""
     found = []
-    if query.vector is not None:
+    if query.mode != "lexical":
         whole = None if scope.allowed.all() else scope.allowed
         found.append(scope.segment.vectors.top(query.vector, query.depth, whole)[0])
-    if query.terms:
+    if query.mode != "dense":
         settings = query.settings
         found.append(
             scope.segment.lexical.top(
@@ -155,7 +155,7 @@ def _keep_deepest(
     cosine = np.concatenate([_cosines(s, r, query) for s, r in zip(scopes, rows, strict=True)])
     lexical = np.concatenate([_bm25(s, r, query, statistics) for s, r in zip(scopes, rows, strict=True)])
     keep = np.zeros(len(cosine), bool)
-    for scores, used in ((cosine, query.vector is not None), (lexical, bool(query.terms))):
+    for scores, used in ((cosine, query.mode != "lexical"), (lexical, query.mode != "dense")):
         if used:
             keep[np.argsort(-scores, kind="stable")[: query.depth]] = True
     bounds = np.cumsum([0, *(len(r) for r in rows)])
@@ -163,7 +163,7 @@ def _keep_deepest(
 
 
 def _cosines(scope: _Scope, rows: np.ndarray, query: ShardQuery) -> np.ndarray:
-    if query.vector is None:
+    if query.mode == "lexical":
         return np.zeros(len(rows), np.float32)
     return scope.segment.vectors.cosines(query.vector, rows)
 
@@ -199,8 +199,6 @@ def _join(parts: Sequence[np.ndarray] | Iterator[np.ndarray], dtype: type) -> np
 def _texts(
     scopes: list[_Scope], candidates: Candidates, query: ShardQuery, statistics: TermStatistics
 ) -> dict[int, dict[str, Any]]:
-    settings = query.settings
-    lexical = bm25(candidates.frequencies, candidates.lengths, statistics, settings.bm25_k1, settings.bm25_b)
-    scores = fuse(candidates.cosine, lexical, mode_of(query), settings).scores
-    best = np.argsort(-scores, kind="stable")[: query.texts + SPARE_TEXTS]
-    return {int(i): row_dict(scopes[candidates.segment[i]].segment, int(candidates.row[i])) for i in best}
+    best = np.argsort(-score(candidates, statistics, query.mode, query.settings).scores, kind="stable")
+    chosen = best[: query.texts + SPARE_TEXTS]
+    return {int(i): row_dict(scopes[candidates.segment[i]].segment, int(candidates.row[i])) for i in chosen}

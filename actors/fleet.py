@@ -1,0 +1,198 @@
+"""The supervisor: compares the actors that the rollout wants with those that answer, and mends the difference.
+
+Ray restarts an actor whose process died. The fleet adds what Ray does not see: an actor that was never started, one
+that hangs, one that no release needs any more. It is detached, holds no state that it could not find again, and so
+may die at any time itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError
+
+from actors.embedder import Embedder
+from actors.generator import GeneratorActor
+from actors.index_shard import IndexShard
+from actors.names import FLEET, embedder_name, generator_name, shard_name
+from kaizen.config import Settings
+from kaizen.errors import KaizenError
+from kaizen.fleet import plan
+from kaizen.records import Release
+from kaizen.release import index_of
+from kaizen.workspace import open_workspace
+
+log = logging.getLogger("kaizen.fleet")
+
+# Loading a large shard or a model takes its time; silence counts from here on.
+START_SECONDS = 300.0
+SEARCH_THREADS = 8
+PREFIXES = ("shard-", "embedder-", "generator-")
+
+Start = Callable[[], ActorHandle]
+
+
+class Fleet:
+    """Keeps the actors of every release that the rollout names."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._namespace = settings.cluster.namespace
+        self._ledger = open_workspace(settings).ledger
+        self._here = ray.get_runtime_context().get_node_id()
+        self._pings: dict[str, ray.ObjectRef] = {}
+        self._heard: dict[str, float] = {}
+        self._processes: dict[str, tuple[str, int]] = {}  # actor -> (node, pid)
+        self._states: dict[str, str] = {}
+        self._trouble = ""
+        self._due = threading.Event()
+        threading.Thread(target=self._keep, name="keep", daemon=True).start()
+
+    def wake(self) -> None:
+        """Compare now: the rollout has changed."""
+        self._due.set()
+
+    def states(self) -> dict[str, str]:
+        """What each wanted actor last said of itself; `unknown` when it has not answered yet."""
+        return {name: self._states.get(name, "unknown") for name in self._wanted()}
+
+    def status(self) -> dict[str, Any]:
+        """States of all wanted actors and details of the shards that answer within a second."""
+        details = {}
+        for name in self._wanted():
+            if name.startswith("shard-"):
+                details[name] = self._shard_status(name)
+        return {"actors": self.states(), "shards": details, "trouble": self._trouble}
+
+    def _shard_status(self, name: str) -> dict[str, Any]:
+        try:
+            status: dict[str, Any] = ray.get(self._handle(name).status.remote(), timeout=1)
+        except (RayError, GetTimeoutError, ValueError) as error:
+            return {"state": "not answering", "trouble": type(error).__name__}
+        return status
+
+    def _keep(self) -> None:
+        while True:
+            self._due.clear()
+            try:
+                self._reconcile()
+                self._trouble = ""
+            except (KaizenError, RayError, ValueError) as error:
+                log.warning("reconcile: %s", error)
+                self._trouble = str(error)
+            self._due.wait(self._settings.fleet.heartbeat_seconds)
+
+    def _reconcile(self) -> None:
+        wanted = self._wanted()
+        existing = [name for name in _named_actors(self._namespace) if name.startswith(PREFIXES)]
+        self._listen([name for name in existing if name in wanted])
+        now = time.monotonic()
+        silent = {name: now - self._heard[name] for name in existing if name in self._heard}
+        todo = plan(wanted, existing, silent, self._settings.fleet.hang_seconds)
+        for name in todo.start:
+            log.info("starting %s", name)
+            wanted[name]()
+            self._heard[name] = now + START_SECONDS
+        for name in todo.replace:
+            log.warning("%s has been silent for %.0f s: replacing it", name, silent[name])
+            self._replace(name)
+        for name in todo.end:
+            log.info("ending %s: no release needs it", name)
+            ray.kill(self._handle(name))
+            self._forget(name)
+
+    def _wanted(self) -> dict[str, Start]:
+        """Actors of the releases in the rollout, by name, with what starts each."""
+        wanted: dict[str, Start] = {}
+        for release in self._releases():
+            wanted.update(self._actors_of(release))
+        return wanted
+
+    def _releases(self) -> Iterator[Release]:
+        stable = self._ledger.rollout.current()
+        if stable is not None:
+            yield self._ledger.releases.get(stable)
+
+    def _actors_of(self, release: Release) -> Iterator[tuple[str, Start]]:
+        spec = index_of(release)
+        yield embedder_name(spec.embedder), partial(self._start, embedder_name(spec.embedder), Embedder, release)
+        if release.parts["generator"]["kind"] != "extractive":
+            name = generator_name(release.parts["generator"]["fingerprint"])
+            yield name, partial(self._start, name, GeneratorActor, release)
+        for shard in range(spec.shards):
+            for replica in range(self._settings.fleet.replicas):
+                name = shard_name(spec.id, shard, replica)
+                yield name, partial(self._start, name, IndexShard, spec, shard, replica)
+
+    def _start(self, name: str, kind: type, *arguments: Any) -> ActorHandle:
+        options = {
+            "name": name,
+            "namespace": self._namespace,
+            "lifetime": "detached",
+            "get_if_exists": True,
+            "max_restarts": -1,
+            "num_cpus": self._settings.fleet.shard_cpus,
+            "max_concurrency": SEARCH_THREADS,
+            "concurrency_groups": {"control": 2},
+        }
+        return ray.remote(kind).options(**options).remote(self._settings, *arguments)
+
+    def _listen(self, names: list[str]) -> None:
+        """Ping everybody who owes no answer, and take the answers that have come."""
+        for name in names:
+            self._heard.setdefault(name, time.monotonic())
+            if name not in self._pings:
+                self._pings[name] = self._handle(name).ping.remote()
+        pending = list(self._pings.values())
+        ready = set(ray.wait(pending, num_returns=len(pending), timeout=0.2)[0]) if pending else set()
+        for name, ping in list(self._pings.items()):
+            if ping in ready:
+                del self._pings[name]
+                self._hear(name, ping)
+
+    def _hear(self, name: str, ping: ray.ObjectRef) -> None:
+        try:
+            self._states[name], node, pid = ray.get(ping)
+            self._processes[name] = (node, pid)
+        except ActorUnavailableError:
+            self._states[name] = "restarting"  # Ray knows and is at it
+        except RayError as error:
+            self._states[name] = type(error).__name__
+        self._heard[name] = max(time.monotonic(), self._heard.get(name, 0) if self._states[name] == "restarting" else 0)
+
+    def _replace(self, name: str) -> None:
+        """Kill a hung actor; Ray then restarts it. A stopped process does not hear Ray's own request, hence the signal."""
+        node, pid = self._processes.get(name, ("", 0))
+        if node == self._here and pid:
+            os.kill(pid, signal.SIGKILL)
+        else:
+            ray.kill(self._handle(name), no_restart=False)
+        self._pings.pop(name, None)
+        self._heard[name] = time.monotonic() + START_SECONDS
+
+    def _forget(self, name: str) -> None:
+        for known in (self._pings, self._heard, self._processes, self._states):
+            known.pop(name, None)
+
+    def _handle(self, name: str) -> ActorHandle:
+        return ray.get_actor(name, namespace=self._namespace)
+
+
+def start_fleet(settings: Settings) -> ActorHandle:
+    """Return the installation's fleet, started if it is not there."""
+    options = {"lifetime": "detached", "get_if_exists": True, "max_restarts": -1, "num_cpus": 0, "max_concurrency": 4}
+    return ray.remote(Fleet).options(name=FLEET, namespace=settings.cluster.namespace, **options).remote(settings)
+
+
+def _named_actors(namespace: str) -> list[str]:
+    listed = ray.util.list_named_actors(all_namespaces=True)
+    return [entry["name"] for entry in listed if entry["namespace"] == namespace]

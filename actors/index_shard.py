@@ -1,0 +1,197 @@
+"""The actor that holds one copy of a shard: it carries out what `retrieval.shard.Shard` decides.
+
+Two threads of its own: one follows the ledger, one merges and seals. Searches run in the actor's thread pool on
+immutable views and wait for neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import faiss
+import psutil
+import pyarrow as pa
+import ray
+
+from actors.names import embedder_name
+from kaizen.config import Settings
+from kaizen.errors import KaizenError, NotYetSearchable, Unavailable
+from kaizen.indexing.feed import Feed
+from kaizen.indexing.generation import GenerationStore
+from kaizen.records import Document
+from kaizen.release import IndexSpec
+from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.query import ShardAnswer, ShardQuery, fetch, search
+from kaizen.retrieval.segment import Segment
+from kaizen.retrieval.shard import Seal, Shard, State, Tidy, merge_parts
+from kaizen.workspace import open_workspace
+
+log = logging.getLogger("kaizen.index_shard")
+
+# Segments that compaction replaced are kept this long, for texts of answers that were given from them.
+KEEP_REPLACED_SECONDS = 30.0
+
+
+class IndexShard:
+    """One replica of shard `shard` of an index. Replica 0 writes generations; the others only read them."""
+
+    def __init__(self, settings: Settings, spec: IndexSpec, shard: int, replica: int) -> None:
+        faiss.omp_set_num_threads(1)  # concurrency comes from searches side by side, not from splitting one
+        workspace = open_workspace(settings)
+        self._settings = settings
+        self._namespace = settings.cluster.namespace
+        self._embedder = embedder_name(spec.embedder)
+        self._ledger = workspace.ledger
+        self._generations = GenerationStore(workspace.store, spec.shard_prefix(shard))
+        self._feed = Feed(
+            ledger=workspace.ledger,
+            store=workspace.store,
+            shard=shard,
+            shards=spec.shards,
+            dim=spec.dim,
+            made_by=spec.made_by,
+            prepare=self._prepare,
+            analyser=Analyser(),
+            settings=settings.index,
+        )
+        self._shard = Shard(settings.index, seals=replica == 0)
+        self._changed = threading.Condition()  # guards every event of the machine
+        self._news, self._upkeep = threading.Event(), threading.Event()
+        self._replaced: list[tuple[float, Segment]] = []
+        self._trouble = ""
+        loaded = self._generations.load()
+        self._refused = loaded.refused
+        self._shard.loaded(loaded.view, self._ledger.documents.head())
+        for task in (self._follow, self._maintain):
+            threading.Thread(target=task, name=task.__name__, daemon=True).start()
+
+    def search(self, query: ShardQuery, min_seq: int, wait_seconds: float) -> ShardAnswer:
+        """Answer from the current view, after waiting until it has reached `min_seq`.
+
+        Raises:
+            NotYetSearchable: `min_seq` was not reached in `wait_seconds`.
+            Unavailable: the shard is loading and lacks acknowledged documents.
+        """
+        if min_seq > self._shard.view.seq:
+            self._wait_for(min_seq, wait_seconds)
+        if self._shard.state is not State.SERVING:
+            raise Unavailable("The shard is catching up with the ledger.", advice="Try again in a moment.")
+        return search(self._shard.view, query)
+
+    def fetch(self, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+        """Chunk rows at (segment name, row); raises Unavailable when a segment is long gone."""
+        segments = {live.segment.name: live.segment for live in self._shard.view.segments}
+        segments |= {segment.name: segment for _, segment in self._replaced}
+        if not all(name in segments for name, _ in places):
+            raise Unavailable("The segment was replaced meanwhile.", advice="Search again.")
+        return fetch(segments, places)
+
+    @ray.method(concurrency_group="control")
+    def poke(self) -> None:
+        """There are new changes in the ledger."""
+        self._news.set()
+
+    @ray.method(concurrency_group="control")
+    def status(self) -> dict[str, Any]:
+        """State, seq, sizes and trouble, for the fleet and for people."""
+        view = self._shard.view
+        return {
+            "state": self._shard.state.value,
+            "seq": view.seq,
+            "documents": view.documents(),
+            "chunks": view.rows,
+            "segments": len(view.segments),
+            "head_segments": len(view.head),
+            "kinds": sorted({live.segment.kind for live in view.segments}),
+            "refused": list(self._refused),
+            "trouble": self._trouble,
+            "pid": os.getpid(),
+            "rss_bytes": psutil.Process().memory_info().rss,
+        }
+
+    @ray.method(concurrency_group="control")
+    def ping(self) -> tuple[str, str, int]:
+        """State, node and process; answered from a thread of its own even when all others search."""
+        return self._shard.state.value, ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def _wait_for(self, seq: int, seconds: float) -> None:
+        self._news.set()
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._shard.view.seq >= seq, timeout=seconds):
+                raise NotYetSearchable(
+                    f"The index is at {self._shard.view.seq} and has not reached {seq} in {seconds:.1f} s.",
+                    advice="Try again, or allow more time.",
+                )
+
+    def _prepare(self, documents: Sequence[Document]) -> pa.Table:
+        embedder = ray.get_actor(self._embedder, namespace=self._namespace)
+        table: pa.Table = ray.get(embedder.prepare.remote(list(documents)))
+        return table
+
+    def _follow(self) -> None:
+        """Apply the ledger's changes as they come."""
+        while self._shard.state is not State.RETIRED:
+            self._news.clear()  # before reading, so that news during the read is not lost
+            if not self._advance():
+                self._news.wait(self._settings.fleet.tail_seconds)
+
+    def _advance(self) -> bool:
+        """Apply the next run of changes; False when there was none or it could not be read now."""
+        try:
+            changes = self._feed.after(self._shard.view.seq)
+        except (KaizenError, ray.exceptions.RayError, ValueError, OSError) as error:
+            self._note_trouble(f"following the ledger: {error}")
+            return False
+        self._trouble = ""
+        if changes is None:
+            return False
+        with self._changed:
+            self._shard.changed(changes, time.monotonic())
+            self._changed.notify_all()
+        self._upkeep.set()
+        return True
+
+    def _maintain(self) -> None:
+        """Merge and seal when the machine says so."""
+        while self._shard.state is not State.RETIRED:
+            self._upkeep.clear()
+            with self._changed:
+                due = self._shard.next(time.monotonic())
+            try:
+                if due is None:
+                    self._upkeep.wait(self._settings.fleet.heartbeat_seconds)
+                elif isinstance(due, Tidy):
+                    self._tidy(due)
+                else:
+                    self._seal(due)
+            except (KaizenError, OSError) as error:
+                self._note_trouble(f"sealing: {error}")
+                self._upkeep.wait(self._settings.fleet.heartbeat_seconds)
+
+    def _tidy(self, due: Tidy) -> None:
+        merged = merge_parts(due.parts, self._settings.index)
+        with self._changed:
+            self._shard.tidied(due, merged)
+        self._keep_replaced([live.segment for live in due.parts])
+
+    def _seal(self, due: Seal) -> None:
+        merged = merge_parts(due.parts, self._settings.index)
+        self._generations.save(due.view.exchange(due.parts, merged, sealed=True), merged)
+        with self._changed:
+            self._shard.sealed(due, merged, time.monotonic())
+        self._keep_replaced([live.segment for live in due.parts])
+
+    def _keep_replaced(self, segments: Sequence[Segment]) -> None:
+        now = time.monotonic()
+        kept = [(at, segment) for at, segment in self._replaced if now - at < KEEP_REPLACED_SECONDS]
+        self._replaced = kept + [(now, segment) for segment in segments]
+
+    def _note_trouble(self, text: str) -> None:
+        if text != self._trouble:
+            log.warning("%s", text)
+        self._trouble = text

@@ -1,0 +1,112 @@
+"""Errors as RFC 9457 problem+json: one table from the error tree to status codes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from kaizen.errors import (
+    BadDocument,
+    Conflict,
+    DeadlineExceeded,
+    InvalidInput,
+    KaizenError,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    NotYetSearchable,
+    Overloaded,
+    StorageFull,
+    TooLarge,
+    TransientError,
+    UnknownField,
+)
+
+# The most specific class of an error decides.
+STATUS: dict[type[KaizenError], int] = {
+    UnknownField: 400,
+    TooLarge: 413,
+    InvalidInput: 422,
+    BadDocument: 422,
+    NotFound: 404,
+    Conflict: 409,
+    NotAuthenticated: 401,
+    NotAllowed: 403,
+    Overloaded: 429,
+    NotYetSearchable: 503,
+    DeadlineExceeded: 504,
+    StorageFull: 507,
+    TransientError: 503,
+    KaizenError: 500,
+}
+MEDIA_TYPE = "application/problem+json"
+
+
+def status_of(error: KaizenError) -> int:
+    """HTTP status of an error of ours."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def problem(status: int, code: str, detail: str, advice: str, retry_after: int | None = None, **more: Any) -> Response:
+    """A problem+json response."""
+    body = {
+        "type": f"urn:kaizen:{code}",
+        "title": code.replace("-", " "),
+        "status": status,
+        "detail": detail,
+        "advice": advice,
+        **more,
+    }
+    headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem_of(error: KaizenError, retry_after: int) -> Response:
+    """The response for an error of ours; a transient one says when to try again."""
+    waits = retry_after if isinstance(error, TransientError) else None
+    return problem(status_of(error), error.code, error.message, error.advice, waits)
+
+
+def install(app: FastAPI, retry_after: int) -> None:
+    """Turn every error of the application into problem+json."""
+
+    async def ours(_: Request, error: Exception) -> Response:
+        assert isinstance(error, KaizenError)  # noqa: S101  # registered for this class only
+        return problem_of(error, retry_after)
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        return _invalid(error)
+
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+        return problem(error.status_code, code, str(error.detail), "The paths and methods are listed at /docs.")
+
+    handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+        KaizenError: ours,
+        RequestValidationError: invalid,
+        HTTPException: http,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def _invalid(error: RequestValidationError) -> Response:
+    """Name the places and what is wrong there, without echoing the input."""
+    errors = [
+        {"at": ".".join(str(part) for part in found["loc"]), "message": str(found["msg"])} for found in error.errors()
+    ]
+    unknown = any(found["type"] == "extra_forbidden" for found in error.errors())
+    broken = any(found["type"] == "json_invalid" for found in error.errors())
+    code = "unknown-field" if unknown else "invalid-json" if broken else "invalid-input"
+    first = errors[0] if errors else {"at": "body", "message": "invalid"}
+    detail = f"{first['at']}: {first['message']}"
+    return problem(400 if broken else 422, code, detail, "The schema with examples is at /docs.", errors=errors)
