@@ -1,0 +1,138 @@
+"""The object store: immutable directories, small blobs and atomic pointers, at a URI."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from kaizen.errors import ConfigError, Corrupt, InvalidInput
+from kaizen.storage.manifest import MANIFEST_FILE, Manifest, decode_summed, encode_summed
+
+__all__ = ["Manifest", "ObjectStore", "check_name", "open_store"]
+
+POINTER_SUFFIX = ".pointer"
+_MAX_NAME_BYTES = 768  # S3 takes 1024, and a prefix and file names come on top
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=+@-]*")
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """Where everything large lies. Names are relative paths with `/`; see `check_name`.
+
+    All verbs raise Unavailable when the store does not answer, and those that write StorageFull when it is full.
+    A store may be used from many threads, and pickles.
+    """
+
+    @property
+    def uri(self) -> str:
+        """The URI that `open_store` opens again."""
+        ...
+
+    def put_directory(self, name: str, source_dir: Path) -> Manifest:
+        """Store a directory's files under `name` for good. It exists whole or not at all, also after a crash.
+
+        Raises:
+            Conflict: other content already lies there. (The same content is no error and costs only its hashing.)
+            InvalidInput: the name cannot be used, or the source is no directory.
+        """
+        ...
+
+    def fetch_directory(self, name: str, to: Path | None = None) -> Path:
+        """Return a local directory that holds the files, every one verified against its sum.
+
+        A local store returns its own directory, which must not be changed. A remote one downloads to `to`
+        (reusing what is there if it verifies), or without `to` to a directory that lives as long as the store.
+
+        Raises:
+            NotFound: there is no such directory.
+            Corrupt: a file or the manifest is missing, torn or changed.
+        """
+        ...
+
+    def manifest(self, name: str) -> Manifest:
+        """Return a directory's manifest without reading the files; NotFound or Corrupt as in `fetch_directory`."""
+        ...
+
+    def read_pointer(self, name: str) -> str | None:
+        """Return what was last written to a pointer, None when nothing ever was; Corrupt when it was damaged."""
+        ...
+
+    def write_pointer(self, name: str, value: str) -> None:
+        """Set a pointer durably and in one step: a reader sees the old value or the new one."""
+        ...
+
+    def put_bytes(self, name: str, data: bytes) -> None:
+        """Store a blob durably, replacing in one step what is there. It has no checksum: small raw things only."""
+        ...
+
+    def get_bytes(self, name: str) -> bytes:
+        """Return a blob; NotFound when there is none."""
+        ...
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Return the names of all directories and blobs at or below the folder `prefix`, sorted; no pointers."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete a directory, blob or pointer of this name; a directory stops existing in one step."""
+        ...
+
+
+def open_store(uri: str, endpoint_url: str = "") -> ObjectStore:
+    """Open the object store at a local path, `file://` or `s3://bucket/prefix`, creating a local directory.
+
+    Args:
+        uri: where it is.
+        endpoint_url: of an S3-compatible service that is not AWS. Credentials come from the environment
+            (AWS_ACCESS_KEY_ID and so on), never from configuration.
+
+    Raises:
+        ConfigError: the URI cannot be used.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme == "file":
+        from kaizen.storage.local_store import LocalStore
+
+        return LocalStore(Path(rest if separator else uri))
+    if scheme == "s3" and rest.strip("/"):
+        from kaizen.storage.s3_store import S3Store
+
+        return S3Store(rest.strip("/"), endpoint_url)
+    raise ConfigError(
+        f"objects.uri has the scheme {scheme!r}, or no bucket.", advice="Use a local path or s3://bucket/prefix."
+    )
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it can name an object, else raise InvalidInput.
+
+    Segments of letters, digits and `_.=+@-`, not beginning with a dot, divided by single slashes: nothing that
+    climbs, is absolute, or means something to a shell or a URL.
+    """
+    segments = name.split("/")
+    reserved = name.endswith(POINTER_SUFFIX) or segments[-1] == MANIFEST_FILE
+    if reserved or len(name) > _MAX_NAME_BYTES or not all(_SEGMENT.fullmatch(segment) for segment in segments):
+        raise InvalidInput(
+            f"{name[:80]!r} cannot name an object.",
+            advice="Use letters, digits and _.=+@- in segments divided by '/', none beginning with a dot.",
+        )
+    return name
+
+
+def encode_pointer(value: str) -> bytes:
+    """Return a pointer's bytes, which carry their own checksum."""
+    return encode_summed(value)
+
+
+def decode_pointer(data: bytes, name: str) -> str:
+    """Return a pointer's value; Corrupt unless the bytes are exactly what `encode_pointer` gave."""
+    try:
+        value = decode_summed(data)
+    except (TypeError, ValueError, KeyError) as error:
+        raise Corrupt(
+            f"The pointer {name!r} is torn or changed.", advice="Write it again, from what the ledger says."
+        ) from error
+    if not isinstance(value, str):
+        raise Corrupt(f"The pointer {name!r} holds no text.", advice="Write it again, from what the ledger says.")
+    return value
