@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from kaizen.ids import fingerprint
-from kaizen.records import Chunk, Document
+from kaizen.records import Document
 from kaizen.retrieval.chunk_table import chunk_table, with_vectors
-from kaizen.text.chunk import Chunker, embedded_text
+from kaizen.text.chunk import Chunker
 
 
 class ChecksVectors(Protocol):
     """An embedder that says which texts it could not embed."""
 
-    def embed_checked(self, texts: Sequence[str]) -> tuple[np.ndarray, list[int]]:
+    def embed_checked(self, texts: Sequence[str]) -> tuple[np.ndarray, tuple[int, ...]]:
         """Vectors (n, dim) float32 and the numbers of the rows that are NaN, infinite or zero."""
         ...
 
@@ -38,15 +38,9 @@ def made_by(embedder_fingerprint: str, chunking: dict[str, int]) -> str:
 
 def prepare(documents: Sequence[Document], chunker: Chunker, embedder: ChecksVectors) -> Prepared:
     """Cut and embed. A document with a chunk that cannot be embedded is refused whole: half of it would mislead."""
-    return embed_chunks(documents, [chunker.chunks(document) for document in documents], embedder)
-
-
-def embed_chunks(
-    documents: Sequence[Document], chunks: Sequence[Sequence[Chunk]], embedder: ChecksVectors
-) -> Prepared:
-    """Embed `chunks[i]`, the chunks of `documents[i]`."""
+    chunks = [chunker.chunks(document) for document in documents]
     table = chunk_table(documents, chunks)
-    texts = [embedded_text(d.title, c.text) for d, own in zip(documents, chunks, strict=True) for c in own]
+    texts = [text for d, own in zip(documents, chunks, strict=True) for text in chunker.embedded_texts(d, own)]
     vectors, bad = embedder.embed_checked(texts)
     names = table.column("document_id").to_pylist()
     refused = tuple(sorted({names[row] for row in bad}))

@@ -1,0 +1,101 @@
+"""The actor that cuts and embeds documents as they are written, once for all shards and copies that ask.
+
+On GPU nodes it embeds queries as well (`embedder.placement = "actor"`); on a CPU box the gateway replicas do that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from kaizen.config import Settings
+from kaizen.indexing.prepare import prepare
+from kaizen.models.embedder import Embedder as Model
+from kaizen.models.embedder import open_embedder
+from kaizen.models.embedder_spec import EmbedderSpec
+from kaizen.models.onnx_embedder import OnnxEmbedder
+from kaizen.records import Document, Quarantined, Release
+from kaizen.release import index_of
+from kaizen.text.chunk import Chunker
+from kaizen.text.tokens import TokenCounter
+from kaizen.workspace import open_workspace
+
+# Copies of a shard ask for the same documents within moments of each other.
+REMEMBERED_DOCUMENTS = 512
+
+
+class Embedder:
+    """One embedder with its chunking, as a release has them."""
+
+    def __init__(self, settings: Settings, release: Release) -> None:
+        workspace = open_workspace(settings)
+        index = index_of(release)
+        spec = EmbedderSpec.from_record(release.parts["embedder"])
+        artifact = workspace.store.fetch_directory(index.embedder)
+        self._ledger = workspace.ledger
+        self._chunker = Chunker(TokenCounter.from_directory(artifact), index.chunking)
+        on_gpu = settings.embedder.placement == "actor"
+        self._queries: Model = open_embedder(spec, settings.embedder, "query", onnx_directory=artifact)
+        self._documents: Model = (
+            open_embedder(spec, settings.embedder, "bulk")
+            if on_gpu
+            else OnnxEmbedder(spec, artifact, threads=1, prompt=spec.document_prompt)
+        )
+        self._lock = threading.Lock()  # the chunker is not thread-safe, and two batches side by side gain nothing
+        self._remembered: OrderedDict[tuple[str, str, str], pa.Table] = OrderedDict()
+
+    def prepare(self, documents: Sequence[Document]) -> pa.Table:
+        """Chunk rows with `vector` of `documents` in order. One that cannot be embedded is quarantined and left out."""
+        with self._lock:
+            keys = [(d.tenant, d.id, d.content_sha256()) for d in documents]
+            fresh = [d for d, key in zip(documents, keys, strict=True) if key not in self._remembered]
+            made = self._make(fresh)
+            tables = [self._remembered[key] if key in self._remembered else made[key] for key in keys]
+            self._remember(made)
+        return pa.concat_tables(tables)
+
+    def embed_query(self, text: str) -> np.ndarray:
+        """(dim,) float32, normalised; raises BadModel."""
+        vector: np.ndarray = self._queries.embed([text])[0]
+        return vector
+
+    @ray.method(concurrency_group="control")
+    def ping(self) -> tuple[str, str, int]:
+        """State, node and process."""
+        return "serving", ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def _make(self, documents: Sequence[Document]) -> dict[tuple[str, str, str], pa.Table]:
+        if not documents:
+            return {}
+        done = prepare(documents, self._chunker, self._documents)
+        if done.refused:
+            self._quarantine([d for d in documents if d.id in done.refused])
+        names = done.table.column("document_id").to_pylist()
+        tenants = done.table.column("tenant").to_pylist()
+        made = {}
+        for document in documents:
+            own = [t == document.tenant and n == document.id for t, n in zip(tenants, names, strict=True)]
+            made[document.tenant, document.id, document.content_sha256()] = done.table.filter(pa.array(own, pa.bool_()))
+        return made
+
+    def _quarantine(self, documents: Sequence[Document]) -> None:
+        reason = "The embedder gave no usable vector for a chunk of it; it cannot be searched. Check the embedder."
+        now = time.time()
+        self._ledger.quarantine.add_many(
+            [
+                Quarantined(tenant=d.tenant, source=d.source, document_id=d.id, reason=reason, at=now)
+                for d in documents
+            ]
+        )
+
+    def _remember(self, made: dict[tuple[str, str, str], pa.Table]) -> None:
+        self._remembered.update(made)
+        while len(self._remembered) > REMEMBERED_DOCUMENTS:
+            self._remembered.popitem(last=False)

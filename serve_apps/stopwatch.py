@@ -1,0 +1,30 @@
+"""Timings of one request by stage, in milliseconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """Starts when it is made. A stage that is entered twice counts its time together."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._stages: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside under `name`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = (time.perf_counter() - started) * 1000
+            self._stages[name] = self._stages.get(name, 0.0) + spent
+
+    def timings_ms(self) -> dict[str, float]:
+        """Milliseconds by stage, and `total` since the start."""
+        total = (time.perf_counter() - self._started) * 1000
+        return {name: round(spent, 3) for name, spent in {**self._stages, "total": total}.items()}
