@@ -1,0 +1,58 @@
+"""Query embedding with ONNX Runtime: no torch, no transformers, so that a gateway replica stays light."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from kaizen.errors import BadModel
+from kaizen.models.embedder_spec import EmbedderSpec
+from kaizen.models.location import fingerprint_of, read_json
+from kaizen.models.tokens import EmbedderTokenizer
+from kaizen.models.vectors import Vectors, bad_rows, refuse_bad
+
+
+class OnnxEmbedder:
+    """An exported encoder, pooling and normalisation included. Safe to call from many threads.
+
+    Args:
+        directory: what `onnx_export.export_onnx` wrote for `spec`.
+        threads: threads of one call.
+    """
+
+    def __init__(self, spec: EmbedderSpec, directory: Path, *, threads: int = 1, prompt: str | None = None) -> None:
+        record = read_json(directory / "record.json")
+        if record.get("source") != spec.fingerprint:
+            raise BadModel(f"The ONNX export in {directory} is of another embedder.", advice="Export it again.")
+        if record.get("onnx") != fingerprint_of(directory / "model.onnx"):
+            raise BadModel(f"The ONNX file in {directory} is not the one that was exported.", advice="Export it again.")
+        self.spec = spec
+        self._prompt = spec.query_prompt if prompt is None else prompt
+        self._tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return (n, dim) float32, L2-normalised; raise BadModel when any vector is NaN, infinite or zero."""
+        return refuse_bad(*self.embed_checked(texts))
+
+    def embed_checked(self, texts: Sequence[str]) -> tuple[Vectors, tuple[int, ...]]:
+        """Return (n, dim) float32 and the rows that are NaN, infinite or zero."""
+        tokens = self._tokenizer.encode([self._prompt + text for text in texts])
+        if not tokens:
+            return np.empty((0, self.spec.dim), dtype=np.float32), ()
+        length = max(len(t) for t in tokens)
+        ids = np.zeros((len(tokens), length), dtype=np.int64)
+        mask = np.zeros((len(tokens), length), dtype=np.int64)
+        for row, sequence in enumerate(tokens):
+            ids[row, : len(sequence)] = sequence
+            mask[row, : len(sequence)] = 1
+        vectors: Vectors = self._session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})[0]
+        return vectors, bad_rows(vectors)

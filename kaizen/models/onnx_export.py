@@ -1,0 +1,131 @@
+"""Export an embedder to ONNX, and prove on real text that the export computes the same vectors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from transformers import AutoModel
+
+from kaizen.errors import BadModel
+from kaizen.models.embedder_spec import EmbedderSpec, Pooling
+from kaizen.models.location import fingerprint_of, locate
+from kaizen.models.onnx_embedder import OnnxEmbedder
+from kaizen.models.onnx_sample import SAMPLE
+from kaizen.models.tokens import EmbedderTokenizer
+
+MIN_COSINE = 0.9999
+
+
+class _Sentence(torch.nn.Module):
+    """Encoder, pooling and normalisation as one graph: ids and mask (n, length) int64 -> (n, dim) float32."""
+
+    def __init__(self, encoder: torch.nn.Module, pooling: Pooling) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = pooling
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if self.pooling == "cls":
+            pooled = hidden[:, 0]
+        else:
+            weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+            pooled = (hidden * weights).sum(1) / weights.sum(1)
+        return torch.nn.functional.normalize(pooled, dim=1)
+
+
+def ensure_onnx(spec: EmbedderSpec, cache: Path) -> Path:
+    """Return the directory under `cache` with the export of `spec`, making it when it is not there yet.
+
+    Raises:
+        BadModel: the export does not agree with torch, see `export_onnx`.
+    """
+    directory = cache / spec.fingerprint[:16]
+    if not (directory / "record.json").is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=cache))
+        try:
+            export_onnx(spec, fresh)
+            fresh.rename(directory)
+        except OSError:
+            # Another process was first: its export has a record, or this one has failed for a reason of its own.
+            if not (directory / "record.json").is_file():
+                raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return directory
+
+
+def export_onnx(spec: EmbedderSpec, directory: Path) -> dict[str, Any]:
+    """Write `model.onnx`, `tokenizer.json` and `record.json` to `directory`; return the record.
+
+    The export is compared with torch in float32 on `SAMPLE`.
+
+    Raises:
+        BadModel: a vector is NaN or zero, or its cosine with torch's is under 0.9999.
+    """
+    source = locate(spec.model)
+    if fingerprint_of(source) != spec.fingerprint:
+        raise BadModel(f"The files of {spec.model!r} are not those of this release.", advice="Restore or rebuild.")
+    module = _Sentence(_encoder(source), spec.pooling).eval()
+    _write_graph(module, directory / "model.onnx")
+    shutil.copyfile(source / "tokenizer.json", directory / "tokenizer.json")
+    record: dict[str, Any] = {
+        "source": spec.fingerprint,
+        "onnx": fingerprint_of(directory / "model.onnx"),
+        "embedder": spec.record(),
+    }
+    _write_record(directory, record)
+    cosine = _least_cosine(spec, module, directory)
+    if not cosine >= MIN_COSINE:
+        (directory / "record.json").unlink()
+        raise BadModel(f"The ONNX export of {spec.model!r} has cosine {cosine:.6f} to torch; {MIN_COSINE} is asked.",
+                       advice="Use another embedder, or embedder.placement = \"actor\".")  # fmt: skip
+    record["least_cosine"] = cosine
+    _write_record(directory, record)
+    return record
+
+
+def _encoder(directory: Path) -> torch.nn.Module:
+    encoder: torch.nn.Module = AutoModel.from_pretrained(
+        str(directory), use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32,
+        attn_implementation="eager",
+    )  # fmt: skip
+    return encoder
+
+
+def _write_graph(module: torch.nn.Module, file: Path) -> None:
+    ids = torch.randint(100, 1000, (2, 16))  # any tokens will do: only shapes are traced
+    mask = torch.ones_like(ids)
+    rows, length = torch.export.Dim("rows"), torch.export.Dim("length")
+    shapes = ({0: rows, 1: length}, {0: rows, 1: length})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own insides
+        program = torch.onnx.export(
+            module, (ids, mask), dynamo=True, dynamic_shapes=shapes, verbose=False,
+            input_names=["input_ids", "attention_mask"], output_names=["vectors"],
+        )  # fmt: skip
+        cast(torch.onnx.ONNXProgram, program).save(str(file))
+
+
+def _write_record(directory: Path, record: dict[str, Any]) -> None:
+    (directory / "record.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _least_cosine(spec: EmbedderSpec, module: torch.nn.Module, directory: Path) -> float:
+    exported = OnnxEmbedder(spec, directory, prompt="").embed(SAMPLE)
+    tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
+    least = 1.0
+    with torch.inference_mode():
+        for row, tokens in zip(exported, tokenizer.encode(SAMPLE), strict=True):
+            ids = torch.tensor([tokens])
+            wanted = module(ids, torch.ones_like(ids))[0].numpy()
+            least = min(least, float(np.dot(row, wanted)))
+    return least
