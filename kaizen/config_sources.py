@@ -245,7 +245,8 @@ def expected(info: FieldInfo, name: str) -> str:
     if kind.startswith("Literal["):
         kind = "one of " + kind.removeprefix("Literal[").removesuffix("]").replace("'", "")
     unit = next((u for u in UNITS if name.endswith(u)), "")
-    return " ".join([kind + (f" of {unit}" if unit and "number" in kind else ""), *_bounds(info)])
+    measured = f"{kind} of {unit}" if unit and "number" in kind else kind
+    return " ".join([measured, " and ".join(_bounds(info))]).strip()
 
 
 def _bounds(info: FieldInfo) -> list[str]:

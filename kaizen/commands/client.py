@@ -128,5 +128,5 @@ def problem(status: int, text: str) -> KaizenError:
     title, detail = str(content.get("title") or f"HTTP {status}"), str(content.get("detail") or "")
     kind = TransientError if status in TRANSIENT_STATUSES else PermanentError
     error = kind(f"{title.rstrip('.')}: {detail}" if detail else title, advice=str(content.get("advice") or ""))
-    error.code = str(content.get("code") or error.code)
+    error.code = str(content.get("type", "")).removeprefix("urn:kaizen:") or error.code
     return error

@@ -44,8 +44,8 @@ class Terminal:
         self.console = console or Console(markup=False, emoji=False, highlight=False)
 
     def line(self, text: str = "", style: str = "") -> None:
-        """Print a line."""
-        self.console.print(Text(printable(text), style=style))
+        """Print a line; in a pipe or a file it stays one line."""
+        self.console.print(Text(printable(text), style=style), soft_wrap=not self.console.is_terminal)
 
     def write(self, text: str) -> None:
         """Print a piece of a line, as it comes."""
@@ -88,7 +88,7 @@ def print_error(error: KaizenError, *, as_json: bool) -> None:
         content: dict[str, Any] = {"code": error.code, "message": error.message, "advice": error.advice}
         sys.stderr.write(json.dumps({"error": content}) + "\n")
         return
-    terminal = Terminal(Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True))
+    terminal = Terminal(Console(stderr=True, markup=False, emoji=False, highlight=False))
     terminal.line(f"error: {error.message}", style="bold red")
     if error.advice:
         terminal.line(error.advice)

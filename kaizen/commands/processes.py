@@ -37,8 +37,14 @@ def start_head(workspace: Path, config: Path | None) -> subprocess.Popen[bytes]:
         )
 
 
-def end_tree(head: psutil.Process, grace_seconds: float = STOP_SECONDS) -> Ended:
+def end_tree(
+    head: psutil.Process, grace_seconds: float = STOP_SECONDS, follow_seconds: float = FOLLOW_SECONDS
+) -> Ended:
     """Ask `head` to end (SIGTERM), wait, and kill what is left of it and of the processes it had started.
+
+    Args:
+        grace_seconds: what the head gets to end in good order.
+        follow_seconds: what the others then get to follow it.
 
     Only processes seen as its descendants are touched, each recognised by id and creation time.
     Raises PermanentError if the process belongs to somebody else.
@@ -53,10 +59,10 @@ def end_tree(head: psutil.Process, grace_seconds: float = STOP_SECONDS) -> Ended
     except psutil.NoSuchProcess:
         return Ended((), ())
     psutil.wait_procs([head], timeout=grace_seconds)
-    _, left = psutil.wait_procs(list(tree), timeout=FOLLOW_SECONDS)
+    _, left = psutil.wait_procs(list(tree), timeout=follow_seconds)
     for process in left:
         _kill(process)
-    psutil.wait_procs(left, timeout=FOLLOW_SECONDS)
+    psutil.wait_procs(left, timeout=follow_seconds)
     return Ended(
         tuple(name for process, name in tree.items() if process not in left),
         tuple(tree[process] for process in left),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kaizen.commands.configuration import effective, reference_markdown
 from kaizen.config import Settings
 from kaizen.config_sources import (
     Origin,
@@ -94,13 +95,13 @@ def test_variables_that_are_no_settings_are_let_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "where", "advice"),
     [
-        ('[server]\nport = "8420"', ":2", "It takes a whole number >= 0 <= 65535."),
-        ("[server]\nport = true", ":2", "It takes a whole number >= 0 <= 65535."),
-        ("[server]\nport = 65536", ":2", "It takes a whole number >= 0 <= 65535."),
+        ('[server]\nport = "8420"', ":2", "It takes a whole number >= 0 and <= 65535."),
+        ("[server]\nport = true", ":2", "It takes a whole number >= 0 and <= 65535."),
+        ("[server]\nport = 65536", ":2", "It takes a whole number >= 0 and <= 65535."),
         ("[server]\nrequire_keys = 1", ":2", "It takes true or false."),
         ("[fleet]\nhang_seconds = nan", ":2", "It takes a number of seconds > 0."),
         ("[fleet]\n\nhang_seconds = inf", ":3", "It takes a number of seconds > 0."),
-        ("[retrieval]\nbm25_b = 1.5", ":2", "It takes a number >= 0 <= 1."),
+        ("[retrieval]\nbm25_b = 1.5", ":2", "It takes a number >= 0 and <= 1."),
         ('[server]\ningress = "nginx"', ":2", "It takes one of haproxy, proxy."),
         ("[cluster]\ncpus = 0", ":2", "It takes a whole number of cpus >= 1."),
     ],
@@ -190,3 +191,18 @@ def test_variables_that_let_data_run_code_stop_the_start(name: str) -> None:
     check_environment({"RAY_DATA_OTHER": "1"})
     with pytest.raises(ConfigError, match=name):
         check_environment({name: "0"})
+
+
+def test_the_reference_is_that_of_the_model() -> None:
+    """Made again by `kaizen config --reference > docs/configuration.md`."""
+    reference = Path(__file__).parents[2] / "docs" / "configuration.md"
+    assert reference.read_text() == reference_markdown()
+
+
+def test_what_is_shown_has_origins_and_no_secrets(tmp_path: Path) -> None:
+    path = write(tmp_path, '[ledger]\nurl = "postgresql+psycopg://u:hunter2@h/d"')
+    shown = effective(load_settings(path, {"KAIZEN_SERVER_PORT": "1"}))
+    assert shown["ledger.url"] == {"value": "postgresql+psycopg://u:***@h/d", "origin": f"{path}:2"}
+    assert shown["server.port"] == {"value": 1, "origin": "KAIZEN_SERVER_PORT"}
+    assert shown["fleet.shards"] == {"value": Settings().fleet.shards, "origin": "default"}
+    assert list(shown) == list(fields())

@@ -1,0 +1,56 @@
+"""The `kaizen` command. It starts processes and speaks HTTP; it never joins the cluster itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import typer
+
+from kaizen.commands import configuration, documents, jobs, keys, ledger, machine, queries, service, starting
+from kaizen.commands.output import exit_code, print_error
+from kaizen.errors import KaizenError
+
+COMMANDS: tuple[Callable[..., None], ...] = (
+    starting.up,
+    service.down,
+    service.status,
+    queries.search,
+    queries.ask,
+    queries.feedback,
+    ledger.releases,
+    configuration.config,
+    machine.doctor,
+)
+
+
+def build() -> typer.Typer:
+    """Return the application with all its commands."""
+    app = typer.Typer(
+        help="Search and grounded answers over your own documents, on your own Ray cluster.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for command in COMMANDS:
+        app.command()(command)
+    for job in (jobs.ingest, jobs.evaluate):
+        app.command(context_settings=jobs.PASS_ON)(job)
+    app.add_typer(documents.app, name="documents")
+    app.add_typer(ledger.quarantine, name="quarantine")
+    app.add_typer(keys.app, name="keys")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line. Exits with 0, 1 (will fail again), 2 (wrong usage) or 75 (may succeed later)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        build()(given)
+    except KaizenError as error:
+        print_error(error, as_json="--json" in given)
+        raise SystemExit(exit_code(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""`kaizen down` and `kaizen status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+import typer
+
+from kaizen.commands.client import Client, find_endpoint
+from kaizen.commands.options import ConfigOption, JsonOption, configuration
+from kaizen.commands.output import EXIT_TRANSIENT, Terminal, print_json
+from kaizen.commands.processes import Ended, end_tree
+from kaizen.errors import KaizenError
+from kaizen.run_state import head_process, read_run_state, remove_run_state
+
+
+def down(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """End exactly what `kaizen up` started in this workspace."""
+    directory = configuration(config).settings.workspace.directory
+    state = read_run_state(directory)
+    process = head_process(state) if state else None
+    ended = _end(process, as_json) if process else Ended((), ())
+    if state:
+        remove_run_state(directory, state)
+    if as_json:
+        print_json({"was_running": process is not None, "stopped": ended.stopped, "killed": ended.killed})
+        return
+    _tell(Terminal(), was_running=process is not None, ended=ended)
+
+
+def _end(process: psutil.Process, as_json: bool) -> Ended:
+    if as_json:
+        return end_tree(process)
+    with Terminal().spinner("stopping: requests in flight finish first"):
+        return end_tree(process)
+
+
+def _tell(terminal: Terminal, *, was_running: bool, ended: Ended) -> None:
+    if not was_running:
+        terminal.line("Nothing was running.")
+        return
+    terminal.line(f"Stopped {len(ended.stopped)} processes.", style="bold")
+    if ended.killed:
+        terminal.line(f"Killed, because they did not stop: {', '.join(ended.killed)}", style="yellow")
+
+
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show what runs: readiness, releases, shards, ledger. Exit code 75 when it is not ready."""
+    settings = configuration(config).settings
+    try:
+        with Client(find_endpoint(settings)) as client:
+            code, readiness = client.probe("/readyz")
+            report = {"ready": code == 200, "readiness": readiness, **_details(client)}
+    except KaizenError as error:
+        report = {"ready": False, "error": error.message, "advice": error.advice}
+    if as_json:
+        print_json(report)
+    else:
+        _show(Terminal(), report)
+    if not report["ready"]:
+        raise typer.Exit(EXIT_TRANSIENT)
+
+
+def _details(client: Client) -> dict[str, Any]:
+    """What needs a key with the admin scope; a lesser key still learns whether the service is ready."""
+    try:
+        return {"status": client.get("/v1/status"), "releases": client.get("/v1/releases")}
+    except KaizenError as error:
+        return {"error": error.message, "advice": error.advice}
+
+
+def _show(terminal: Terminal, report: Mapping[str, Any]) -> None:
+    ready = report["ready"]
+    terminal.line("ready" if ready else "not ready", style="bold green" if ready else "bold red")
+    if "error" in report:
+        terminal.line(report["error"])
+        terminal.line(report["advice"])
+    for title, content in (("readiness", report.get("readiness")), ("state", report.get("status"))):
+        if isinstance(content, dict):
+            _show_object(terminal, title, content)
+    releases = report.get("releases")
+    if isinstance(releases, dict) and isinstance(rows := releases.get("releases"), list):
+        _show_rows(terminal, "releases", rows)
+
+
+def _show_object(terminal: Terminal, title: str, content: Mapping[str, Any]) -> None:
+    plain = {name: value for name, value in content.items() if not isinstance(value, dict | list)}
+    if plain:
+        terminal.pairs(plain, title=title)
+    for name, value in content.items():
+        if isinstance(value, dict) and value:
+            _show_object(terminal, name, value)
+        elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+            _show_rows(terminal, name, value)
+        elif isinstance(value, list) and value:
+            terminal.pairs({name: ", ".join(map(str, value))})
+
+
+def _show_rows(terminal: Terminal, title: str, rows: list[dict[str, Any]]) -> None:
+    columns = [name for name, value in rows[0].items() if not isinstance(value, dict | list)]
+    terminal.table(columns, [[row.get(name, "") for name in columns] for row in rows], title=title)
