@@ -65,6 +65,13 @@ class FanOut:
                 self._handles.pop((shard, replica), None)
         return []
 
+    async def reach(self, seq: int, deadline: float) -> bool:
+        """Wait until every copy of every shard that answers has applied `seq`; False when one has not by then."""
+        copies = itertools.product(range(self._shards), range(self._replicas))
+        calls = [self._call(s, r, "reach", deadline, seq, max(0.0, deadline - time.monotonic())) for s, r in copies]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        return all(result is True for result in results)
+
     def poke(self) -> None:
         """Tell all shards that the ledger has news. Nobody waits for them; a dead one finds out by itself."""
         for shard, replica in itertools.product(range(self._shards), range(self._replicas)):

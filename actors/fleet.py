@@ -93,7 +93,7 @@ class Fleet:
 
     def _reconcile(self) -> None:
         wanted = self._wanted()
-        existing = [name for name in _named_actors(self._namespace) if name.startswith(PREFIXES)]
+        existing = [name for name in named_actors(self._namespace) if name.startswith(PREFIXES)]
         self._listen([name for name in existing if name in wanted])
         now = time.monotonic()
         silent = {name: now - self._heard[name] for name in existing if name in self._heard}
@@ -193,6 +193,7 @@ def start_fleet(settings: Settings) -> ActorHandle:
     return ray.remote(Fleet).options(name=FLEET, namespace=settings.cluster.namespace, **options).remote(settings)
 
 
-def _named_actors(namespace: str) -> list[str]:
-    listed = ray.util.list_named_actors(all_namespaces=True)
+def named_actors(namespace: str) -> list[str]:
+    """Names of the named actors in a namespace."""
+    listed = ray.util.listnamed_actors(all_namespaces=True)
     return [entry["name"] for entry in listed if entry["namespace"] == namespace]

@@ -77,11 +77,18 @@ class IndexShard:
             NotYetSearchable: `min_seq` was not reached in `wait_seconds`.
             Unavailable: the shard is loading and lacks acknowledged documents.
         """
-        if min_seq > self._shard.view.seq:
-            self._wait_for(min_seq, wait_seconds)
+        self._wait_for(min_seq, wait_seconds)
         if self._shard.state is not State.SERVING:
             raise Unavailable("The shard is catching up with the ledger.", advice="Try again in a moment.")
         return search(self._shard.view, query)
+
+    def reach(self, seq: int, seconds: float) -> bool:
+        """Wait until `seq` is applied; whether it was within `seconds`."""
+        try:
+            self._wait_for(seq, seconds)
+        except NotYetSearchable:
+            return False
+        return True
 
     def fetch(self, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
         """Chunk rows at (segment name, row); raises Unavailable when a segment is long gone."""
@@ -120,6 +127,8 @@ class IndexShard:
         return self._shard.state.value, ray.get_runtime_context().get_node_id(), os.getpid()
 
     def _wait_for(self, seq: int, seconds: float) -> None:
+        if seq <= self._shard.view.seq:
+            return
         self._news.set()
         with self._changed:
             if not self._changed.wait_for(lambda: self._shard.view.seq >= seq, timeout=seconds):

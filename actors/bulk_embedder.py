@@ -1,0 +1,97 @@
+"""The stage of ingest that does the work: documents in, durable batches out. An actor of a Ray Data pool."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from kaizen.config import Settings
+from kaizen.indexing.batch import document_from_row, document_table, write_batch
+from kaizen.indexing.prepare import prepare
+from kaizen.models.embedder import open_embedder
+from kaizen.models.embedder_spec import EmbedderSpec
+from kaizen.models.location import locate
+from kaizen.records import Document, Release
+from kaizen.release import index_of
+from kaizen.storage.ledger.metadata_schema import field_types
+from kaizen.text.chunk import Chunker
+from kaizen.text.tokens import TokenCounter
+from kaizen.workspace import open_workspace
+
+WRITTEN = pa.schema(
+    [
+        ("batch_uri", pa.string()),
+        ("ids", pa.list_(pa.string())),
+        ("content_sha256s", pa.list_(pa.string())),
+        ("sources", pa.list_(pa.string())),
+        ("fields", pa.string()),  # JSON: metadata field -> type
+        ("refused", pa.list_(pa.string())),
+        ("others", pa.list_(pa.struct([(n, pa.string()) for n in ("id", "source", "outcome", "reason")]))),
+        ("chunks", pa.int64()),
+        ("cpu_seconds", pa.float64()),
+    ]
+)
+# Characters that make a batch of about `ingest.batch_chunks` chunks, at four characters a token.
+CHARACTERS_PER_TOKEN = 4
+
+
+class BulkEmbedder:
+    """Cuts, embeds and writes; what it returns only needs to be recorded in the ledger."""
+
+    def __init__(self, settings: Settings, release: Release) -> None:
+        spec = EmbedderSpec.from_record(release.parts["embedder"])
+        index = index_of(release)
+        self._store = open_workspace(settings).store
+        self._model = open_embedder(spec, settings.embedder, "bulk")
+        self._chunker = Chunker(TokenCounter.from_directory(locate(spec.model)), index.chunking)
+        self._made_by = index.made_by
+        self._batch_characters = settings.ingest.batch_chunks * index.chunking.max_tokens * CHARACTERS_PER_TOKEN
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Sifted documents (reader.OUTCOME) -> a row of WRITTEN for each durable batch; the others' fate in the first."""
+        listed = rows.to_pylist()
+        others = [_fate(row) for row in listed if row["outcome"] != "embed"]
+        waited = sum(row["cpu_seconds"] for row in listed)
+        fresh = [document_from_row(row) for row in listed if row["outcome"] == "embed"]
+        for documents in list(self._batches(fresh)) or [[]]:
+            row = self._write(documents)
+            row["others"], others = others, []
+            row["cpu_seconds"] += waited
+            waited = 0.0
+            yield pa.Table.from_pylist([row], schema=WRITTEN)
+
+    def _write(self, documents: Sequence[Document]) -> dict[str, Any]:
+        started = time.process_time()
+        done = prepare(documents, self._chunker, self._model)
+        kept = [d for d in documents if d.id not in done.refused]
+        uri = write_batch(self._store, document_table(kept), done.table, self._made_by) if kept else ""
+        return {
+            "batch_uri": uri,
+            "ids": [d.id for d in kept],
+            "content_sha256s": [d.content_sha256() for d in kept],
+            "sources": [d.source for d in kept],
+            "fields": json.dumps({name: kind for d in kept for name, kind in field_types(d.metadata).items()}),
+            "refused": list(done.refused),
+            "chunks": done.table.num_rows,
+            "cpu_seconds": time.process_time() - started,
+        }
+
+    def _batches(self, documents: Sequence[Document]) -> Iterator[list[Document]]:
+        batch: list[Document] = []
+        characters = 0
+        for document in documents:
+            batch.append(document)
+            characters += len(document.text)
+            if characters >= self._batch_characters:
+                yield batch
+                batch, characters = [], 0
+        if batch:
+            yield batch
+
+
+def _fate(row: dict[str, Any]) -> dict[str, str]:
+    return {name: row[name] for name in ("id", "source", "outcome", "reason")}

@@ -1,0 +1,184 @@
+"""The head process of an installation: it starts what the configuration asks for and stays until it is told to end.
+
+    python -m cluster.head [--config FILE]
+
+`kaizen up` starts it in the background and waits for `run.json`; `kaizen down` sends it SIGTERM. A private Ray lives
+and dies with this process. On an existing cluster (`cluster.address`) it starts our actors and our Serve application
+there, and takes away exactly those at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import ray
+from ray import serve
+from ray.exceptions import RayError
+
+from actors.fleet import PREFIXES, named_actors, start_fleet
+from actors.names import FLEET
+from cluster.ingress import free_ports, ingress_environment
+from kaizen.config import Settings
+from kaizen.config_sources import check_environment, load_settings
+from kaizen.errors import DeadlineExceeded, KaizenError, Unavailable
+from kaizen.run_state import STEPS_FILE, RunState, remove_run_state, write_run_state
+from kaizen.security.keys import local_key
+from kaizen.workspace import open_workspace
+from serve_apps.gateway import APP_NAME, gateway_app
+
+START_SECONDS = 240.0
+
+
+class Steps:
+    """Tells whoever waits (`kaizen up`) what is being done, a JSON line a step."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / STEPS_FILE
+        self._path.write_text("")
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Announce a step, and its end when it ends well."""
+        self._write(text, done=False)
+        yield
+        self._write(text, done=True)
+
+    def _write(self, text: str, *, done: bool) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": text, "done": done}) + "\n")
+
+
+def run(config: Path | None) -> None:
+    """Start everything, wait for SIGTERM or SIGINT, end everything."""
+    check_environment()
+    settings = load_settings(config).settings
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    with tempfile.TemporaryDirectory(prefix="kaizen-") as runtime:
+        state = _start(settings, config, Path(runtime))
+        ended.wait()
+        _stop(settings, state)
+
+
+def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
+    directory = settings.workspace.directory
+    workspace = open_workspace(settings)
+    steps = Steps(directory)
+    with steps.step("Preparing the models and the release"):
+        local_key(directory, workspace.ledger.keys, tenant=settings.workspace.tenant)
+        _build_release(config)
+    with steps.step("Starting Ray"):
+        os.environ.update(ingress_environment(settings.server, runtime))
+        context = _start_ray(settings)
+    with steps.step("Loading the index"):
+        _start_fleet(settings)
+    with steps.step("Opening the HTTP API"):
+        port = settings.server.port or free_ports(1)[0]
+        _start_gateway(settings, port)
+    dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
+    state = RunState(
+        pid=os.getpid(),
+        created=psutil.Process().create_time(),
+        ray_address=context.address_info["gcs_address"],
+        namespace=settings.cluster.namespace,
+        url=f"http://{settings.server.host}:{port}",
+        dashboard_url=dashboard,
+        jobs_address=dashboard,
+    )
+    write_run_state(directory, state)
+    return state
+
+
+def _build_release(config: Path | None) -> None:
+    """In a process of its own: the export needs torch, whose memory the head should not keep."""
+    command = [sys.executable, "-m", "jobs.build_release", *(["--config", str(config)] if config else [])]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise Unavailable(f"The release could not be made. {done.stderr.strip()}", advice="Run `kaizen doctor`.")
+
+
+def _start_ray(settings: Settings) -> ray._private.worker.BaseContext:
+    cluster = settings.cluster
+    if cluster.address != "local":
+        return ray.init(address=cluster.address, namespace=cluster.namespace, log_to_driver=False)
+    return ray.init(
+        address="local",
+        namespace=cluster.namespace,
+        num_cpus=cluster.cpus,
+        object_store_memory=cluster.object_store_bytes,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=cluster.dashboard_port or free_ports(1)[0],
+        log_to_driver=False,
+    )
+
+
+def _start_fleet(settings: Settings) -> None:
+    fleet = start_fleet(settings)
+    deadline = time.monotonic() + START_SECONDS
+    states: dict[str, str] = {}
+    pause = threading.Event()
+    while time.monotonic() < deadline:
+        states = ray.get(fleet.states.remote(), timeout=START_SECONDS)
+        if states and all(state == "serving" for state in states.values()):
+            return
+        pause.wait(0.2)
+    waiting = sorted(name for name, state in states.items() if state != "serving")
+    raise DeadlineExceeded(f"These actors did not come up: {', '.join(waiting)}.", advice="Look at the Ray logs.")
+
+
+def _start_gateway(settings: Settings, port: int) -> None:
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": settings.server.host, "port": port, "request_timeout_s": None},
+    )
+    serve.run(gateway_app(settings), name=APP_NAME, route_prefix="/")
+
+
+def _stop(settings: Settings, state: RunState) -> None:
+    remove_run_state(settings.workspace.directory, state)
+    if settings.cluster.address != "local":
+        serve.delete(APP_NAME)
+        _end_actors(settings.cluster.namespace)
+    else:
+        serve.shutdown()
+    ray.shutdown()
+
+
+def _end_actors(namespace: str) -> None:
+    """On a cluster that is not ours: exactly our detached actors, the supervisor first."""
+    ours = [name for name in named_actors(namespace) if name == FLEET or name.startswith(PREFIXES)]
+    for name in sorted(ours, key=lambda name: name != FLEET):
+        try:
+            ray.kill(ray.get_actor(name, namespace=namespace))
+        except (RayError, ValueError) as error:
+            sys.stderr.write(f"{name} was gone already: {error}\n")
+
+
+def main() -> int:
+    """Run as a command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m cluster.head", description=__doc__)
+    parser.add_argument("--config", type=Path)
+    try:
+        run(parser.parse_args().config)
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""How Ray Serve's HTTP front end is set up: environment for its processes, options for its start.
+
+Serve reads these variables when its processes start, so they must be set before Ray is.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from cluster.loopback_haproxy import write_launcher
+from kaizen.config import Server
+
+# A dead proxy is noticed within a second; Serve's own pace left a gap of 26 s.
+PROXY_HEALTH = {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1"}
+
+
+def ingress_environment(server: Server, runtime: Path) -> Mapping[str, str]:
+    """Environment variables for Ray's processes.
+
+    Args:
+        runtime: private directory (mode 0700) with a short path, since HAProxy's control socket goes there: in its
+            usual place every user of the machine could give it orders.
+    """
+    if server.ingress == "proxy":
+        return PROXY_HEALTH
+    launcher = runtime / "haproxy"
+    write_launcher(launcher)
+    stats, metrics = free_ports(2)
+    return {
+        **PROXY_HEALTH,
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(runtime / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(runtime / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(runtime),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(runtime / "server-state"),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    }
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Ports that are free now, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((host, 0))
+        return [one.getsockname()[1] for one in sockets]

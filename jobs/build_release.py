@@ -1,0 +1,88 @@
+"""Make and record the release that the configuration describes, and put it in service when there is none.
+
+    python -m jobs.build_release [--config FILE] [--json]
+
+Exports the embedder to ONNX once (checked against torch), puts it into the object store, records the release with a
+fingerprint for each part, and makes it the stable one. A configuration that changed since then gives a new release;
+the same one gives the same release again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from kaizen.answering.prompt import prompt_record
+from kaizen.config import Settings
+from kaizen.config_sources import load_settings
+from kaizen.errors import KaizenError, NotFound
+from kaizen.models.embedder_spec import EmbedderSpec, read_spec
+from kaizen.models.generator_spec import generator_record
+from kaizen.records import Release
+from kaizen.release import Part, release_parts
+from kaizen.storage.object_store import ObjectStore
+from kaizen.workspace import Workspace, open_workspace
+
+
+def build_release(workspace: Workspace) -> Release:
+    """Record the release of `workspace.settings` and make it stable. Raises KaizenError."""
+    settings = workspace.settings
+    parts = release_parts(
+        settings,
+        embedder=embedder_part(workspace.store, settings),
+        prompt=prompt_record(settings.answering),
+        generator=generator_record(settings.generator),
+    )
+    state = workspace.ledger.rollout.state()
+    release = workspace.ledger.releases.record(parts, parent=state.stable)
+    if state.stable != release.id:
+        workspace.ledger.rollout.compare_and_set(state.version, stable=release.id)
+    return release
+
+
+def embedder_part(store: ObjectStore, settings: Settings) -> Part:
+    """The embedder's record with its artifact, exported on first use."""
+    spec = read_spec(settings.embedder.model)
+    artifact = f"models/embedder-{spec.fingerprint[:12]}"
+    if not _stored(store, artifact):
+        _export(store, spec, artifact)
+    return {**spec.record(), "artifact": artifact}
+
+
+def _stored(store: ObjectStore, name: str) -> bool:
+    try:
+        store.manifest(name)
+    except NotFound:
+        return False
+    return True
+
+
+def _export(store: ObjectStore, spec: EmbedderSpec, artifact: str) -> None:
+    from kaizen.models.onnx_export import export_onnx  # brings torch, which nothing else here needs
+
+    with tempfile.TemporaryDirectory() as scratch:
+        export_onnx(spec, Path(scratch) / "onnx")
+        store.put_directory(artifact, Path(scratch) / "onnx")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.build_release", description=__doc__)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        release = build_release(open_workspace(load_settings(options.config).settings))
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    line = json.dumps({"release": release.id, "fingerprint": release.fingerprint, "parent": release.parent})
+    sys.stdout.write(f"{line}\n" if options.json else f"release {release.id} is in service\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""Take documents in: read, sift, cut, embed, and record them in the ledger, batch by durable batch.
+
+    python -m jobs.ingest SOURCE... [--tenant T] [--group G]... [--prune] [--config FILE] [--json]
+
+SOURCE is a directory, a glob or a file, local or s3://. Runs on the cluster of `kaizen up` when that is running, else
+on a Ray of its own. A kill at any point loses nothing that was counted: a rerun finds what is there by content and
+does only the rest. Prints a summary; --json prints it as one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext
+
+from actors.bulk_embedder import BulkEmbedder
+from actors.reader import Reader, Sifter
+from jobs.build_release import build_release
+from jobs.connect import connected
+from jobs.ingest_progress import Progress
+from kaizen.config import Settings
+from kaizen.config_sources import check_environment, load_settings
+from kaizen.errors import InvalidInput, KaizenError
+from kaizen.records import Quarantined, Release
+from kaizen.storage.ledger.documents import BatchEntry
+from kaizen.text.sources import Expansion, expand
+from kaizen.workspace import Workspace, open_workspace
+
+# Small blocks keep memory flat: what is in flight is a few of them, whatever the size of the input.
+BLOCK_BYTES = 2 * 2**20
+READER_CPUS = 0.25
+EMBEDDER_CPUS = 0.5
+NO_VECTOR = "The embedder gave no usable vector for a chunk of it. Check the embedder."
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """What a run did."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    head_seq: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """The JSON object that `--json` prints."""
+        names = ("documents", "chunks", "unchanged", "duplicate", "quarantined", "skipped", "deleted")
+        return {
+            **{name: self.counts[name] for name in names},
+            "seconds": round(self.seconds, 3),
+            "chunks_per_s": round(self.counts["chunks"] / self.seconds, 2) if self.seconds else 0.0,
+            "cpu_seconds": round(self.cpu_seconds, 2),
+            "seq": self.head_seq,
+        }
+
+
+class Ingest:
+    """One run over some sources for one tenant."""
+
+    def __init__(self, workspace: Workspace, release: Release, tenant: str, groups: tuple[str, ...]) -> None:
+        self._settings = workspace.settings
+        self._ledger = workspace.ledger
+        self._release = release
+        self._tenant = tenant
+        self._groups = groups
+        self._seen: set[str] = set()
+        self.summary = Summary()
+
+    def run(self, expansion: Expansion, progress: Progress) -> None:
+        """Take in all units of `expansion`. What is recorded stays, whatever happens later."""
+        self.summary.counts["skipped"] = sum(expansion.skipped.values())
+        for batch in _pipeline(self._settings, self._release, expansion, self._tenant, self._groups):
+            self._record(batch)
+            progress.update(self.summary.counts)
+        self.summary.head_seq = self._ledger.documents.head()
+
+    def prune(self, expansion: Expansion) -> None:
+        """Delete documents of these sources that the run has not seen. Quarantined ones were seen and stay."""
+        for source in sorted({unit.source for unit in expansion.files}):
+            gone = [i for i in self._ledger.documents.ids_of_source(self._tenant, source) if i not in self._seen]
+            if gone:
+                self.summary.head_seq = self._ledger.documents.delete_many(self._tenant, gone)
+            self.summary.counts["deleted"] += len(gone)
+
+    def _record(self, batch: dict[str, Any]) -> None:
+        """Make one batch part of the truth, then what could not be taken."""
+        refused = [_quarantined(self._tenant, "", i, NO_VECTOR) for i in batch["refused"]]
+        if batch["ids"]:
+            refused += self._append(batch)
+        for other in batch["others"]:
+            self._seen.add(other["id"])
+            if other["outcome"] == "quarantined":
+                refused.append(_quarantined(self._tenant, other["source"], other["id"], other["reason"]))
+            else:
+                self.summary.counts[other["outcome"]] += 1
+        if refused:
+            self._ledger.quarantine.add_many(refused)
+        self.summary.counts["quarantined"] += len(refused)
+        self.summary.cpu_seconds += batch["cpu_seconds"]
+        self._seen.update(batch["ids"], batch["refused"])
+
+    def _append(self, batch: dict[str, Any]) -> list[Quarantined]:
+        rows = zip(batch["ids"], batch["content_sha256s"], batch["sources"], strict=True)
+        entries = [BatchEntry(*row) for row in rows]
+        try:
+            self._ledger.documents.append_batch(self._tenant, batch["batch_uri"], entries, json.loads(batch["fields"]))
+        except InvalidInput as error:  # another writer gave a field another type since the sieve looked
+            return [_quarantined(self._tenant, e.source, e.id, str(error)) for e in entries]
+        for source in {entry.source for entry in entries}:
+            ids = [entry.id for entry in entries if entry.source == source]
+            self._ledger.quarantine.clear(self._tenant, source, ids)
+        self.summary.counts["documents"] += len(entries)
+        self.summary.counts["chunks"] += batch["chunks"]
+        return []
+
+
+def _quarantined(tenant: str, source: str, document_id: str, reason: str) -> Quarantined:
+    return Quarantined(tenant=tenant, source=source, document_id=document_id, reason=reason, at=time.time())
+
+
+def _pipeline(
+    settings: Settings, release: Release, expansion: Expansion, tenant: str, groups: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    """Rows of bulk_embedder.WRITTEN as they become durable."""
+    context = DataContext.get_current()
+    context.target_max_block_size = BLOCK_BYTES
+    context.enable_progress_bars = False
+    units = np.empty(len(expansion.files), object)
+    units[:] = expansion.files
+    readers = min(len(units), 2)
+    embedders = sum(1 for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+    dataset = (
+        ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=min(len(units), 64))
+        .map_batches(
+            Reader,
+            fn_constructor_args=(settings, tenant, groups),
+            batch_size=1,
+            batch_format="numpy",
+            compute=ActorPoolStrategy(size=readers),
+            num_cpus=READER_CPUS,
+        )
+        .map_batches(
+            Sifter,
+            fn_constructor_args=(settings, tenant),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=1),
+            num_cpus=0,
+        )
+        .map_batches(
+            BulkEmbedder,
+            fn_constructor_args=(settings, release),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=max(1, embedders)),
+            num_cpus=EMBEDDER_CPUS,
+        )
+    )
+    yield from dataset.iter_rows()
+
+
+def ingest(
+    workspace: Workspace, sources: Sequence[str], *, tenant: str, groups: tuple[str, ...], prune: bool, progress: Progress
+) -> Summary:
+    """Take in `sources` on the connected Ray cluster. Raises KaizenError when they cannot be listed."""
+    settings = workspace.settings
+    expansion = expand(sources, endpoint_url=settings.objects.endpoint_url)
+    release = build_release(workspace)
+    run_id = workspace.ledger.runs.begin(tenant, sources)
+    job = Ingest(workspace, release, tenant, groups)
+    started, cpu_started = time.perf_counter(), time.process_time()
+    job.run(expansion, progress)
+    if prune:
+        job.prune(expansion)
+    job.summary.seconds = time.perf_counter() - started
+    job.summary.cpu_seconds += time.process_time() - cpu_started
+    counts = {name: int(count) for name, count in job.summary.counts.items()}
+    workspace.ledger.runs.finish(run_id, counts=counts, cpu_seconds=job.summary.cpu_seconds)
+    return job.summary
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jobs.ingest", description=__doc__)
+    parser.add_argument("sources", nargs="+", metavar="SOURCE")
+    parser.add_argument("--tenant", help="whose documents they are; default: workspace.tenant")
+    parser.add_argument("--group", action="append", default=[], help="who may see them; repeat for several")
+    parser.add_argument("--prune", action="store_true", help="delete documents that are gone from these sources")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        check_environment()
+        workspace = open_workspace(load_settings(options.config).settings)
+        tenant = options.tenant or workspace.settings.workspace.tenant
+        with connected(workspace.settings), Progress(quiet=options.json) as progress:
+            summary = ingest(
+                workspace,
+                options.sources,
+                tenant=tenant,
+                groups=tuple(options.group),
+                prune=options.prune,
+                progress=progress,
+            )
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    _print(summary, as_json=options.json)
+    return 0
+
+
+def _print(summary: Summary, *, as_json: bool) -> None:
+    record = summary.record()
+    if as_json:
+        sys.stdout.write(json.dumps(record) + "\n")
+        return
+    sys.stdout.write(
+        "{documents} documents in {chunks} chunks taken in, {unchanged} unchanged, {duplicate} duplicates, "
+        "{quarantined} quarantined, {skipped} files skipped, {deleted} deleted.\n"
+        "{seconds:.1f} s, {chunks_per_s:.1f} chunks/s, {cpu_seconds:.1f} CPU-seconds.\n".format(**record)
+    )
+    if record["quarantined"]:
+        sys.stdout.write("Why documents were quarantined: kaizen quarantine list\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

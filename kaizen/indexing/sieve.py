@@ -1,0 +1,72 @@
+"""What of a run's documents must be embedded: not what is there already, not what is there under another id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kaizen.errors import InvalidInput
+from kaizen.records import Document, FieldType
+from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger.metadata_schema import field_types
+
+Outcome = Literal["embed", "unchanged", "duplicate", "quarantined"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What to do with a document; `reason` says why it is quarantined."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+class Sieve:
+    """Judges the documents of one run in order. It remembers ids and contents that the run has had so far.
+
+    A document that is unchanged costs one hash and a part of one query, and no embedding. The first of several
+    documents with one id counts; the later ones are quarantined, since it is the source that must decide.
+    """
+
+    def __init__(self, ledger: Ledger, tenant: str, *, deduplicate: bool) -> None:
+        self._ledger = ledger
+        self._tenant = tenant
+        self._deduplicate = deduplicate
+        self._ids: set[str] = set()
+        self._contents: set[str] = set()
+        self._types: dict[str, FieldType] = dict(ledger.documents.schema(tenant))
+
+    def sift(self, documents: Sequence[Document]) -> list[Verdict]:
+        """One verdict for each document."""
+        states = self._ledger.documents.states(self._tenant, [d.id for d in documents])
+        hashes = [d.content_sha256() for d in documents]
+        known = self._ledger.documents.find_content(self._tenant, hashes) if self._deduplicate else {}
+        verdicts = []
+        for document, content in zip(documents, hashes, strict=True):
+            state = states.get(document.id)
+            if document.id in self._ids:
+                verdicts.append(Verdict(outcome="quarantined", reason="Its id came before in this run; ids must differ."))
+                continue
+            self._ids.add(document.id)
+            if state is not None and (state.content_sha256, state.source) == (content, document.source):
+                verdicts.append(Verdict(outcome="unchanged"))
+            elif self._deduplicate and (content in self._contents or known.get(content, document.id) != document.id):
+                verdicts.append(Verdict(outcome="duplicate"))
+            else:
+                verdicts.append(self._admit(document))
+            self._contents.add(content)
+        return verdicts
+
+    def _admit(self, document: Document) -> Verdict:
+        """Embed, unless a metadata field has another type than it has had."""
+        try:
+            types = field_types(document.metadata)
+        except InvalidInput as error:
+            return Verdict(outcome="quarantined", reason=str(error))
+        for name, kind in types.items():
+            if self._types.get(name, kind) != kind:
+                reason = f"The field '{name}' is of type {self._types[name]} here and {kind} in this document."
+                return Verdict(outcome="quarantined", reason=f"{reason} Rename it or make the types agree.")
+        self._types.update(types)
+        return Verdict(outcome="embed")

@@ -1,0 +1,179 @@
+"""The HTTP API: routes only. What happens behind them is in searching, answering, documents and feedback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Query, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from kaizen.records import Principal
+from serve_apps import problems
+from serve_apps.body_limit import BodyLimit
+from serve_apps.documents import Wait, with_id
+from serve_apps.metrics import exposition
+from serve_apps.schemas import (
+    AnswerRequest,
+    AnswerResponse,
+    ChangeResponse,
+    DocumentBatch,
+    DocumentBody,
+    DocumentResponse,
+    FeedbackRequest,
+    FeedbackResponse,
+    Problem,
+    ReleasesResponse,
+    SearchRequest,
+    SearchResponse,
+)
+from serve_apps.service import Service
+
+DESCRIPTION = """Search and grounded answers over your own documents.
+
+Send your key as `Authorization: Bearer kz_...`. Every response names the `release` that made it, the `index_seq` it
+saw, its `coverage` (below 1: partial), what was `degraded`, and an `impression_id` to give feedback on."""
+
+_STATUSES = (400, 401, 403, 404, 409, 413, 422, 429, 503)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": "Problem", "content": {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+    for status in _STATUSES
+}
+
+
+def build_api(service: Service) -> FastAPI:
+    """The application around `service`; every request passes the body limit and the counting of metrics."""
+    app = FastAPI(
+        title="Kaizen",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=_lifespan(service),
+        responses=PROBLEMS,
+        openapi_tags=[{"name": name} for name in ("search", "documents", "feedback", "operation")],
+    )
+    problems.install(app, service.settings.server.retry_after_seconds)
+    _measure(app, service)
+    app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes)
+    _add_search(app, service)
+    _add_documents(app, service)
+    _add_operation(app, service)
+    return app
+
+
+def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def run(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    return run
+
+
+def _measure(app: FastAPI, service: Service) -> None:
+    @app.middleware("http")
+    async def measured(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        started = time.perf_counter()
+        response = await call(request)
+        route = request.scope.get("route")
+        path = getattr(route, "path", "unknown")  # the template: a label for each document id would be a leak
+        service.metrics.request(path, response.status_code, time.perf_counter() - started)
+        return response
+
+
+def _add_search(app: FastAPI, service: Service) -> None:
+    reader = Annotated[Principal, Depends(service.callers.with_scope("search"))]
+    judge = Annotated[Principal, Depends(service.callers.with_scope("feedback"))]
+
+    @app.post("/v1/search", tags=["search"])
+    async def search(request: SearchRequest, principal: reader) -> SearchResponse:
+        """Rank the chunks that answer a query best."""
+        async with service.admission.slot():
+            return await service.search(principal, request)
+
+    @app.post("/v1/answer", tags=["search"], response_model=AnswerResponse)
+    async def answer(request: AnswerRequest, principal: reader) -> Response | AnswerResponse:
+        """Answer a question from the documents, with citations; or say honestly that they do not hold the answer."""
+        if request.stream:
+            return StreamingResponse(await service.answer_events(principal, request), media_type="text/event-stream")
+        async with service.admission.slot():
+            return await service.answer(principal, request)
+
+    @app.post("/v1/feedback", tags=["feedback"])
+    async def feedback(request: FeedbackRequest, principal: judge) -> FeedbackResponse:
+        """Judge what was shown. Durable when this responds."""
+        return await service.feedback(principal, request)
+
+
+def _add_documents(app: FastAPI, service: Service) -> None:
+    reader = Annotated[Principal, Depends(service.callers.with_scope("search"))]
+    writer = Annotated[Principal, Depends(service.callers.with_scope("write"))]
+    key_header = Annotated[str | None, Header(max_length=256, description="The same key again changes nothing.")]
+    wait_query = Annotated[Wait, Query(description="`searchable`: respond when searches see the change.")]
+
+    @app.post("/v1/documents:batch", tags=["documents"])
+    async def put_batch(
+        body: DocumentBatch, principal: writer, idempotency_key: key_header = None, wait_for: wait_query = "durable"
+    ) -> ChangeResponse:
+        """Store documents together: all or none."""
+        async with service.admission.slot():
+            served = service.router.for_caller(principal)
+            return await service.documents.put_many(served, principal, body.documents, idempotency_key, wait_for)
+
+    @app.put("/v1/documents/{document_id:path}", tags=["documents"])
+    async def put(
+        document_id: str,
+        body: DocumentBody,
+        principal: writer,
+        idempotency_key: key_header = None,
+        wait_for: wait_query = "durable",
+    ) -> ChangeResponse:
+        """Store a document under an id, replacing what was there. Durable when this responds."""
+        async with service.admission.slot():
+            served = service.router.for_caller(principal)
+            document = with_id(document_id, body)
+            return await service.documents.put(served, principal, document, idempotency_key, wait_for)
+
+    @app.get("/v1/documents/{document_id:path}", tags=["documents"])
+    async def get(document_id: str, principal: reader) -> DocumentResponse:
+        """A document as it is stored."""
+        return await service.documents.get(principal, document_id)
+
+    @app.delete("/v1/documents/{document_id:path}", tags=["documents"])
+    async def delete(document_id: str, principal: writer, wait_for: wait_query = "durable") -> ChangeResponse:
+        """Delete a document. Durable when this responds."""
+        async with service.admission.slot():
+            served = service.router.for_caller(principal)
+            return await service.documents.delete(served, principal, document_id, wait_for)
+
+
+def _add_operation(app: FastAPI, service: Service) -> None:
+    reader = Annotated[Principal, Depends(service.callers.with_scope("search"))]
+    admin = Annotated[Principal, Depends(service.callers.with_scope("admin"))]
+
+    @app.get("/v1/releases", tags=["operation"])
+    async def releases(principal: reader) -> ReleasesResponse:
+        """All releases, newest first, and which of them is stable."""
+        return await service.releases()
+
+    @app.get("/v1/status", tags=["operation"])
+    async def status(principal: admin) -> dict[str, Any]:
+        """What runs, how far the index is, and what troubles it."""
+        return await service.status(principal)
+
+    @app.get("/healthz", tags=["operation"], response_class=PlainTextResponse)
+    async def healthz() -> str:
+        """This replica is alive."""
+        return "ok"
+
+    @app.get("/readyz", tags=["operation"])
+    async def readyz() -> Response:
+        """200 when a release is in service and all its shards answer; else 503 and what is missing."""
+        state = await service.readiness()
+        return JSONResponse(state, status_code=200 if state["ready"] else 503)
+
+    @app.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
+    async def metrics(principal: admin) -> str:
+        """Prometheus text of all replicas on all nodes."""
+        return await exposition()

@@ -1,0 +1,44 @@
+"""Who calls, and may they: FastAPI dependencies that turn a key into a Principal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from kaizen.config import Settings
+from kaizen.errors import NotAllowed
+from kaizen.records import SCOPES, Principal, Scope
+from kaizen.security.keys import Authenticator
+
+Dependency = Callable[[Request], Coroutine[Any, Any, Principal]]
+
+
+class Callers:
+    """Knows every caller by the key in `Authorization: Bearer`."""
+
+    def __init__(self, settings: Settings, authenticator: Authenticator) -> None:
+        self._required = settings.server.require_keys
+        self._authenticator = authenticator
+        self._anybody = Principal(key_id="open", tenant=settings.workspace.tenant, groups=(), scopes=SCOPES)
+
+    def with_scope(self, scope: Scope) -> Dependency:
+        """A dependency that gives the caller, or raises NotAuthenticated (401) or NotAllowed (403)."""
+
+        async def caller(request: Request) -> Principal:
+            if not self._required:
+                return self._anybody
+            # The ledger is read when a key was not seen in the last second: not on the event loop.
+            principal = await run_in_threadpool(
+                self._authenticator.authenticate, request.headers.get("authorization")
+            )
+            if scope not in principal.scopes:
+                raise NotAllowed(
+                    f"This key has not the scope '{scope}'.",
+                    advice=f"Make one that has: kaizen keys create --scope {scope}.",
+                )
+            return principal
+
+        return caller

@@ -1,0 +1,97 @@
+"""Documents over HTTP: durable in the ledger first, searchable moments later."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Literal
+
+from kaizen.errors import NotFound, TooLarge
+from kaizen.ids import check_document_id
+from kaizen.indexing.batch import read_document
+from kaizen.records import Document, DocumentState, Principal
+from kaizen.workspace import Workspace
+from serve_apps.schemas import ChangeResponse, DocumentBody, DocumentResponse, DocumentWithId
+from serve_apps.served import Served
+
+WAIT_SECONDS = 10.0
+Wait = Literal["durable", "searchable"]
+
+
+class DocumentWriter:
+    """Writes and reads documents of a caller's tenant."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._ledger = workspace.ledger
+        self._store = workspace.store
+        self._max_documents = workspace.settings.server.max_batch_documents
+
+    async def put(
+        self, served: Served, principal: Principal, document: DocumentWithId, key: str | None, wait: Wait
+    ) -> ChangeResponse:
+        """Store one document."""
+        return await self.put_many(served, principal, [document], key, wait)
+
+    async def put_many(
+        self, served: Served, principal: Principal, documents: list[DocumentWithId], key: str | None, wait: Wait
+    ) -> ChangeResponse:
+        """Store all or none."""
+        if len(documents) > self._max_documents:
+            raise TooLarge(
+                f"{len(documents)} documents are more than {self._max_documents}.",
+                advice="Send fewer at a time, or use `kaizen ingest`. The limit is server.max_batch_documents.",
+            )
+        rows = [_document(principal, document) for document in documents]
+        change = self._ledger.documents.submit_upsert_many(rows, key)
+        return await _acknowledge(served, asyncio.wrap_future(change), wait)
+
+    async def delete(self, served: Served, principal: Principal, document_id: str, wait: Wait) -> ChangeResponse:
+        """Delete one document; raises NotFound."""
+        change = self._ledger.documents.submit_delete(principal.tenant, document_id)
+        return await _acknowledge(served, asyncio.wrap_future(change), wait)
+
+    async def get(self, principal: Principal, document_id: str) -> DocumentResponse:
+        """One document as it is stored; raises NotFound also when the caller may not see it."""
+        state, document = await asyncio.to_thread(self._read, principal.tenant, document_id)
+        if document.groups and not set(document.groups) & set(principal.groups):
+            raise NotFound("There is no such document.", advice="Check the id and the groups of your key.")
+        return DocumentResponse(
+            id=document.id,
+            title=document.title,
+            text=document.text,
+            metadata=dict(document.metadata),
+            groups=list(document.groups),
+            source=document.source,
+            seq=state.seq,
+            content_sha256=state.content_sha256,
+        )
+
+    def _read(self, tenant: str, document_id: str) -> tuple[DocumentState, Document]:
+        state, document = self._ledger.documents.get(tenant, document_id)
+        return state, document or read_document(self._store, state.batch_uri, document_id)
+
+
+def with_id(document_id: str, body: DocumentBody) -> DocumentWithId:
+    """The document that was PUT at `document_id`."""
+    return DocumentWithId(id=document_id, **body.model_dump())
+
+
+def _document(principal: Principal, body: DocumentWithId) -> Document:
+    metadata = {k: tuple(v) if isinstance(v, list) else v for k, v in body.metadata.items()}
+    return Document(
+        tenant=principal.tenant,
+        id=check_document_id(body.id),
+        title=body.title,
+        text=body.text,
+        metadata=metadata,
+        groups=tuple(body.groups),
+    )
+
+
+async def _acknowledge(served: Served, change: Awaitable[int], wait: Wait) -> ChangeResponse:
+    """The response is made only when the change is durable."""
+    seq = await change
+    served.fan_out.poke()
+    reached = wait == "searchable" and await served.fan_out.reach(seq, time.monotonic() + WAIT_SECONDS)
+    return ChangeResponse(seq=seq, searchable=reached)

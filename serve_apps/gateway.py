@@ -1,0 +1,44 @@
+"""The Serve deployment around the HTTP API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import BackpressureConfig
+
+from kaizen.config import Settings
+from serve_apps.api import build_api
+from serve_apps.service import Service
+
+APP_NAME = "kaizen"
+# Serve's own limit lies above ours, so that ours answers first, with a problem that says what to do.
+HEADROOM = 32
+
+
+class Gateway:
+    """One replica."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._service = Service(settings)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return build_api(self._service)
+
+
+def gateway_app(settings: Settings) -> Application:
+    """The Serve application, to be run under APP_NAME at `/`."""
+    server = settings.server
+    options: dict[str, Any] = {
+        "num_replicas": server.replicas,
+        "max_ongoing_requests": server.max_ongoing_requests + server.max_queued_requests + HEADROOM,
+        "max_queued_requests": server.max_queued_requests,
+        "backpressure_config": BackpressureConfig(status_code=429, retry_after_s=server.retry_after_seconds),
+        "ray_actor_options": {"num_cpus": server.replica_cpus},
+        "health_check_period_s": 2,
+        "health_check_timeout_s": 10,
+        "graceful_shutdown_timeout_s": 5,
+    }
+    return serve.deployment(**options)(serve.ingress()(Gateway)).bind(settings)

@@ -1,0 +1,63 @@
+"""What the gateway measures of itself, through Ray's metrics, which add up all replicas on all nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import httpx
+import ray
+from ray.util.metrics import Counter, Histogram
+
+_LATENCY_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
+_OURS = "ray_kaizen_"
+_SERVES = "ray_serve_"
+
+
+class Metrics:
+    """Counters and histograms of one replica."""
+
+    def __init__(self) -> None:
+        self._requests = Counter(
+            "kaizen_requests_total", description="Requests by route and status.", tag_keys=("route", "status")
+        )
+        self._seconds = Histogram(
+            "kaizen_request_seconds", description="Time to respond.", boundaries=_LATENCY_SECONDS, tag_keys=("route",)
+        )
+        self._stages = Histogram(
+            "kaizen_stage_seconds", description="Time by stage.", boundaries=_LATENCY_SECONDS, tag_keys=("stage",)
+        )
+        self._degraded = Counter(
+            "kaizen_degraded_total", description="Responses that were degraded, by reason.", tag_keys=("reason",)
+        )
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Count a response."""
+        self._requests.inc(tags={"route": route, "status": str(status)})
+        self._seconds.observe(seconds, tags={"route": route})
+
+    def stages(self, timings_ms: Mapping[str, float], degraded: Iterable[str]) -> None:
+        """Count where the time of a search or an answer went, and what was replaced by something simpler."""
+        for stage, spent in timings_ms.items():
+            self._stages.observe(spent / 1000, tags={"stage": stage})
+        for reason in degraded:
+            self._degraded.inc(tags={"reason": reason})
+
+
+async def exposition() -> str:
+    """Prometheus text of all nodes: Kaizen's own metrics and Serve's. Nodes that do not answer are left out."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    async with httpx.AsyncClient(timeout=2) as client:
+        pages = await asyncio.gather(
+            *(client.get(f"http://{n['NodeManagerAddress']}:{n['MetricsExportPort']}/metrics") for n in nodes),
+            return_exceptions=True,
+        )
+    texts = [page.text for page in pages if isinstance(page, httpx.Response)]
+    return "\n".join(line for text in texts for line in _kept(text)) + "\n"
+
+
+def _kept(text: str) -> Iterable[str]:
+    for line in text.splitlines():
+        name = line.split(" ")[2] if line.startswith("# ") and line.count(" ") >= 2 else line
+        if name.startswith((_OURS, _SERVES)):
+            yield line.replace(_OURS, "kaizen_")
