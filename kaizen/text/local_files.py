@@ -1,0 +1,94 @@
+"""Files of this machine as units of work."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from kaizen.errors import InvalidInput
+from kaizen.text.sources import SourceFile, format_of, matches, split_glob, why_skipped
+
+
+def path_of(uri: str) -> Path:
+    """Return the path that a `file://` URI names."""
+    return Path(unquote(urlsplit(uri).path, errors="surrogateescape"))
+
+
+def list_files(source: str, skipped: Counter[str]) -> Iterator[SourceFile]:
+    """Yield the files that a local path, `file://` URI or glob stands for, sorted by path.
+
+    Raises:
+        InvalidInput: it does not exist.
+    """
+    path = path_of(source) if source.startswith("file://") else Path(source).expanduser()
+    # Lexical, so that a root that is itself a link (current -> v7) keeps its name, and with it its documents' ids.
+    full = os.path.normpath(path.absolute())
+    root, pattern = (full, "") if os.path.lexists(full) else split_glob(full)
+    if not Path(root).exists():
+        raise InvalidInput(f"{source!r} does not exist.", advice="Check the path; quote globs against the shell.")
+    uri = Path(full).as_uri()
+    if not Path(root).is_dir():
+        return _listed(uri, Path(root).parent, iter([Path(root).name]), skipped)
+    paths = (p for p in _walk(root, skipped) if matches(p, pattern))
+    return _listed(uri, Path(root or "/"), _within(root, paths, skipped), skipped)
+
+
+def _walk(root: str, skipped: Counter[str]) -> Iterator[str]:
+    def unreadable(error: OSError) -> None:
+        skipped["unreadable directory"] += 1
+
+    for directory, folders, names in os.walk(root or "/", onerror=unreadable):
+        linked = [name for name in folders if (Path(directory) / name).is_symlink()]
+        hidden = [name for name in folders if name.startswith(".")]
+        skipped["linked directory"] += len(linked)
+        skipped["hidden"] += len(hidden)
+        folders[:] = sorted(set(folders) - set(linked) - set(hidden))
+        below = os.path.relpath(directory, root or "/")
+        for name in sorted(names):
+            yield name if below == "." else f"{below}/{name}"
+
+
+def _within(root: str, paths: Iterator[str], skipped: Counter[str]) -> Iterator[str]:
+    """Leave out links that lead out of the root: what they name was not offered."""
+    real_root = Path(root or "/").resolve()
+    for path in paths:
+        file = Path(root) / path
+        if file.is_symlink() and not file.resolve().is_relative_to(real_root):
+            skipped["link out of the source"] += 1
+        else:
+            yield path
+
+
+def _listed(source: str, root: Path, paths: Iterator[str], skipped: Counter[str]) -> Iterator[SourceFile]:
+    for path in paths:
+        reason = why_skipped(path)
+        file = root / path
+        kind = format_of(path)
+        if not reason:
+            reason = _not_regular(file)
+        if reason or kind is None:
+            skipped[reason] += 1
+            continue
+        status = file.stat()
+        yield SourceFile(
+            source=source,
+            uri=file.as_uri(),
+            path=path,
+            name=f"{root.name}/{path}" if root.name else path,
+            format=kind,
+            size_bytes=status.st_size,
+            modified=status.st_mtime,
+            etag=f"{status.st_size}-{status.st_mtime_ns}",
+        )
+
+
+def _not_regular(file: Path) -> str:
+    # A pipe or device would block its reader for ever.
+    try:
+        return "" if stat.S_ISREG(file.stat().st_mode) else "not a regular file"
+    except OSError:
+        return "broken link"

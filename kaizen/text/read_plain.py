@@ -1,0 +1,104 @@
+"""Plain text and Markdown: kept as they are, so that offsets and code survive; front matter becomes metadata."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from kaizen.errors import InvalidInput
+from kaizen.text.metadata import MAX_FIELDS, MAX_VALUE_CHARS, field_name
+from kaizen.text.rows import GROUP_FIELDS, OWN_FIELDS
+
+_FENCE = "---"
+_MOST_FRONT_MATTER_CHARS = 16_384
+_HEADING = re.compile(r"^#[ \t]+(.{1,500}?)[ \t#]*$", re.MULTILINE)
+_UNDERLINED = re.compile(r"\A\s*(\S.{0,500})\n=+[ \t]*$", re.MULTILINE)
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,15})(\.\d{1,15})?")
+_TITLE_CHARS = 80
+
+
+def read_text(text: str) -> dict[str, Any]:
+    """Return plain text as it is: title, text, metadata."""
+    return {"title": "", "text": text, "metadata": {}}
+
+
+def read_markdown(text: str) -> dict[str, Any]:
+    """Return Markdown without its front matter: title, text, metadata, and the access list if it names one.
+
+    The title is that of the front matter, else the first heading. Values too long to filter on are left out.
+    """
+    fields, body = _front_matter(text)
+    heading = _UNDERLINED.search(body[:2048]) or _HEADING.search(body)
+    title = str(fields.get("title", "")) or (heading[1] if heading else "")
+    metadata = {name: value for name, value in fields.items() if name not in OWN_FIELDS and _short(value)}
+    groups = {name: fields[name] for name in GROUP_FIELDS if name in fields}
+    return {"title": title, "text": body, "metadata": dict(list(metadata.items())[: MAX_FIELDS - 1]), **groups}
+
+
+def _short(value: object) -> bool:
+    return all(len(item) <= MAX_VALUE_CHARS for item in (value if isinstance(value, list) else [str(value)]))
+
+
+def first_line(text: str) -> str:
+    """Return the first line of `text`, cut between words to 80 characters: the title of what names none.
+
+    The content gives the title, not the file's name, so that a copy under another name is an exact duplicate.
+    """
+    line = text.lstrip().split("\n", 1)[0].strip().lstrip("#-*> ").strip()
+    if len(line) <= _TITLE_CHARS:
+        return line
+    return line[:_TITLE_CHARS].rsplit(" ", 1)[0].rstrip(" ,;:")
+
+
+def _front_matter(text: str) -> tuple[dict[str, object], str]:
+    """Split off `key: value` lines between two `---`; what is nested or not understood is left out.
+
+    No YAML: its loaders turn "no" into false and versions into dates, and can be made to eat all memory.
+    """
+    text = text.replace("\r\n", "\n")
+    if not text.startswith(_FENCE + "\n"):
+        return {}, text
+    end = text.find(f"\n{_FENCE}\n", len(_FENCE), _MOST_FRONT_MATTER_CHARS)
+    if end < 0:
+        return {}, text
+    fields: dict[str, object] = {}
+    key = ""
+    for line in text[len(_FENCE) + 1 : end].split("\n"):
+        item = line.strip()
+        if item.startswith("- ") and key and isinstance(fields.get(key, []), list):
+            fields[key] = [*_strings(fields.get(key)), _bare(item[2:])]
+        elif line[:1].strip() and ":" in line and not line.startswith("#"):
+            name, _, value = line.partition(":")
+            key = _usable(name.strip())
+            if key and value.strip():
+                fields[key] = _value(value.strip())
+    return fields, text[end + len(_FENCE) + 2 :]
+
+
+def _usable(name: str) -> str:
+    try:
+        return field_name(name)
+    except InvalidInput:
+        return ""
+
+
+def _strings(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _value(text: str) -> object:
+    if text[0] == "[" and text[-1] == "]":
+        return [_bare(item) for item in text[1:-1].split(",") if item.strip()]
+    if text in ("true", "false"):
+        return text == "true"
+    number = _NUMBER.fullmatch(text)
+    if number:
+        return float(text) if number[1] else int(text)
+    return _bare(text)
+
+
+def _bare(text: str) -> str:
+    text = text.strip()
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    return text
