@@ -1,0 +1,47 @@
+"""Chunk rows with seeded vectors, for tests of segments and shards."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pyarrow as pa
+
+from kaizen.records import Chunk, Document, MetadataValue
+from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.chunk_table import chunk_table
+from kaizen.retrieval.segment import Segment
+
+DIM = 16
+
+
+def document(name: str, text: str, *, tenant: str = "acme", groups: tuple[str, ...] = (), **metadata: MetadataValue) -> Document:
+    return Document(tenant=tenant, id=name, title=f"About {name}", text=text, metadata=metadata, groups=groups)
+
+
+def vector(text: str) -> np.ndarray:
+    """A vector that is the same for the same text in every process."""
+    one = np.random.default_rng(zlib.crc32(text.encode())).normal(size=DIM)
+    return (one / np.linalg.norm(one)).astype(np.float32)
+
+
+def rows(*documents: Document) -> tuple[pa.Table, np.ndarray]:
+    """One chunk a sentence."""
+    chunks = []
+    for item in documents:
+        spans, start = [], 0
+        for sentence in item.text.split(". "):
+            spans.append((start, start + len(sentence)))
+            start += len(sentence) + 2
+        chunks.append(
+            [
+                Chunk(document_id=item.id, ordinal=i, text=item.text[a:b], start=a, end=b, tokens=1)
+                for i, (a, b) in enumerate(spans)
+            ]
+        )
+    table = chunk_table(documents, chunks)
+    return table, np.stack([vector(text) for text in table.column("text").to_pylist()])
+
+
+def segment(*documents: Document, kind: str = "flat") -> Segment:
+    return Segment.build(*rows(*documents), Analyser(), kind=kind)

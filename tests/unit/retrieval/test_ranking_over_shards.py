@@ -1,0 +1,121 @@
+"""A ranking is a function of what the caller may see, not of how documents are split."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kaizen.config import Retrieval
+from kaizen.ids import shard_of
+from kaizen.records import Document, Principal
+from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.filters import Filter, parse
+from kaizen.retrieval.fusion import Mode
+from kaizen.retrieval.query import ShardQuery, search
+from kaizen.retrieval.ranking import Ranked, Unit, rank
+from kaizen.retrieval.view import View
+from tests.unit.retrieval.rows import document, segment, vector
+
+WORDS = "pump valve motor belt gear wheel shaft brake clutch piston".split()
+ANYBODY = Principal(key_id="k", tenant="acme", groups=(), scopes=("search",))
+
+
+def corpus(count: int = 60) -> list[Document]:
+    rng = np.random.default_rng(7)
+    texts = [" ".join(rng.choice(WORDS, size=6)) + ". " + " ".join(rng.choice(WORDS, size=4)) for _ in range(count)]
+    return [document(f"d{i}", text, year=2000 + i % 10) for i, text in enumerate(texts)]
+
+
+def views(documents: list[Document], shards: int, segments: int = 1) -> list[View]:
+    result = []
+    for shard in range(shards):
+        mine = [d for d in documents if shard_of(d.tenant, d.id, shards) == shard]
+        view = View(0, ())
+        for part in range(segments):
+            some = mine[part::segments]
+            if some:
+                view = view.apply(view.seq + 1, [(d.tenant, d.id) for d in some], segment(*some))
+        result.append(view)
+    return result
+
+
+def ask(
+    shards: list[View],
+    text: str,
+    *,
+    mode: Mode = "hybrid",
+    k: int = 10,
+    unit: Unit = "chunk",
+    principal: Principal = ANYBODY,
+    condition: Filter | None = None,
+) -> list[Ranked]:
+    query = ShardQuery(
+        mode=mode,
+        vector=vector(text),
+        terms=tuple(Analyser()(text)),
+        principal=principal,
+        condition=condition,
+        types={"year": "number"},
+        settings=Retrieval(),
+        depth=200,
+        texts=k,
+    )
+    answers = {number: search(view, query) for number, view in enumerate(shards)}
+    return rank(answers, mode=mode, unit=unit, k=k, settings=Retrieval())
+
+
+def names(ranked: list[Ranked]) -> list[tuple[str, int]]:
+    return [(item.text["document_id"], item.text["ordinal"]) for item in ranked if item.text]
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_the_same_ranking_from_one_shard_and_from_five_of_three_segments(mode: Mode) -> None:
+    documents = corpus()
+    one = ask(views(documents, 1), "pump motor", mode=mode)
+    many = ask(views(documents, 5, segments=3), "pump motor", mode=mode)
+    assert names(one) == names(many)
+    assert [round(item.score, 6) for item in one] == [round(item.score, 6) for item in many]
+
+
+def test_documents_of_others_change_neither_results_nor_scores() -> None:
+    ours = corpus(20)
+    theirs = [document(f"x{i}", "pump pump pump motor", tenant="rival") for i in range(50)]
+    secret = [document(f"s{i}", "pump motor", groups=("board",)) for i in range(5)]
+    alone, together = ask(views(ours, 2), "pump motor"), ask(views([*ours, *theirs, *secret], 2), "pump motor")
+    assert [(n, i.score) for n, i in zip(names(alone), alone, strict=True)] == [
+        (n, i.score) for n, i in zip(names(together), together, strict=True)
+    ]
+
+
+def test_a_group_sees_what_is_open_and_what_is_its_own() -> None:
+    documents = [document("open", "pump"), document("board", "pump", groups=("board",))]
+    member = Principal(key_id="k", tenant="acme", groups=("board", "x"), scopes=("search",))
+    assert {name for name, _ in names(ask(views(documents, 1), "pump", principal=member))} == {"open", "board"}
+    assert {name for name, _ in names(ask(views(documents, 1), "pump"))} == {"open"}
+
+
+def test_a_filter_never_costs_results_that_match() -> None:
+    condition = parse({"field": "year", "equals": 2003})
+    found = ask(views(corpus(), 3, segments=2), "pump", mode="dense", k=12, condition=condition)
+    assert len(found) == 12  # six documents of two chunks
+    assert {item.text["document_id"] for item in found if item.text} == {f"d{i}" for i in range(3, 60, 10)}
+
+
+def test_a_document_counts_once_by_its_best_chunk() -> None:
+    shards = views(corpus(), 2)
+    chunks, documents = ask(shards, "gear wheel", k=200), ask(shards, "gear wheel", k=200, unit="document")
+    assert len(documents) == len({name for name, _ in names(documents)}) == len({name for name, _ in names(chunks)})
+    best = {}
+    for (name, _), item in zip(names(chunks), chunks, strict=True):
+        best.setdefault(name, item.score)
+    assert {name: item.score for (name, _), item in zip(names(documents), documents, strict=True)} == best
+
+
+def test_nothing_is_found_in_nothing() -> None:
+    assert ask([View(0, ()), View(0, ())], "pump") == []
+
+
+def test_a_query_of_unknown_words_still_ranks_by_meaning() -> None:
+    found = ask(views(corpus(), 2), "zzz qqq")
+    assert len(found) == 10
+    assert {item.bm25 for item in found} == {0.0}
