@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from kaizen.run_state import LOG_FILE
 
 STOP_SECONDS = 60.0
 FOLLOW_SECONDS = 10.0
+WAIT_SLICE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +26,24 @@ class Ended:
     killed: tuple[str, ...]
 
 
-def start_head(workspace: Path, config: Path | None) -> subprocess.Popen[bytes]:
+def start_head(workspace: Path, config: Path | None) -> psutil.Process:
     """Start `python -m cluster.head` in a session of its own, writing to the workspace's log."""
-    workspace.mkdir(parents=True, exist_ok=True, mode=0o700)
     # -P: a folder called `cluster` in the current directory is not ours.
     command = [sys.executable, "-P", "-m", "cluster.head", *(["--config", str(config)] if config else [])]
-    descriptor = os.open(workspace / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as log:
-        return subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+    log = str(workspace / LOG_FILE)
+    # posix_spawn and not subprocess, whose objects mean to see the end of what they started.
+    pid = os.posix_spawn(
+        sys.executable,
+        command,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    return psutil.Process(pid)
 
 
 def end_tree(
@@ -42,12 +51,14 @@ def end_tree(
 ) -> Ended:
     """Ask `head` to end (SIGTERM), wait, and kill what is left of it and of the processes it had started.
 
+    Only processes seen as its descendants are touched, each recognised by id and creation time.
+
     Args:
         grace_seconds: what the head gets to end in good order.
         follow_seconds: what the others then get to follow it.
 
-    Only processes seen as its descendants are touched, each recognised by id and creation time.
-    Raises PermanentError if the process belongs to somebody else.
+    Raises:
+        PermanentError: the process belongs to somebody else.
     """
     try:
         tree = {process: _name(process) for process in [head, *head.children(recursive=True)]}
@@ -58,15 +69,35 @@ def end_tree(
         ) from error
     except psutil.NoSuchProcess:
         return Ended((), ())
-    psutil.wait_procs([head], timeout=grace_seconds)
-    _, left = psutil.wait_procs(list(tree), timeout=follow_seconds)
+    _wait([head], grace_seconds)
+    left = _wait(list(tree), follow_seconds)
     for process in left:
         _kill(process)
-    psutil.wait_procs(left, timeout=follow_seconds)
+    _wait(left, follow_seconds)
     return Ended(
         tuple(name for process, name in tree.items() if process not in left),
         tuple(tree[process] for process in left),
     )
+
+
+def _wait(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all have ended; return those that have not in time.
+
+    One that has ended but that nobody has collected (a container whose first process collects none) has ended too.
+    """
+    deadline = time.monotonic() + seconds
+    left = [process for process in processes if _lives(process)]
+    while left and time.monotonic() < deadline:
+        psutil.wait_procs(left, timeout=min(WAIT_SLICE_SECONDS, seconds))
+        left = [process for process in left if _lives(process)]
+    return left
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _kill(process: psutil.Process) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,7 +71,7 @@ def _start(loaded: Loaded, timeout_seconds: float, show: Shown) -> RunState:
     try:
         show(_steps_until_ready(head, directory, time.monotonic() + timeout_seconds))
     except BaseException:  # an interrupt too: what was started here must not stay behind half made
-        end_tree(psutil.Process(head.pid))
+        end_tree(head)
         raise
     state = read_run_state(directory)
     if state is None:
@@ -80,7 +79,7 @@ def _start(loaded: Loaded, timeout_seconds: float, show: Shown) -> RunState:
     return state
 
 
-def _steps_until_ready(head: subprocess.Popen[bytes], directory: Path, deadline: float) -> Iterator[Step]:
+def _steps_until_ready(head: psutil.Process, directory: Path, deadline: float) -> Iterator[Step]:
     """Yield steps as the head reports them, until it is ready. Raises when it ends or takes too long."""
     seen = 0
     while True:
@@ -93,7 +92,7 @@ def _steps_until_ready(head: subprocess.Popen[bytes], directory: Path, deadline:
             raise DeadlineExceeded(_with_log("It did not become ready in time.", directory), advice=_advice(directory))
         try:
             code = head.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
+        except psutil.TimeoutExpired:
             continue
         raise PermanentError(_with_log(f"It ended with code {code}.", directory), advice=_advice(directory))
 
