@@ -1,0 +1,84 @@
+"""A GGUF model run in this process by llama.cpp."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import xllamacpp
+
+from kaizen.config import GeneratorSettings
+from kaizen.errors import BadModel, Unavailable
+from kaizen.models.generator import Message
+from kaizen.models.location import locate
+from kaizen.models.pump import Emit, pump
+
+_BATCH_TOKENS = 256  # the prompt is read in such pieces, and between two of them a request can be given up
+_QUIET = -1
+
+
+class LlamaCppGenerator:
+    """Greedy text from one GGUF file. Safe to call from many threads; requests run one after the other.
+
+    The beginning of a prompt that equals the previous prompt's is not read again, so fixed instructions go first.
+    """
+
+    def __init__(self, settings: GeneratorSettings, record: Mapping[str, Any]) -> None:
+        self.record = record
+        self._turn = threading.Lock()
+        try:
+            self._server: xllamacpp.Server | None = xllamacpp.Server(_parameters(settings))
+        except RuntimeError as error:
+            raise BadModel(f"llama.cpp cannot open {settings.model!r}.", advice="Use a GGUF chat model.") from error
+
+    def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
+        """Yield pieces of text as they are made; see `Generator.stream`."""
+        server = self._server
+        if server is None:
+            raise Unavailable("The generator has been closed.", advice="Open it again.")
+        request = {
+            "messages": list(prompt), "max_tokens": max_tokens, "temperature": 0, "seed": 0, "stream": True,
+            "cache_prompt": True, "return_progress": True,
+        }  # fmt: skip
+        return pump(lambda emit: self._produce(server, request, emit), deadline=deadline)
+
+    def _produce(self, server: xllamacpp.Server, request: dict[str, Any], emit: Emit) -> None:
+        failures: list[str] = []
+
+        def receive(chunk: dict[str, Any]) -> bool:
+            if "error" in chunk or "code" in chunk:
+                failures.append(str(chunk.get("code", "")))
+            choices = chunk.get("choices") or [{}]
+            piece = choices[0].get("delta", {}).get("content") or ""
+            return not emit(piece)  # True ends the request
+
+        with self._turn:
+            if emit(""):
+                server.handle_chat_completions(request, receive)
+        if failures:
+            raise Unavailable("The generator refused the prompt.", advice="Lower answering.chunks, or raise "
+                              "generator.context_tokens.")  # fmt: skip
+
+    def close(self) -> None:
+        """Release the model. Idempotent."""
+        with self._turn:
+            self._server = None
+
+
+def _parameters(settings: GeneratorSettings) -> xllamacpp.CommonParams:
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(locate(settings.model))
+    parameters.n_ctx = settings.context_tokens + settings.max_tokens
+    parameters.n_batch = parameters.n_ubatch = _BATCH_TOKENS
+    parameters.n_parallel = 1
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = settings.threads
+    parameters.verbosity = _QUIET
+    parameters.warmup = False
+    # llama.cpp opens a loopback port of its own, which nobody needs: a random key keeps everybody out.
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.api_keys = [secrets.token_urlsafe(32)]
+    parameters.endpoint_slots = parameters.endpoint_props = parameters.ui = False
+    return parameters

@@ -1,0 +1,115 @@
+"""A causal language model run by transformers: a directory with safetensors, or a GGUF file."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from kaizen.config import GeneratorSettings
+from kaizen.errors import BadModel, DeadlineExceeded, InvalidInput, Unavailable
+from kaizen.models.generator import Message
+from kaizen.models.location import locate
+
+_PREFILL_TOKENS = 256  # the prompt is read in such pieces, and between two of them the deadline is looked at
+_UNFINISHED = "\ufffd"  # what half a character decodes to
+
+
+class TransformersGenerator:
+    """Greedy text, token by token. Safe to call from many threads; requests run one after the other.
+
+    Sets torch's thread count for the process when it runs on the CPU.
+    """
+
+    def __init__(self, settings: GeneratorSettings, record: Mapping[str, Any]) -> None:
+        self.record = record
+        self._turn = threading.Lock()
+        self._context = settings.context_tokens
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self._device.type == "cpu":
+            torch.set_num_threads(settings.threads)
+        self._tokenizer, model = _load(settings, self._device)
+        if not self._tokenizer.chat_template:
+            raise BadModel(f"{settings.model!r} has no chat template.", advice="Use an instruction-tuned model.")
+        self._ends = _ends(model.generation_config.eos_token_id, self._tokenizer.eos_token_id)
+        self._model: Any = model.eval().to(self._device)
+
+    def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
+        """Yield pieces of text as they are made; see `Generator.stream`."""
+        tokens: list[int] = self._tokenizer.apply_chat_template(
+            list(prompt), add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        if len(tokens) > self._context:
+            raise InvalidInput(f"The prompt has {len(tokens)} tokens; the generator reads {self._context}.",
+                               advice="Lower answering.chunks, or raise generator.context_tokens.")  # fmt: skip
+        if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise _late()
+        try:
+            yield from self._pieces(tokens, max_tokens, deadline)
+        finally:
+            self._turn.release()
+
+    def _pieces(self, tokens: list[int], max_tokens: int, deadline: float) -> Iterator[str]:
+        if self._model is None:
+            raise Unavailable("The generator has been closed.", advice="Open it again.")
+        written: list[int] = []
+        shown = ""
+        for token in self._greedy(tokens, deadline):
+            if token in self._ends:
+                return
+            written.append(token)
+            text = self._tokenizer.decode(written, skip_special_tokens=True)
+            if not text.endswith(_UNFINISHED):
+                yield text[len(shown) :]
+                shown = text
+            if len(written) == max_tokens:
+                return
+
+    @torch.inference_mode()
+    def _greedy(self, tokens: list[int], deadline: float) -> Iterator[int]:
+        """Yield the likeliest next token, again and again."""
+        cache = None
+        pending = [tokens[i : i + _PREFILL_TOKENS] for i in range(0, len(tokens), _PREFILL_TOKENS)]
+        while True:
+            for piece in pending:
+                if time.monotonic() >= deadline:
+                    raise _late()
+                ids = torch.tensor([piece], device=self._device)
+                out = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+                cache = out.past_key_values
+            token = int(out.logits[0, -1].argmax())
+            yield token
+            pending = [[token]]
+
+    def close(self) -> None:
+        """Release the model. Idempotent."""
+        with self._turn:
+            self._model = None
+
+
+def _load(settings: GeneratorSettings, device: torch.device) -> tuple[Any, Any]:
+    path = locate(settings.model)
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(path), "local_files_only": True}
+    if path.is_file():
+        where = where | {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(**where, trust_remote_code=False, dtype=dtype)
+    except (ImportError, OSError, ValueError, KeyError) as error:
+        advice = "Use a causal chat model; for a GGUF file install accelerate and gguf, or set kind llama_cpp."
+        raise BadModel(f"transformers cannot open {settings.model!r}.", advice=advice) from error
+    return tokenizer, model
+
+
+def _ends(of_model: int | list[int] | None, of_tokenizer: int | None) -> frozenset[int]:
+    ends = of_model if isinstance(of_model, list) else [of_model]
+    return frozenset(token for token in (*ends, of_tokenizer) if token is not None)
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("The generator did not end in time.", advice="Allow more time, or use a faster model.")
