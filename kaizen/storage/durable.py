@@ -71,5 +71,5 @@ def disk_faults(what: str) -> Iterator[None]:
             raise StorageFull(f"No space is left to store {what}.", advice="Free space, then try again.") from error
         raise Unavailable(
             f"The disk refused {what} ({errno.errorcode.get(error.errno or 0, 'unknown')}).",
-            advice="Check the disk and the permissions of the object store's directory.",
+            advice="Check the disk, its space and the permissions of the directory.",
         ) from error

@@ -1,8 +1,8 @@
 """The object store in a local directory (or on a file system that all nodes mount).
 
 A directory is built under `.incoming`, synced, given its manifest, and renamed into place: whatever a crash
-leaves lies in `.incoming`, where the next writer clears it away. Each unfinished directory is held by a lock
-that the kernel drops with its process, so a living writer's work is never taken for rubbish.
+leaves lies in `.incoming`, where the next writer clears it away. An unfinished directory is locked by its writer,
+and the kernel drops the lock with the process, so a living writer's work is never taken for rubbish.
 """
 
 from __future__ import annotations
@@ -130,38 +130,55 @@ class LocalStore:
             (staging / file.path).parent.mkdir(parents=True, exist_ok=True)
             durable.copy_new(source / file.path, staging / file.path)
         manifest.verify(staging, source.name)  # the source may have changed since it was summed up
-        for folder in {(staging / file.path).parent for file in manifest.files}:
-            for level in (folder, *folder.parents):
-                if level.is_relative_to(staging):
-                    durable.sync_directory(level)
+        for folder in {folder for file in manifest.files for folder in (staging / file.path).parents}:
+            if folder.is_relative_to(staging):
+                durable.sync_directory(folder)
         durable.write_new(staging / MANIFEST_FILE, manifest.encode())
         durable.sync_directory(staging)
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
-        """A fresh directory under `.incoming`, removed at the end unless it was renamed away."""
-        staging = self._root / _INCOMING / uuid.uuid4().hex
-        lock = staging.with_suffix(".lock")
-        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        """A fresh, locked directory under `.incoming`, removed at the end unless it was renamed away."""
+        while True:
+            staging = self._root / _INCOMING / uuid.uuid4().hex
             staging.mkdir()
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-            lock.unlink(missing_ok=True)
-            os.close(descriptor)
+            with _locked(staging) as locked:
+                if not locked:  # somebody who clears rubbish was quicker than our lock
+                    continue
+                try:
+                    yield staging
+                finally:
+                    shutil.rmtree(staging, ignore_errors=True)
+                return
 
     def _clear_rubbish(self) -> None:
         """Remove what writers that died have left."""
-        for lock in (self._root / _INCOMING).glob("*.lock"):
-            with lock.open("rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-                lock.unlink(missing_ok=True)
+        for staging in (self._root / _INCOMING).iterdir():
+            with _locked(staging) as locked:
+                if locked:
+                    shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[bool]:
+    """Try to lock a directory for the block; says whether it is ours, which it is not when it is gone."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _try_lock(descriptor) and directory.exists()
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _rename(staging: Path, target: Path) -> bool:
@@ -183,14 +200,11 @@ def _read(path: Path) -> bytes:
 
 
 def _objects(top: Path) -> Iterator[Path]:
-    """Walk down to directories with a manifest, and blobs."""
-    if (top / MANIFEST_FILE).is_file():
-        yield top
-        return
-    for entry in top.iterdir() if top.is_dir() else ():
-        if entry.name.startswith(".") or entry.name.endswith(POINTER_SUFFIX):
+    """Walk down to directories with a manifest, and blobs. What vanishes meanwhile is passed over."""
+    for folder, folders, files in os.walk(top):
+        if MANIFEST_FILE in files:
+            folders.clear()
+            yield Path(folder)
             continue
-        if entry.is_dir():
-            yield from _objects(entry)
-        else:
-            yield entry
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder, f) for f in files if not f.startswith(".") and not f.endswith(POINTER_SUFFIX))

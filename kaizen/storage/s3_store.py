@@ -134,8 +134,9 @@ class S3Store:
                 self._fetch_file(name, file.path, beside / file.path)
             beside.mkdir(exist_ok=True)
             manifest.verify(beside, name)
-            shutil.rmtree(target, ignore_errors=True)
-            beside.rename(target)
+            if not _is_there(target, manifest, name):  # another process may have been quicker
+                shutil.rmtree(target, ignore_errors=True)
+                beside.rename(target)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 

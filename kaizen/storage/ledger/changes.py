@@ -30,7 +30,7 @@ def append(
         "document_id": document_id,
         "batch_uri": batch_uri,
         "payload": payload,
-        "payload_bytes": len(payload or "") * 2,
+        "payload_bytes": len((payload or "").encode()),
     }
     key: Any = connection.execute(sa.insert(changes), row).inserted_primary_key
     return int(key[0])

@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError
 
 from kaizen.config import LedgerSettings
 from kaizen.errors import ConfigError
+from kaizen.storage.durable import disk_faults, make_directories, sync_directory
 from kaizen.storage.ledger import schema
-from kaizen.storage.ledger.faults import explain
+from kaizen.storage.ledger.faults import explained
 from kaizen.storage.ledger.group_commit import GroupCommit, Work
 
 T = TypeVar("T")
@@ -69,11 +69,8 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection in a read transaction. Raises errors of our own tree only."""
-        try:
-            with self._here()._engine.connect() as connection:
-                yield connection
-        except (DBAPIError, PoolTimeout) as error:
-            raise explain(error) from error
+        with explained(), self._here()._engine.connect() as connection:
+            yield connection
 
     def submit(self, work: Work[T]) -> Future[T]:
         """Queue a write; see `GroupCommit.submit`."""
@@ -100,15 +97,13 @@ class Database:
                 yield connection
 
     def _prepare(self) -> None:
-        try:
+        with explained():
             if self._parsed.get_backend_name() == "sqlite":
                 with _alone(Path(self._parsed.database or "")):
                     self._use_wal()
                     self._migrate()
             else:
                 self._migrate()
-        except DBAPIError as error:
-            raise explain(error) from error
 
     def _migrate(self) -> None:
         with self._begin() as connection:
@@ -144,7 +139,7 @@ _URL_ADVICE = "Use sqlite:////path/to/ledger.sqlite or postgresql+psycopg://user
 def _engine(url: URL, settings: LedgerSettings) -> sa.Engine:
     # No limit of its own on connections: readers are as many as their threads, and those are bounded elsewhere.
     if url.get_backend_name() == "postgresql":
-        engine = sa.create_engine(url, max_overflow=-1, pool_pre_ping=True)
+        engine = sa.create_engine(url, max_overflow=-1, pool_pre_ping=True, isolation_level="READ COMMITTED")
         sa.event.listen(engine, "connect", partial(_set_up_postgresql, settings))
         return engine
     engine = sa.create_engine(url, max_overflow=-1, connect_args={"timeout": settings.busy_timeout_seconds})
@@ -186,10 +181,12 @@ def _set_up_postgresql(settings: LedgerSettings, raw: DBAPIConnection, _record: 
 @contextmanager
 def _alone(database: Path) -> Iterator[None]:
     """Hold an inter-process lock beside the database file: switching to WAL does not wait for others by itself."""
-    database.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(database.with_name(database.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    with disk_faults("the ledger's directory"):
+        make_directories(database.parent)
+        descriptor = os.open(database.with_name(database.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+        sync_directory(database.parent)
     finally:
         os.close(descriptor)

@@ -162,7 +162,7 @@ class Documents:
         found: dict[str, str] = {}
         with self._database.read() as connection:
             for part in parts(hashes):
-                found.update(connection.execute(query.where(documents.c.content_sha256.in_(part))).tuples().all())
+                found.update(connection.execute(query.where(documents.c.content_sha256.in_(part))).all())
         return found
 
     def schema(self, tenant: str) -> Mapping[str, FieldType]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import exc
 
@@ -12,15 +14,28 @@ from kaizen.errors import Corrupt, InvalidInput, KaizenError, StorageFull, Trans
 _SQLITE_SHM_FULL = sqlite3.SQLITE_IOERR_SHMSIZE
 
 
+@contextmanager
+def explained() -> Iterator[None]:
+    """Let what the database raises in the block come out as an error of our own tree."""
+    try:
+        yield
+    except (exc.DBAPIError, exc.TimeoutError, sqlite3.Error) as error:
+        reason = explain(error)
+        if reason is error:
+            raise
+        raise reason from error
+
+
 def explain(error: BaseException) -> BaseException:
     """Return the error of our own tree that `error` amounts to, or `error` itself when it is none of the database's."""
     if isinstance(error, exc.TimeoutError):
         return Unavailable("The ledger has no free connection.", advice="Try again shortly.")
-    if not isinstance(error, exc.DBAPIError):
-        return error
-    if isinstance(error.orig, sqlite3.Error):
-        return _of_sqlite(error.orig) or error
-    return _of_postgresql(error) or error
+    raised = error.orig if isinstance(error, exc.DBAPIError) else error
+    if isinstance(raised, sqlite3.Error):
+        return _of_sqlite(raised) or error
+    if isinstance(error, exc.DBAPIError):
+        return _of_postgresql(error) or error
+    return error
 
 
 def ends_transaction(error: BaseException) -> bool:
@@ -70,8 +85,8 @@ def _of_postgresql(error: exc.DBAPIError) -> KaizenError | None:
         return _busy()
     if error.connection_invalidated or state[:2] in ("08", "53", "57") or isinstance(error, exc.OperationalError):
         return Unavailable(
-            "The ledger's database does not answer; whether the write was stored is not known.",
-            advice="Try again, with the same idempotency key.",
+            "The ledger's database does not answer; whether a write under way was stored is not known.",
+            advice="Try again; a write, with the same idempotency key.",
         )
     if isinstance(error, exc.DataError):
         return InvalidInput("The ledger cannot hold this value.", advice="Remove control characters and huge numbers.")

@@ -60,7 +60,7 @@ class FeedbackStore:
         """Return how many judgements of each kind a tenant has."""
         query = sa.select(feedback.c.kind, sa.func.count()).where(feedback.c.tenant == tenant).group_by(feedback.c.kind)
         with self._database.read() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return dict(connection.execute(query).all())
 
 
 def _check_value(judgement: Feedback) -> None:

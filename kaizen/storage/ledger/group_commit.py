@@ -16,13 +16,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, NestedTransaction
+from sqlalchemy.exc import DBAPIError
 
 from kaizen.errors import Corrupt, StorageFull, Unavailable, WriterStopped
 from kaizen.storage.ledger.faults import ends_transaction, explain, outcome_unknown
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+_FATAL = (WriterStopped, Corrupt)  # after these nothing may be written any more
 Begin = Callable[[], AbstractContextManager[Connection]]
 
 
@@ -38,12 +40,16 @@ class _Write(Generic[T]):
     def attempt(self, connection: Connection) -> None:
         """Run in a savepoint; keep what is this write's own failure, raise what ends the whole transaction."""
         self.result = self.error = None
+        savepoint = connection.begin_nested()
         try:
-            with connection.begin_nested():
-                self.result = self.work(connection)
+            self.result = self.work(connection)
+            savepoint.commit()
         except Exception as error:
+            # Judged before anything else is sent: where the database has dropped the whole transaction, rolling
+            # back to the savepoint would fail with an error of its own and hide this one.
             if ends_transaction(error):
                 raise
+            _roll_back(savepoint)
             self.error = explain(error)
 
     def acknowledge(self) -> None:
@@ -97,8 +103,9 @@ class GroupCommit:
     def _refuse(self, reason: Exception) -> None:
         with self._gate:
             if self._end is None:
-                self._end = reason
                 self._queue.put(None)
+            if not isinstance(self._end, _FATAL):
+                self._end = reason
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
@@ -121,7 +128,7 @@ class GroupCommit:
         return group, False
 
     def _commit(self, group: Sequence[_Write[Any]]) -> None:
-        if isinstance(self._end, WriterStopped | Corrupt):
+        if isinstance(self._end, _FATAL):
             return self._fail(group, self._end)
         try:
             with self._begin() as connection:
@@ -136,7 +143,7 @@ class GroupCommit:
     def _recover(self, group: Sequence[_Write[Any]], error: Exception) -> None:
         """Nothing of the group is stored. A full disk may be the fault of one large write: try each alone."""
         reason = explain(error)
-        if isinstance(reason, WriterStopped | Corrupt):
+        if isinstance(reason, _FATAL):
             self._refuse(reason)
         if isinstance(reason, StorageFull) and len(group) > 1 and not outcome_unknown(error):
             for write in group:
@@ -147,6 +154,15 @@ class GroupCommit:
     def _fail(self, group: Sequence[_Write[Any]], reason: BaseException) -> None:
         for write in group:
             write.future.set_exception(_again(reason))
+
+
+def _roll_back(savepoint: NestedTransaction) -> None:
+    try:
+        savepoint.rollback()
+    except DBAPIError as error:  # the work swallowed an error that had ended the whole transaction
+        raise Unavailable(
+            "The database gave a transaction up; nothing of it was stored.", advice="Try again."
+        ) from error
 
 
 def _again(error: BaseException) -> BaseException:

@@ -62,13 +62,13 @@ def register(connection: sa.Connection, tenant: str, fields: Mapping[str, FieldT
 def read(connection: sa.Connection, tenant: str) -> dict[str, FieldType]:
     """Return the types of all fields of a tenant."""
     found = connection.execute(_types(tenant).order_by(metadata_fields.c.name))
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def _known(connection: sa.Connection, tenant: str, names: list[str]) -> dict[str, FieldType]:
     known: dict[str, FieldType] = {}
     for part in parts(names):
-        known.update(connection.execute(_types(tenant).where(metadata_fields.c.name.in_(part))).tuples().all())
+        known.update(connection.execute(_types(tenant).where(metadata_fields.c.name.in_(part))).all())
     return known
 
 

@@ -1,0 +1,1 @@
+"""Tests of the ledger, the object store and the keys."""

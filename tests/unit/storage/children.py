@@ -1,0 +1,71 @@
+"""What test processes do, and how they are started: forked from a server that has imported the ledger once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from multiprocessing.synchronize import Barrier
+
+from kaizen.config import LedgerSettings
+from kaizen.errors import KaizenError
+from kaizen.storage.ledger import Ledger
+from tests.unit.storage.examples import TENANT, document
+
+
+def fork_server() -> ForkServerContext:
+    """A way to start processes that takes a hundredth of a second each and inherits no threads or connections."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kaizen.storage.ledger", "alembic.command", "tests.unit.storage.examples"])
+    return context
+
+
+def write_documents(url: str, start: Barrier, worker: int, count: int) -> None:
+    """Open the ledger together with everybody else, then write as fast as it goes, three writes in flight."""
+    start.wait()
+    with Ledger.open(LedgerSettings(), url) as ledger:
+        for number in range(0, count, 3):
+            futures = [ledger.documents.submit_upsert(document(f"{worker}-{n}")) for n in range(number, number + 3)]
+            for future in futures:
+                future.result()
+
+
+def acknowledge_until_killed(told: Connection, url: str, life: int) -> None:
+    """Write for ever; after each acknowledged write tell its document's id through the pipe."""
+    ledger = Ledger.open(LedgerSettings(), url)
+    number = 0
+    while True:
+        written = [document(f"{life}-{number + i}") for i in range(4)]
+        futures = [ledger.documents.submit_upsert(item) for item in written]
+        for item, future in zip(written, futures, strict=True):
+            future.result()
+            told.send(item.id)
+        number += 4
+
+
+def write_past_a_limit(told: Connection, url: str, limit_bytes: int, count: int) -> None:
+    """As `tell_outcomes`, while the kernel refuses to let any file grow over a limit."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    tell_outcomes(told, url, count)
+
+
+def tell_outcomes(told: Connection, url: str, count: int) -> None:
+    """Write `count` documents one after the other; tell `ok`, or the code of the error, for each."""
+    with Ledger.open(LedgerSettings(), url) as ledger:
+        for number in range(count):
+            try:
+                ledger.documents.upsert(document(f"d{number}", "x" * 1000))
+                outcome = "ok"
+            except KaizenError as error:
+                outcome = error.code
+            told.send((f"d{number}", outcome))
+
+
+def stored_ids(url: str) -> set[str]:
+    """Return the ids of all upserts that a fresh look at the ledger finds, and check that each is whole."""
+    with Ledger.open(LedgerSettings(), url) as ledger:
+        changes = ledger.documents.changes_after(0, limit=1_000_000)
+        present = ledger.documents.states(TENANT, [change.document_id for change in changes])
+    assert sorted(present) == sorted(change.document_id for change in changes)
+    return set(present)

@@ -1,0 +1,170 @@
+"""The verbs on documents, on both databases."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from kaizen.errors import Conflict, InvalidInput, NotFound
+from kaizen.records import Change, Document, DocumentState
+from kaizen.storage.ledger import BatchEntry, Ledger
+from tests.unit.storage.examples import TENANT, document
+
+
+def _kinds(changes: list[Change]) -> list[tuple[int, str]]:
+    return [(change.seq, change.kind) for change in changes]
+
+
+def test_an_upsert_is_read_back_with_every_character(ledger: Ledger) -> None:
+    stored = Document(
+        tenant=TENANT,
+        id="Grüße/☃ #1",
+        title="T",
+        text="NUL \0, tab \t, emoji 🦜, right-to-left \u202e",
+        metadata={"year": 1999, "price": 1.25, "open": True, "tags": ("a", "b"), "lang": "de"},
+        groups=("staff",),
+        source="file:///a.txt",
+    )
+    seq = ledger.documents.upsert(stored)
+    state = DocumentState(
+        tenant=TENANT,
+        id=stored.id,
+        seq=seq,
+        content_sha256=stored.content_sha256(),
+        source="file:///a.txt",
+        batch_uri="",
+    )
+    assert ledger.documents.get(TENANT, stored.id) == (state, stored)
+    (change,) = ledger.documents.changes_after(0)
+    assert (change.seq, change.kind, change.document_id, change.document) == (seq, "upsert", stored.id, stored)
+
+
+def test_every_kind_of_change_comes_in_order(ledger: Ledger) -> None:
+    documents = ledger.documents
+    assert documents.head() == 0
+    first = documents.upsert_many([document("a"), document("b"), document("c")])
+    batch = documents.append_batch(TENANT, "batches/1", [BatchEntry("d", "sha-d", "s"), ("e", "sha-e", "s")], {})
+    gone = documents.delete(TENANT, "a")
+    many = documents.delete_many(TENANT, ["e", "b", "never"])
+    assert [first, batch, gone, many] == sorted([first, batch, gone, many])
+    assert documents.head() == many
+    changes = documents.changes_after(0)
+    assert [c.kind for c in changes] == ["upsert", "upsert", "upsert", "batch", "delete", "delete_batch"]
+    assert (changes[3].batch_uri, changes[4].document_id, changes[5].document_ids) == ("batches/1", "a", ("b", "e"))
+    assert sorted(documents.states(TENANT, ["a", "b", "c", "d", "e"])) == ["c", "d"]
+    assert _kinds(documents.changes_after(batch, limit=1)) == [(gone, "delete")]
+    assert documents.changes_after(many) == []
+
+
+def test_an_unchanged_document_adds_no_change(ledger: Ledger) -> None:
+    seq = ledger.documents.upsert(document("a", source="s1"))
+    assert ledger.documents.upsert(document("a", source="s1")) == seq
+    assert ledger.documents.upsert(document("a", source="s2")) > seq
+    assert ledger.documents.upsert(document("a", "New text.", source="s2")) == ledger.documents.head()
+    assert len(ledger.documents.changes_after(0)) == 3
+
+
+def test_a_batch_appended_twice_is_one_change(ledger: Ledger) -> None:
+    first = ledger.documents.append_batch(TENANT, "batches/1", [("a", "sha", "s")], {"year": "number"})
+    ledger.documents.delete(TENANT, "a")
+    assert ledger.documents.append_batch(TENANT, "batches/1", [("a", "sha", "s")], {"year": "number"}) == first
+    assert ledger.documents.states(TENANT, ["a"]) == {}
+    assert ledger.documents.append_batch("other", "batches/1", [], {}) > first
+
+
+def test_a_document_in_a_batch_is_for_the_caller_to_read(ledger: Ledger) -> None:
+    seq = ledger.documents.append_batch(TENANT, "batches/1", [("a", "sha", "s")], {})
+    state, content = ledger.documents.get(TENANT, "a")
+    assert (state.seq, state.batch_uri, content) == (seq, "batches/1", None)
+
+
+def test_the_same_idempotency_key_gives_the_first_result(ledger: Ledger) -> None:
+    documents = ledger.documents
+    first = documents.upsert(document("a"), "key-1")
+    documents.upsert(document("a", "Changed since."))
+    assert documents.upsert(document("a"), "key-1") == first
+    assert documents.get(TENANT, "a")[1] == document("a", "Changed since.")
+    with pytest.raises(Conflict):
+        documents.upsert(document("a", "Other."), "key-1")
+    with pytest.raises(Conflict):
+        documents.upsert(document("b"), "key-1")
+    elsewhere = Document(tenant="other", id="a", title="", text="x")
+    assert documents.upsert(elsewhere, "key-1") > first
+
+
+def test_a_key_belongs_to_the_whole_of_a_batch(ledger: Ledger) -> None:
+    both = [document("a"), document("b")]
+    seq = ledger.documents.upsert_many(both, "key")
+    assert ledger.documents.upsert_many(both, "key") == seq
+    with pytest.raises(Conflict):
+        ledger.documents.upsert_many(both[:1], "key")
+
+
+def test_deleting_what_is_not_there(ledger: Ledger) -> None:
+    ledger.documents.upsert(document("a"))
+    with pytest.raises(NotFound):
+        ledger.documents.delete(TENANT, "b")
+    with pytest.raises(NotFound):
+        ledger.documents.delete("other", "a")
+    with pytest.raises(NotFound):
+        ledger.documents.get("other", "a")
+    assert ledger.documents.delete_many(TENANT, ["b"]) == ledger.documents.head() == 1
+
+
+def test_source_and_content_are_found_again_within_the_tenant(ledger: Ledger) -> None:
+    entries = [(f"d{number:04}", f"sha-{number % 1200}", "s3://b/x") for number in range(1250)]
+    ledger.documents.append_batch(TENANT, "batches/1", entries, {})
+    ledger.documents.append_batch("other", "batches/2", [("z", "sha-1", "s3://b/x")], {})
+    assert list(ledger.documents.ids_of_source(TENANT, "s3://b/x")) == [f"d{number:04}" for number in range(1250)]
+    assert list(ledger.documents.ids_of_source(TENANT, "s3://b")) == []
+    found = ledger.documents.find_content(TENANT, [f"sha-{number}" for number in range(2000)])
+    assert found == {f"sha-{number}": f"d{number:04}" for number in range(1200)}
+    assert ledger.documents.count(TENANT) == 1250
+
+
+def test_a_read_of_changes_is_bounded_in_bytes_but_never_stuck(ledger: Ledger) -> None:
+    ledger.documents.upsert_many([document(name, "x" * 1000) for name in "abcd"])
+    assert [c.document_id for c in ledger.documents.changes_after(0, max_bytes=2500)] == ["a", "b"]
+    assert [c.document_id for c in ledger.documents.changes_after(2, max_bytes=1)] == ["c"]
+
+
+def test_the_first_value_fixes_a_fields_type(ledger: Ledger) -> None:
+    ledger.documents.upsert(document("a", metadata={"year": 1999, "tags": ("x",), "open": True, "lang": "de"}))
+    ledger.documents.upsert(document("b", metadata={"year": 1999.5, "tags": ()}))
+    expected = {"lang": "string", "open": "boolean", "tags": "strings", "year": "number"}
+    assert ledger.documents.schema(TENANT) == expected
+    with pytest.raises(InvalidInput, match="'year' is of type number, but a value of type string came"):
+        ledger.documents.upsert_many([document("c", metadata={"new": 1}), document("d", metadata={"year": "1999"})])
+    with pytest.raises(InvalidInput, match="'open' is of type boolean, but a value of type number came"):
+        ledger.documents.append_batch(TENANT, "batches/1", [("e", "sha", "")], {"open": "number"})
+    assert ledger.documents.schema(TENANT) == expected  # nothing of a refused write remains
+    assert ledger.documents.states(TENANT, ["c", "d", "e"]) == {}
+    assert ledger.documents.schema("other") == {}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"id": "../etc"},
+        {"id": "a\0"},
+        {"text": "\ud800"},
+        {"source": "a\0b"},
+        {"metadata": {"x": math.nan}},
+        {"metadata": {"x": None}},
+        {"metadata": {"x": ["a"]}},
+        {"metadata": {"x\0": "a"}},
+    ],
+)
+def test_what_cannot_be_stored_is_refused(ledger: Ledger, broken: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        ledger.documents.upsert(Document(**{"tenant": TENANT, "id": "a", "title": "", "text": "x"} | broken))
+    assert ledger.documents.head() == 0
+
+
+def test_a_write_is_of_one_tenant(ledger: Ledger) -> None:
+    with pytest.raises(InvalidInput):
+        ledger.documents.upsert_many([document("a"), Document(tenant="other", id="a", title="", text="")])
+    with pytest.raises(InvalidInput):
+        ledger.documents.upsert_many([])
