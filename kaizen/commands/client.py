@@ -53,7 +53,7 @@ class Client:
     def __init__(self, endpoint: Endpoint) -> None:
         headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
         # A proxy named by the environment must not see what goes to this machine.
-        local = urlsplit(endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
+        local = urlsplit(endpoint.url).hostname in ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 (a name for this machine, nothing is bound)
         self._url = endpoint.url
         self._http = httpx.Client(base_url=endpoint.url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=not local)
 

@@ -77,27 +77,34 @@ def _show(terminal: Terminal, report: Mapping[str, Any]) -> None:
     if "error" in report:
         terminal.line(report["error"])
         terminal.line(report["advice"])
-    for title, content in (("readiness", report.get("readiness")), ("state", report.get("status"))):
-        if isinstance(content, dict):
-            _show_object(terminal, title, content)
-    releases = report.get("releases")
-    if isinstance(releases, dict) and isinstance(rows := releases.get("releases"), list):
-        _show_rows(terminal, "releases", rows)
+    _show_object(terminal, "service", report.get("status") or report.get("readiness") or {})
+    releases = report.get("releases", {"stable": None, "releases": []})
+    rows = {release["id"]: {"stable": release["id"] == releases["stable"]} for release in releases["releases"]}
+    _show_rows(terminal, "releases", rows)
 
 
 def _show_object(terminal: Terminal, title: str, content: Mapping[str, Any]) -> None:
-    plain = {name: value for name, value in content.items() if not isinstance(value, dict | list)}
+    """Show plain values as pairs, an object of objects as a table, anything else below its own title."""
+    columns = {frozenset(value) if isinstance(value, dict) else None for value in content.values()}
+    if len(columns) == 1 and None not in columns:
+        _show_rows(terminal, title, content)
+        return
+    plain = {name: _words(value) for name, value in content.items() if not isinstance(value, dict)}
     if plain:
         terminal.pairs(plain, title=title)
     for name, value in content.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             _show_object(terminal, name, value)
-        elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-            _show_rows(terminal, name, value)
-        elif isinstance(value, list) and value:
-            terminal.pairs({name: ", ".join(map(str, value))})
 
 
-def _show_rows(terminal: Terminal, title: str, rows: list[dict[str, Any]]) -> None:
-    columns = [name for name, value in rows[0].items() if not isinstance(value, dict | list)]
-    terminal.table(columns, [[row.get(name, "") for name in columns] for row in rows], title=title)
+def _show_rows(terminal: Terminal, title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    if rows:
+        columns = list(next(iter(rows.values())))
+        cells = [[name, *(_words(row[column]) for column in columns)] for name, row in rows.items()]
+        terminal.table(["", *columns], cells, title=title)
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None or value == "" else str(value)
