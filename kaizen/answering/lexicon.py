@@ -1,0 +1,76 @@
+"""Which words of a text carry its meaning: stems without function words, numbers, and names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from kaizen.retrieval.analyser import Analyser
+
+_FUNCTION_WORDS = frozenset(
+    (
+        "a about above after again against all also am an and any are aren as at be because been before being below "
+        "between both but by can cannot could couldn did didn do does doesn doing don down during each either ever "
+        "every few for from further had hadn has hasn have haven having he her here hers herself him himself his how "
+        "however i if in into is isn it its itself just let like ll me might more most must my myself no nor not of "
+        "off often on once one only or other others ought our ours out over own per quite rather re s same shall she "
+        "should shouldn since so some such t than that the their theirs them themselves then there therefore these "
+        "they this those though through thus to too under until up upon us ve very via was wasn we were weren what "
+        "when where whether which while who whom whose why will with within without won would wouldn yes yet you your "
+        "yours yourself "
+    ).split()  # noqa: SIM905 (a list of words reads best as words)
+)
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_WORD = re.compile(r"\w+")
+_SMALL_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen twenty"
+).split()  # noqa: SIM905
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What a text is about. All three are sets of strings that compare across texts."""
+
+    stems: frozenset[str]
+    numbers: frozenset[str]
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lexicon:
+    """Reads meanings off texts. Safe to share between threads."""
+
+    analyser: Analyser = field(default_factory=Analyser)
+
+    def read(self, text: str) -> Meaning:
+        """Return the stems, numbers and names of `text`."""
+        return Meaning(stems=frozenset(self.stems(text)), numbers=numbers(text), names=self._names(text))
+
+    def stems(self, text: str) -> list[str]:
+        """Return the stems of the words that carry meaning, in order, repeats included."""
+        return [stem for word in _WORD.findall(text) if word.lower() not in _FUNCTION_WORDS
+                for stem in self.analyser(word)]  # fmt: skip
+
+    def _names(self, text: str) -> frozenset[str]:
+        """Stems of capitalised words, a sentence's first word left out: it is capitalised anyway."""
+        found: set[str] = set()
+        previous_ends = True
+        for match in re.finditer(r"\w+|[.!?:\n]", text):
+            token = match.group()
+            if token[0].isupper() and not previous_ends and token.lower() not in _FUNCTION_WORDS:
+                found.update(self.analyser(token))
+            previous_ends = not (token[0].isalnum() or token[0] == "_")
+        return frozenset(found)
+
+
+def numbers(text: str) -> frozenset[str]:
+    """Return the numbers of `text` without grouping commas and trailing zeros; small ones also when spelt out."""
+    found = {_plain(n) for n in _NUMBER.findall(text)}
+    words = {w.lower() for w in _WORD.findall(text)}
+    return frozenset(found | {str(n) for n, name in enumerate(_SMALL_NUMBERS) if name in words})
+
+
+def _plain(number: str) -> str:
+    number = number.replace(",", "").lstrip("0") or "0"
+    return number.rstrip("0").rstrip(".") if "." in number else number
