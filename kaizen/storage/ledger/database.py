@@ -50,7 +50,11 @@ class Database:
         self._reopening = threading.Lock()
         self._inherited: list[object] = []
         self._connect()
-        self._prepare()
+        try:
+            self._prepare()
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     def _connect(self) -> None:
         self._engine = _engine(self._parsed, self.settings)

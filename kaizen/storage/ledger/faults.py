@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import exc
+from sqlalchemy import Connection, exc
 
 from kaizen.errors import Corrupt, InvalidInput, KaizenError, StorageFull, TransientError, Unavailable, WriterStopped
 
 # SQLite could not grow the WAL's shared-memory file: nothing durable was touched, the disk is merely full.
 _SQLITE_SHM_FULL = sqlite3.SQLITE_IOERR_SHMSIZE
+_LIBPQ_IDLE = 0  # PQTRANS_IDLE: connected, in no transaction
 
 
 @contextmanager
@@ -45,6 +47,17 @@ def ends_transaction(error: BaseException) -> bool:
     a lost PostgreSQL connection takes its transaction with it. Anything else a savepoint contains.
     """
     return isinstance(error, exc.DBAPIError) and isinstance(explain(error), TransientError | WriterStopped | Corrupt)
+
+
+def in_transaction(connection: Connection) -> bool:
+    """Return whether the database still has the transaction that SQLAlchemy believes in.
+
+    Where SQLite has dropped it, its driver takes COMMIT for done: writes would be acknowledged and not be there.
+    """
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        return bool(raw.in_transaction)
+    return bool(raw.info.transaction_status != _LIBPQ_IDLE)
 
 
 def outcome_unknown(error: BaseException) -> bool:

@@ -16,11 +16,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, NestedTransaction
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection
 
 from kaizen.errors import Corrupt, StorageFull, Unavailable, WriterStopped
-from kaizen.storage.ledger.faults import ends_transaction, explain, outcome_unknown
+from kaizen.storage.ledger.faults import ends_transaction, explain, in_transaction, outcome_unknown
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -45,11 +44,11 @@ class _Write(Generic[T]):
             self.result = self.work(connection)
             savepoint.commit()
         except Exception as error:
-            # Judged before anything else is sent: where the database has dropped the whole transaction, rolling
-            # back to the savepoint would fail with an error of its own and hide this one.
             if ends_transaction(error):
                 raise
-            _roll_back(savepoint)
+            if not in_transaction(connection):  # the work swallowed an error that had ended it
+                raise Unavailable("The database gave a transaction up.", advice="Try again.") from error
+            savepoint.rollback()
             self.error = explain(error)
 
     def acknowledge(self) -> None:
@@ -154,15 +153,6 @@ class GroupCommit:
     def _fail(self, group: Sequence[_Write[Any]], reason: BaseException) -> None:
         for write in group:
             write.future.set_exception(_again(reason))
-
-
-def _roll_back(savepoint: NestedTransaction) -> None:
-    try:
-        savepoint.rollback()
-    except DBAPIError as error:  # the work swallowed an error that had ended the whole transaction
-        raise Unavailable(
-            "The database gave a transaction up; nothing of it was stored.", advice="Try again."
-        ) from error
 
 
 def _again(error: BaseException) -> BaseException:

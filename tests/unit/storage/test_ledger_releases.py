@@ -1,0 +1,83 @@
+"""Releases, the rollout, ingest runs and quarantine, on both databases."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from kaizen.errors import Conflict, KaizenError, NotFound
+from kaizen.ids import fingerprint
+from kaizen.records import Quarantined
+from kaizen.storage.ledger import Ledger, RolloutState
+from tests.unit.storage.examples import TENANT
+
+PARTS: dict[str, dict[str, Any]] = {"embedder": {"fingerprint": "e1", "dim": 384}, "prompt": {"fingerprint": "p1"}}
+
+
+def test_releases_are_numbered_and_recorded_once(ledger: Ledger) -> None:
+    first = ledger.releases.record(PARTS)
+    second = ledger.releases.record({**PARTS, "prompt": {"fingerprint": "p2"}}, parent=first.id)
+    assert ledger.releases.record(PARTS, parent=second.id) == first
+    assert (first.number, first.id, first.parts) == (1, f"r1-{fingerprint(PARTS)[:8]}", PARTS)
+    assert (second.number, second.parent) == (2, first.id)
+    assert ledger.releases.list() == [second, first]
+    assert ledger.releases.get(second.id) == second
+    with pytest.raises(NotFound):
+        ledger.releases.get("r3-00000000")
+    with pytest.raises(NotFound):
+        ledger.releases.record({}, parent="r3-00000000")
+
+
+def test_of_many_who_change_the_rollout_at_once_one_wins(ledger: Ledger) -> None:
+    releases = [ledger.releases.record({"prompt": {"fingerprint": str(n)}}) for n in range(8)]
+    assert (ledger.rollout.current(), ledger.rollout.state()) == (None, RolloutState(version=0, stable=None))
+
+    def change(release_id: str) -> RolloutState | KaizenError:
+        try:
+            return ledger.rollout.compare_and_set(0, stable=release_id)
+        except KaizenError as error:
+            return error
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(change, [release.id for release in releases]))
+    won = [outcome for outcome in outcomes if isinstance(outcome, RolloutState)]
+    assert [type(outcome) for outcome in outcomes].count(Conflict) == 7
+    assert won == [ledger.rollout.state()]
+    assert ledger.rollout.current() == won[0].stable
+    with pytest.raises(NotFound):
+        ledger.rollout.compare_and_set(1, stable="r9-00000000")
+
+
+def test_a_run_tells_what_it_did_and_what_it_cost(ledger: Ledger) -> None:
+    killed = ledger.runs.begin(TENANT, ["a"])
+    done = ledger.runs.begin(TENANT, ["a", "b"])
+    ledger.runs.finish(done, counts={"documents": 3, "chunks": 9}, cpu_seconds=1.25)
+    newest, oldest = ledger.runs.list(TENANT)
+    assert (newest.id, newest.sources, newest.counts, newest.cpu_seconds) == (
+        done,
+        ("a", "b"),
+        {"documents": 3, "chunks": 9},
+        1.25,
+    )
+    assert newest.finished is not None
+    assert newest.finished >= newest.started
+    assert (oldest.id, oldest.finished, oldest.counts, oldest.cpu_seconds) == (killed, None, {}, None)
+    assert ledger.runs.get(done) == newest
+    assert ledger.runs.list("other") == []
+    with pytest.raises(NotFound):
+        ledger.runs.finish("run_x", counts={}, cpu_seconds=0)
+
+
+def test_a_document_leaves_quarantine_when_it_succeeds(ledger: Ledger) -> None:
+    bad = [Quarantined(tenant=TENANT, source="s", document_id=f"d{n}", reason="not UTF-8 \0", at=1.0) for n in range(3)]
+    ledger.quarantine.add_many(bad)
+    ledger.quarantine.add_many([])
+    again = Quarantined(tenant=TENANT, source="s", document_id="d1", reason="empty", at=2.0)
+    ledger.quarantine.add_many([again])
+    ledger.quarantine.clear(TENANT, "s", ["d0", "never"])
+    ledger.quarantine.clear(TENANT, "another source", ["d2"])
+    assert ledger.quarantine.list(TENANT) == [again, bad[2]]
+    assert (ledger.quarantine.list(TENANT, limit=1), ledger.quarantine.count(TENANT)) == ([again], 2)
+    assert ledger.quarantine.list("other") == []
