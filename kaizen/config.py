@@ -140,8 +140,8 @@ class Retrieval(Section):
     depth: int = Field(
         200, ge=1, le=10_000, description="Candidates that each shard gives from vectors and from words."
     )
-    dense_weight: float = Field(0.5, ge=0)
-    lexical_weight: float = Field(0.25, ge=0)
+    dense_weight: float = Field(0.4, ge=0, description="hybrid: weight of the cosine; only the ratio matters.")
+    lexical_weight: float = Field(1.0, ge=0, description="hybrid: weight of BM25 divided by its limit for the query.")
     bm25_k1: float = Field(1.2, ge=0)
     bm25_b: Fraction = 0.75
     timeout_seconds: float = Field(2.0, gt=0, description="Deadline of a search when the caller names none.")

@@ -16,7 +16,7 @@ VERSION = 1
 """Raise it when the same settings would give other terms: an index made by another version is another index."""
 
 MAX_TERM_CHARACTERS = 64
-MAX_CACHED_WORDS = 500_000
+MAX_CACHED_WORDS = 200_000  # about 40 MB a thread when full
 
 # A word, or several joined by dots with nothing between (os.path.join, 3.14, U.S); and C++, C#.
 _TOKEN = re.compile(r"\w+(?:\.\w+)*(?:\+\+|#(?!\w))?")
@@ -43,21 +43,26 @@ class Analyser:
     A name of code (`os.path.join`, `max_tokens`, `HTTPServer`) gives itself unstemmed and then its parts, so that
     both the whole and a part find it, and the whole ranks higher. Runs of Chinese or Japanese give their bigrams.
     Safe to share between threads and to pickle.
+
+    Attributes:
+        language: of the Snowball stemmer; `none` does not stem.
+        title_weight: how many times the words of its document's title count in a chunk.
     """
 
     language: Literal["english", "none"] = "english"
+    title_weight: int = 2
     _cache: _Cache = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_cache", _Cache(self.language))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _make, (self.language,)
+        return _make, (self.language, self.title_weight)
 
     @property
     def record(self) -> dict[str, str | int]:
         """What decides the terms, for the manifest of an index."""
-        return {"language": self.language, "version": VERSION}
+        return {"language": self.language, "title_weight": self.title_weight, "version": VERSION}
 
     @property
     def fingerprint(self) -> str:
@@ -74,6 +79,10 @@ class Analyser:
             found = known.get(token)
             terms.extend(self._learn(token) if found is None else found)
         return terms
+
+    def chunk(self, title: str, text: str) -> list[str]:
+        """Return the terms under which a chunk is indexed: those of its document's title, then its own."""
+        return self(title) * self.title_weight + self(text)
 
     def _learn(self, token: str) -> tuple[str, ...]:
         known = self._cache.terms
@@ -94,8 +103,8 @@ class Analyser:
         return (token.casefold()[:MAX_TERM_CHARACTERS], *stems)
 
 
-def _make(language: Literal["english", "none"]) -> Analyser:
-    return Analyser(language=language)
+def _make(language: Literal["english", "none"], title_weight: int) -> Analyser:
+    return Analyser(language=language, title_weight=title_weight)
 
 
 def _plain(text: str) -> str:

@@ -31,10 +31,10 @@ def fuse(
         dense:   cosine
         lexical: bm25 / limit
 
-    BM25 is divided by the most that any chunk could get for the query, not by the best that was found, so that the
-    score of a chunk does not depend on the other candidates: neither the depth, nor a filter, nor a shard that is
-    late changes the order of the rest. (A convex combination under theoretical bounds: Bruch, Gai and Ingber, "An
-    Analysis of Fusion Functions for Hybrid Retrieval", 2023; docs/decisions.md has what was tried here.)
+    BM25 is divided by a bound that depends on the query and the statistics alone, not by the best score that was
+    found, so that the score of a chunk does not depend on the other candidates: neither the depth, nor a filter, nor
+    a shard that is late changes the order of the rest. (A convex combination under theoretical bounds: Bruch, Gai
+    and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", 2023; docs/decisions.md has what was tried.)
 
     Args:
         cosine: (n,) in [-1, 1]; not read in mode lexical.

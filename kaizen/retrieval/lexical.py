@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,9 +56,18 @@ class TermStatistics:
         return [math.log1p((self.documents - df + 0.5) / (df + 0.5)) for df in self.document_frequencies]
 
     def limit(self) -> float:
-        """Return the BM25 score that no chunk can exceed: the sum over the terms that occur; 0 when none does."""
+        """Return what BM25 is divided by to be compared with a cosine: a score that no chunk reaches.
+
+            (sum of idf)^2 / (sum of idf^2) * ln(1 + N), over the query's terms that occur; 0 when none does
+
+        The first factor is how many terms the query has in effect (rare ones count, common ones hardly); the second
+        bounds the idf of any term. So it is the score that a chunk would have at most if each of them were the
+        rarest of words, and a query of common words, which say little, is far from it whatever a chunk holds.
+        """
         pairs = zip(self.inverse_frequencies(), self.document_frequencies, strict=True)
-        return math.fsum(idf for idf, df in pairs if df > 0)
+        weights = [idf for idf, df in pairs if df > 0]
+        squares = math.fsum(idf * idf for idf in weights)
+        return math.fsum(weights) ** 2 / squares * math.log1p(self.documents) if weights else 0.0
 
 
 def bm25(
@@ -189,7 +199,7 @@ class LexicalIndex:
             held = {term: len(self._postings(term)[0]) for term in set(terms)}
         else:
             rows, total = int(np.count_nonzero(visible)), int(self.lengths[visible].sum())
-            held = {term: int(np.count_nonzero(visible[self._postings(term)[0]])) for term in set(terms)}
+            held = {term: int(np.count_nonzero(visible.take(self._postings(term)[0]))) for term in set(terms)}
         return TermStatistics(documents=rows, total_length=total, document_frequencies=tuple(held[t] for t in terms))
 
     def top(
@@ -202,42 +212,127 @@ class LexicalIndex:
             allowed: (rows,) mask of what may be returned; None: all.
             k: at least 1. Fewer rows come back only when fewer than k are allowed and hold a term.
         """
-        scores = self._scores(terms, statistics, k1, b)
-        if allowed is not None:
-            scores *= allowed
-        found = np.flatnonzero(scores)
-        if len(found) > k:
-            found = _best(found, scores, k)
-        order = np.argsort(-scores[found], kind="stable")
-        rows = found[order].astype(np.int32)
-        return rows, scores[rows].astype(np.float32)
+        weights: dict[str, float] = {}
+        for term, idf in zip(terms, statistics.inverse_frequencies(), strict=True):
+            weights[term] = weights.get(term, 0) + idf
+        parts = [_Part(weight, *self._postings(term)) for term, weight in weights.items()]
+        scorer = _Scorer(self.lengths, k1 * (1 - b), k1 * b / statistics.mean_length, k)
+        rows, scores = scorer.best(sorted(parts, key=lambda part: -part.weight), allowed)
+        order = np.argsort(-scores, kind="stable")[:k]
+        return rows[order].astype(np.int32), scores[order].astype(np.float32)
 
     def frequencies(self, terms: Sequence[str], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
         """Return how often each of `rows` holds each of `terms`: (len(rows), len(terms)) uint16."""
-        order = np.argsort(rows, kind="stable")
-        wanted = rows[order].astype(np.int32)
-        found: dict[str, npt.NDArray[np.uint16]] = {}
-        for term in set(terms):
-            column = found[term] = np.zeros(len(rows), np.uint16)
-            held, counts = self._postings(term)
-            if len(held):
-                at = np.minimum(np.searchsorted(held, wanted), len(held) - 1)
-                column[order] = np.where(held[at] == wanted, counts[at], 0)
-        return np.stack([found[term] for term in terms], axis=1) if terms else np.zeros((len(rows), 0), np.uint16)
+        order = np.argsort(rows, kind="stable")  # neighbouring look-ups share cache lines
+        result = np.empty((len(rows), len(terms)), np.uint16)
+        found = {term: _counts_at(*self._postings(term), rows[order]) for term in set(terms)}
+        for column, term in enumerate(terms):
+            result[order, column] = found[term]
+        return result
 
     def _postings(self, term: str) -> tuple[Rows, npt.NDArray[np.uint16]]:
         number = self.vocabulary.get(term)
         span = slice(0, 0) if number is None else slice(int(self.starts[number]), int(self.starts[number + 1]))
         return self.rows[span], self.counts[span]
 
-    def _scores(self, terms: Sequence[str], statistics: TermStatistics, k1: float, b: float) -> Floats:
-        """Return BM25 of every row, (rows,) float64, 0 where no term is held: a term at a time over its postings."""
-        norms = (k1 * (1 - b + b * self.lengths / statistics.mean_length)).astype(np.float32)
-        scores = np.zeros(len(self.lengths))
-        for term, idf in zip(terms, statistics.inverse_frequencies(), strict=True):
-            rows, counts = self._postings(term)
-            scores[rows] += idf * counts / (counts + norms[rows])
-        return scores
+
+class _Part(NamedTuple):
+    """A query term: the most that it can add to a score, and its postings in row order."""
+
+    weight: float
+    rows: Rows
+    counts: npt.NDArray[np.uint16]
+
+
+class _Scorer:
+    """Finds the best rows without scoring all: MaxScore (Turtle and Flood, 1995), a term at a time.
+
+    Terms come heaviest first. Once the k-th best score so far exceeds all that the remaining terms can add, no row
+    that holds only those can be among the best: they are looked up in the rows found so far, and of these ever
+    fewer, rather than walked through. Those are the words that half of all chunks hold.
+    """
+
+    # Sums of floats in another order differ by less than this.
+    SLACK = 1e-9
+    # Walking a posting is this much cheaper than looking a row up in the postings of a term.
+    LOOK_UP_COST = 6
+
+    def __init__(self, lengths: npt.NDArray[np.int32], base: float, slope: float, k: int) -> None:
+        self._lengths = lengths
+        self._base = base
+        self._slope = slope
+        self._k = k
+
+    def best(self, parts: list[_Part], allowed: Mask | None) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Return rows in order, among them the k best with a term, and their scores."""
+        rests = [math.fsum(part.weight for part in parts[i:]) + self.SLACK for i in range(len(parts) + 1)]
+        if allowed is not None and self._few(allowed, parts):
+            rows, done = np.flatnonzero(allowed), 0
+            scores = np.zeros(len(rows))
+        else:
+            rows, scores, done = self._walk(parts, rests, allowed)
+        for part, rest in zip(parts[done:], rests[done:], strict=False):
+            rows, scores = self._prune(rows, scores, rest)
+            scores += self._look_up(part, rows)
+        return rows[scores > 0], scores[scores > 0]
+
+    def _few(self, allowed: Mask, parts: list[_Part]) -> bool:
+        cost = int(np.count_nonzero(allowed)) * len(parts) * self.LOOK_UP_COST
+        return cost < sum(len(part.rows) for part in parts)
+
+    def _walk(
+        self, parts: list[_Part], rests: list[float], allowed: Mask | None
+    ) -> tuple[npt.NDArray[np.int64], Floats, int]:
+        """Score by whole terms for as long as new rows may matter; return also how many terms were done."""
+        partial = np.zeros(len(self._lengths)) if allowed is None else np.where(allowed, 0.0, -np.inf)
+        touched: list[npt.NDArray[np.int64]] = []
+        floor, done = 0.0, 0
+        while done < len(parts) and floor <= rests[done]:
+            rows = parts[done].rows.astype(np.int64)
+            sums = partial.take(rows) + self._gains(parts[done].weight, rows, parts[done].counts)
+            partial[rows] = sums
+            touched.append(rows)
+            floor = max(floor, self._kth(sums))
+            done += 1
+        return *_take_out(partial, touched, floor - rests[done]), done
+
+    def _gains(self, weight: float, rows: npt.NDArray[np.integer], counts: npt.NDArray[np.uint16]) -> Floats:
+        gains: Floats = weight * counts / (counts + (self._base + self._slope * self._lengths.take(rows)))
+        return gains
+
+    def _look_up(self, part: _Part, rows: npt.NDArray[np.int64]) -> Floats:
+        counts = _counts_at(part.rows, part.counts, rows)
+        return np.where(counts > 0, self._gains(part.weight, rows, np.maximum(counts, 1)), 0)
+
+    def _prune(self, rows: npt.NDArray[np.int64], scores: Floats, rest: float) -> tuple[npt.NDArray[np.int64], Floats]:
+        kept = scores >= self._kth(scores) - rest
+        return rows[kept], scores[kept]
+
+    def _kth(self, scores: Floats) -> float:
+        return float(np.partition(scores, -self._k)[-self._k]) if len(scores) >= self._k else 0.0
+
+
+def _take_out(
+    partial: Floats, touched: list[npt.NDArray[np.int64]], least: float
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return the touched rows whose score is at least `least`, each once and in order, and their scores."""
+    found, scores = [np.empty(0, np.int64)], [np.empty(0)]
+    for rows in touched:
+        values = partial.take(rows)
+        kept = np.flatnonzero(values >= max(least, 0))
+        found.append(rows.take(kept))
+        scores.append(values.take(kept))
+        partial[found[-1]] = -np.inf  # a row that another term touched too counts once
+    order = np.argsort(np.concatenate(found))
+    return np.concatenate(found)[order], np.concatenate(scores)[order]
+
+
+def _counts_at(held: Rows, counts: npt.NDArray[np.uint16], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
+    """Return the count of each of `rows` in postings (`held`, `counts`), 0 where it has none."""
+    if not len(held):
+        return np.zeros(len(rows), np.uint16)
+    at = np.minimum(np.searchsorted(held, rows.astype(np.int32)), len(held) - 1)
+    return np.where(held.take(at) == rows, counts.take(at), np.uint16(0))
 
 
 def _sorted_vocabulary(numbers: dict[str, int]) -> tuple[dict[str, int], npt.NDArray[np.int64]]:
@@ -246,17 +341,6 @@ def _sorted_vocabulary(numbers: dict[str, int]) -> tuple[dict[str, int], npt.NDA
     rank = np.empty(len(names), np.int64)
     rank[[numbers[name] for name in names]] = np.arange(len(names))
     return {name: number for number, name in enumerate(names)}, rank
-
-
-def _best(found: npt.NDArray[np.int64], scores: Floats, k: int) -> npt.NDArray[np.int64]:
-    """Return k of the rows `found` with the highest scores, in row order; among equals at the edge, lower rows."""
-    values = scores[found]
-    edge = np.partition(values, -k)[-k]
-    above = values > edge
-    tied = np.flatnonzero(values == edge)[: k - np.count_nonzero(above)]
-    above[tied] = True
-    best: npt.NDArray[np.int64] = found[above]
-    return best
 
 
 def _path(directory: Path, name: str) -> Path:

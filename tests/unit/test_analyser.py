@@ -39,6 +39,10 @@ def test_a_very_long_token_is_cut() -> None:
     assert english("a" * 1000) == ["a" * MAX_TERM_CHARACTERS]
 
 
+def test_the_words_of_a_title_count_twice_in_a_chunk() -> None:
+    assert english.chunk("Joining paths", "join") == ["join", "path", "join", "path", "join"]
+
+
 def test_threads_agree() -> None:
     text = " ".join(f"running{i} connections{i} nationally" for i in range(300))
     with ThreadPoolExecutor(4) as pool:

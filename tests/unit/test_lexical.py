@@ -82,6 +82,36 @@ def contents(index: LexicalIndex) -> list[object]:
     return [index.vocabulary, *(getattr(index, name).tolist() for name in ("starts", "rows", "counts", "lengths"))]
 
 
+@pytest.mark.parametrize("share", [None, 0.9, 0.02])
+def test_pruning_finds_the_same_rows_in_a_large_index(share: float | None) -> None:
+    random = np.random.default_rng(7)
+    texts = [[f"t{n}" for n in random.zipf(1.3, 40) if n < 5000] for _ in range(3000)]
+    index = LexicalIndex.build(texts)
+    allowed = np.ones(3000, bool) if share is None else random.random(3000) < share
+    for _ in range(30):
+        terms = [f"t{n}" for n in random.zipf(1.2, 12)]
+        scores, statistics = score_all(index, terms)
+        scores *= allowed
+        rows, values = index.top(terms, statistics, None if share is None else allowed, 20, k1=K1, b=B)
+        assert values.tolist() == pytest.approx(sorted(scores, reverse=True)[: len(rows)], rel=1e-6)
+        assert values.tolist() == pytest.approx(scores[rows].tolist(), rel=1e-6)
+        assert len(rows) == min(20, np.count_nonzero(scores))
+
+
+def test_limit_depends_on_how_many_terms_count_and_not_on_how_rare_they_are() -> None:
+    rare, common, unknown = (
+        TermStatistics(documents=100, total_length=900, document_frequencies=dfs) for dfs in [(1, 1), (90, 90), (0, 0)]
+    )
+    assert rare.limit() == common.limit() == pytest.approx(2 * math.log(101))
+    assert unknown.limit() == 0
+
+
+def test_limit_counts_the_terms_that_matter() -> None:
+    one = TermStatistics(documents=1000, total_length=9000, document_frequencies=(2,))
+    with_noise = TermStatistics(documents=1000, total_length=9000, document_frequencies=(2, 999, 998, 0))
+    assert with_noise.limit() == pytest.approx(one.limit(), rel=0.01)
+
+
 def test_equal_scores_rank_by_row() -> None:
     assert top(LexicalIndex.build([["x"]] * 50), ["x"], 10) == list(range(10))
 
