@@ -127,6 +127,7 @@ def problem(status: int, text: str) -> KaizenError:
     content = content if isinstance(content, dict) else {}
     title, detail = str(content.get("title") or f"HTTP {status}"), str(content.get("detail") or "")
     kind = TransientError if status in TRANSIENT_STATUSES else PermanentError
-    error = kind(f"{title.rstrip('.')}: {detail}" if detail else title, advice=str(content.get("advice") or ""))
+    advice = str(content.get("advice") or ("See `kaizen status` and the log of the service." if status >= 500 else ""))
+    error = kind(f"{title.rstrip('.')}: {detail}" if detail else title, advice=advice)
     error.code = str(content.get("type", "")).removeprefix("urn:kaizen:") or error.code
     return error
