@@ -122,7 +122,8 @@ class Chunker:
                 yield from self._word_pieces(text, start, stop, budget)
             else:
                 stop, tokens = clause or best
-                yield _Unit(start, stop, tokens, True)
+                if not text[start:stop].isspace():  # control characters that are blank to Python
+                    yield _Unit(start, stop, tokens, True)
             start = _next_word(text, stop, end)
 
     def _prefixes(self, text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int]]:

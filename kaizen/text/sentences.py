@@ -18,10 +18,31 @@ _CANDIDATE = re.compile(
     r"|[\u3002\uff01\uff1f\uff61]{1,8}[\"')\]\u201d\u2019\u300d\u300f\uff09]{0,4}"
     r"|\n(?=[ ]{0,32}(?:\n|[-*+\u2022\u2023\u25e6\u00b7][ ]|\d{1,3}[.)][ ]|#{1,6}[ ]|\||```|>>> ))"
 )
-_ABBREVIATION = re.compile(
-    r"(?:^|[\s(\[\"'])(?:[A-Za-z]|(?i:mr|mrs|ms|dr|prof|st|vs|etc|fig|figs|eq|eqs|ref|refs|no|nos|vol|pp|approx|al|"
-    r"e\.g|i\.e|cf|ca|inc|ltd|co|corp|dept|jr|sr|sec|ch|ed|eds|resp|u\.s|u\.k|ph\.d|a\.m|p\.m|jan|feb|mar|apr|jun|jul|"
-    r"aug|sep|sept|oct|nov|dec|bzw|z\.b|d\.h|usw|nr|str|p\.ex|av|bd|tel|max|min|incl|excl|est))\.$"
+_ABBREVIATIONS = frozenset(
+    {
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "st",
+        "vs",
+        "etc",
+        "fig",
+        "figs",
+        "eq",
+        "eqs",
+        "refs",
+        "approx",
+        "al",
+        "e.g",
+        "i.e",
+    }
+    | {"cf", "inc", "ltd", "corp", "dept", "jr", "sr", "eds", "resp", "u.s", "u.k", "ph.d", "a.m", "p.m", "z.b", "d.h"}
+    | {"jan", "feb", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "bzw", "usw", "p.ex", "av", "bd", "incl"}
+)
+_BEFORE_NUMBERS = frozenset(
+    {"no", "nos", "nr", "vol", "pp", "ref", "sec", "ch", "ca", "max", "min", "mar", "dec", "tel"}
 )
 _STARTS_SENTENCE = re.compile(r"\s+[\"'(\[\u201c\u2018\u00ab\u00bf\u00a1]{0,3}(?![a-z])\S")
 _LOOK_BACK = 16
@@ -54,7 +75,14 @@ def _is_end(text: str, start: int, end: int) -> bool:
         return True
     if not _STARTS_SENTENCE.match(text, end, end + 64):
         return False
-    return text[start] != "." or not _ABBREVIATION.search(text[max(0, start - _LOOK_BACK) : start + 1])
+    return text[start] != "." or not _abbreviates(text[max(0, start - _LOOK_BACK) : start], text[end : end + 2])
+
+
+def _abbreviates(before: str, after: str) -> bool:
+    word = before[before.rfind(" ") + 1 :].rsplit("\n", 1)[-1].lstrip("([\"'").lower()
+    if word in _BEFORE_NUMBERS:
+        return after[1:].isdigit()
+    return word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word.isascii())
 
 
 def _append_stripped(text: str, start: int, end: int, spans: list[Span]) -> None:

@@ -103,7 +103,7 @@ def expand(sources: Sequence[str], *, endpoint_url: str = "", part_bytes: int = 
             files.setdefault(file.uri, file)
     _refuse_same_names(files.values())
     parts = [part for file in files.values() for part in _parts(file, part_bytes)]
-    return Expansion(files=tuple(parts), skipped=dict(skipped))
+    return Expansion(files=tuple(parts), skipped=dict(+skipped))
 
 
 def format_of(path: str) -> Format | None:

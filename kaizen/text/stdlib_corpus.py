@@ -19,7 +19,18 @@ from typing import Any
 
 MIN_CHARS = 100  # of signature and docstring; what is shorter ("Return self+value.") answers nothing
 _SKIPPED = frozenset(
-    {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "turtledemo", "ensurepip", "pydoc_data"}
+    {
+        "test",
+        "tests",
+        "idlelib",
+        "lib2to3",
+        "site-packages",
+        "dist-packages",
+        "turtledemo",
+        "ntpath",
+        "ensurepip",
+        "pydoc_data",
+    }
     | {"__pycache__", "antigravity", "this", "encodings", "lib-dynload", "config"}
 )
 # Where the text of a public module lies under a private name.
@@ -46,7 +57,6 @@ urllib.error urllib.parse urllib.request urllib.robotparser xml.dom xml.dom.mini
 xml.etree.elementtree xml.sax xml.sax.handler xmlrpc.client xmlrpc.server
 """
 _DESCRIBED_UNDER = {
-    **dict.fromkeys(("posixpath", "ntpath", "genericpath"), "os.path"),
     **dict.fromkeys(("sre_compile", "sre_constants", "sre_parse"), "re"),
     "nturl2path": "urllib.request",
     "opcode": "dis",
@@ -99,7 +109,7 @@ def _module_name(path: Path) -> str:
     if not parts or _SKIPPED.intersection(parts):
         return ""
     parts[0] = _PUBLIC_NAMES.get(parts[0], parts[0])
-    if parts[0] not in ("decimal", "io", "collections.abc", "__future__") and any(p.startswith("_") for p in parts):
+    if parts != ["__future__"] and any(part.startswith("_") for part in parts):
         return ""
     return ".".join(parts) if parts[0].split(".")[0] in sys.stdlib_module_names else ""
 
@@ -187,7 +197,9 @@ def _url(version: str, module: str, kind: str, full: str) -> str:
     page = _builtin_page(kind, full) if module == "builtins" else _DESCRIBED_UNDER.get(module, module).lower()
     while "." in page and page not in _PAGES.split():
         page = page.rpartition(".")[0]
-    anchor = f"#{full}" if page == module.lower() or (module == "builtins" and kind != "module") else ""
+    anchor = f"#{full}" if page == module.lower() or module == "builtins" else ""
+    if kind == "module":
+        anchor = f"#module-{full}" if anchor else ""
     return f"https://docs.python.org/{version}/library/{page}.html{anchor}"
 
 

@@ -9,9 +9,9 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
 from kaizen.errors import BadModel
 
-# What the Rust tokenizers take for white space. Python's `\s` also has U+001C to U+001F, which BERT deletes
-# instead, gluing the words around them together.
-WORD = re.compile(r"[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+# What BERT's normaliser makes a space. Python's `\s` has control characters too (U+000B, U+001C, U+0085...), which
+# BERT deletes instead, gluing the words around them together.
+WORD = re.compile(r"[^\t\n\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 _CACHED_WORDS = 200_000  # about 25 MB when full
 _LONGEST_CACHED = 32
 

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kaizen.errors import InvalidInput
+from kaizen.text.sources import SourceFile, expand, matches
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    root = tmp_path / "docs"
+    for name in ("b.txt", "a.md", "sub/c.HTML", "sub/deep/d.jsonl", "image.png", ".hidden.txt", ".git/e.txt", "f"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("text")
+    return root
+
+
+def _names(*sources: object) -> list[str]:
+    return [file.name for file in expand([str(source) for source in sources]).files]
+
+
+def test_a_directory_gives_its_readable_files_in_order(docs: Path) -> None:
+    found = expand([str(docs)])
+    assert [file.path for file in found.files] == ["a.md", "b.txt", "sub/c.HTML", "sub/deep/d.jsonl"]
+    assert [file.format for file in found.files] == ["md", "txt", "html", "jsonl"]
+    assert found.skipped == {"hidden": 2, "unknown extension '.png'": 1, "unknown extension ''": 1}
+
+
+def test_a_unit_says_where_it_is_from(docs: Path) -> None:
+    (file,) = expand([str(docs / "b.txt")]).files
+    status = (docs / "b.txt").stat()
+    assert file == SourceFile(
+        source=(docs / "b.txt").as_uri(),
+        uri=(docs / "b.txt").as_uri(),
+        path="b.txt",
+        name="docs/b.txt",
+        format="txt",
+        size_bytes=4,
+        modified=status.st_mtime,
+        etag=f"4-{status.st_mtime_ns}",
+    )
+    with file.open() as opened:
+        assert opened.read() == b"text"
+
+
+def test_the_source_is_the_same_however_it_is_written(docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(docs.parent)
+    spellings = ["docs", "./docs/", str(docs), docs.as_uri(), "docs/sub/.."]
+    assert {expand([source]).files[0].source for source in spellings} == {docs.as_uri()}
+
+
+def test_names_do_not_depend_on_how_a_file_is_reached(docs: Path) -> None:
+    assert _names(docs / "a.md") == ["docs/a.md"]
+    assert _names(docs / "*.md") == ["docs/a.md"]
+    assert _names(docs / "**" / "*.HTML") == ["docs/sub/c.HTML"]
+    assert _names(docs, docs / "a.md", docs / "*.txt") == _names(docs)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("*.md", "a.md", True),
+        ("*.md", "sub/a.md", False),
+        ("**/*.md", "a.md", True),
+        ("**/*.md", "x/y/a.md", True),
+        ("x/**", "x/y/z.md", True),
+        ("x/**", "y/z.md", False),
+        ("[ab]?.txt", "a1.txt", True),
+        ("*/b/**/c.txt", "a/b/c.txt", True),
+    ],
+)
+def test_globs(pattern: str, path: str, expected: bool) -> None:
+    assert matches(path, pattern) is expected
+
+
+def test_a_name_that_looks_like_a_glob_is_a_name_first(tmp_path: Path) -> None:
+    (tmp_path / "notes [2024]").mkdir()
+    (tmp_path / "notes [2024]" / "a.txt").write_text("text")
+    assert _names(tmp_path / "notes [2024]") == ["notes [2024]/a.txt"]
+
+
+def test_links_are_followed_only_within_the_root(docs: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    (docs / "out.txt").symlink_to(secret)
+    (docs / "in.txt").symlink_to(docs / ".hidden.txt")
+    (docs / "broken.txt").symlink_to(docs / "nothing.txt")
+    (docs / "loop").symlink_to(docs, target_is_directory=True)
+    found = expand([str(docs)])
+    assert [file.path for file in found.files][:3] == ["a.md", "b.txt", "in.txt"]
+    assert found.skipped["link out of the source"] == 1
+    assert found.skipped["linked directory"] == 1
+    assert found.skipped["broken link"] == 1
+
+
+def test_a_root_that_is_a_link_keeps_its_name(docs: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(docs, target_is_directory=True)
+    assert _names(tmp_path / "current")[0] == "current/a.md"
+
+
+def test_pipes_are_not_opened(docs: Path) -> None:
+    os.mkfifo(docs / "pipe.txt")
+    assert expand([str(docs)]).skipped["not a regular file"] == 1
+
+
+def test_a_name_that_is_not_utf8_can_be_opened(docs: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    (docs / name).write_text("coffee")
+    file = next(file for file in expand([str(docs)]).files if file.path == name)
+    with file.open() as opened:
+        assert opened.read() == b"coffee"
+
+
+@pytest.mark.parametrize(("source", "words"), [("nowhere", "does not exist"), ("http://x/y", "Cannot read from http")])
+def test_a_source_that_cannot_be_read(source: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        expand([source])
+
+
+def test_a_source_without_readable_files(docs: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "empty", docs / "*.pdf", docs / "image.png"):
+        with pytest.raises(InvalidInput, match="no file that can be read"):
+            expand([str(source)])
+
+
+def test_two_roots_of_one_name_are_refused(docs: Path, tmp_path: Path) -> None:
+    (tmp_path / "other" / "docs").mkdir(parents=True)
+    (tmp_path / "other" / "docs" / "a.md").write_text("text")
+    with pytest.raises(InvalidInput, match=r"would both be 'docs/a.md'"):
+        expand([str(docs), str(tmp_path / "other" / "docs")])
+
+
+def test_large_files_of_many_documents_are_split(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("x" * 25)
+    (tmp_path / "rows.csv").write_text("x" * 25)
+    parts = expand([str(tmp_path)], part_bytes=10).files
+    assert [(part.path, part.start, part.end) for part in parts] == [
+        ("rows.csv", 0, None),
+        ("rows.jsonl", 0, 10),
+        ("rows.jsonl", 10, 20),
+        ("rows.jsonl", 20, None),
+    ]
