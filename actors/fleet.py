@@ -20,6 +20,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError
 
+from actors.background import run_in_background
 from actors.embedder import Embedder
 from actors.generator import GeneratorActor
 from actors.index_shard import IndexShard
@@ -55,7 +56,7 @@ class Fleet:
         self._states: dict[str, str] = {}
         self._trouble = ""
         self._due = threading.Event()
-        threading.Thread(target=self._keep, name="keep", daemon=True).start()
+        run_in_background(self._keep)
 
     def wake(self) -> None:
         """Compare now: the rollout has changed."""
@@ -142,9 +143,10 @@ class Fleet:
             "max_restarts": -1,
             "num_cpus": self._settings.fleet.shard_cpus,
             "max_concurrency": SEARCH_THREADS,
-            "concurrency_groups": {"control": 2},
         }
-        return ray.remote(kind).options(**options).remote(self._settings, *arguments)
+        # Pings have threads of their own, so that an actor whose searches all wait is not taken for hung.
+        actor = ray.remote(concurrency_groups={"control": 2})(kind)
+        return actor.options(**options).remote(self._settings, *arguments)
 
     def _listen(self, names: list[str]) -> None:
         """Ping everybody who owes no answer, and take the answers that have come."""
@@ -195,5 +197,5 @@ def start_fleet(settings: Settings) -> ActorHandle:
 
 def named_actors(namespace: str) -> list[str]:
     """Names of the named actors in a namespace."""
-    listed = ray.util.listnamed_actors(all_namespaces=True)
+    listed = ray.util.list_named_actors(all_namespaces=True)
     return [entry["name"] for entry in listed if entry["namespace"] == namespace]

@@ -18,6 +18,7 @@ import psutil
 import pyarrow as pa
 import ray
 
+from actors.background import run_in_background
 from actors.names import embedder_name
 from kaizen.config import Settings
 from kaizen.errors import KaizenError, NotYetSearchable, Unavailable
@@ -68,7 +69,7 @@ class IndexShard:
         self._refused = loaded.refused
         self._shard.loaded(loaded.view, self._ledger.documents.head())
         for task in (self._follow, self._maintain):
-            threading.Thread(target=task, name=task.__name__, daemon=True).start()
+            run_in_background(task)
 
     def search(self, query: ShardQuery, min_seq: int, wait_seconds: float) -> ShardAnswer:
         """Answer from the current view, after waiting until it has reached `min_seq`.

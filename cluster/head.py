@@ -137,7 +137,8 @@ def _start_fleet(settings: Settings) -> None:
             return
         pause.wait(0.2)
     waiting = sorted(name for name, state in states.items() if state != "serving")
-    raise DeadlineExceeded(f"These actors did not come up: {', '.join(waiting)}.", advice="Look at the Ray logs.")
+    trouble = ray.get(fleet.status.remote())["trouble"]
+    raise DeadlineExceeded(f"These actors did not come up: {', '.join(waiting)}. {trouble}", advice="See Ray's logs.")
 
 
 def _start_gateway(settings: Settings, port: int) -> None:

@@ -64,8 +64,8 @@ def _export(store: ObjectStore, spec: EmbedderSpec, artifact: str) -> None:
     from kaizen.models.onnx_export import export_onnx  # brings torch, which nothing else here needs
 
     with tempfile.TemporaryDirectory() as scratch:
-        export_onnx(spec, Path(scratch) / "onnx")
-        store.put_directory(artifact, Path(scratch) / "onnx")
+        export_onnx(spec, Path(scratch))
+        store.put_directory(artifact, Path(scratch))
 
 
 def main(arguments: list[str] | None = None) -> int:

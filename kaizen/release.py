@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kaizen.config import Chunking, Retrieval, Settings
+from kaizen.config import Answering, Chunking, GeneratorSettings, Retrieval, Settings
 from kaizen.ids import fingerprint
 from kaizen.indexing.prepare import made_by
 from kaizen.records import Release
@@ -83,6 +83,18 @@ def retrieval_of(release: Release) -> Retrieval:
     """The ranking settings of a release."""
     part = release.parts["retrieval"]
     return Retrieval(**{name: value for name, value in part.items() if name != "fingerprint"})
+
+
+def answering_of(release: Release) -> Answering:
+    """How a release makes answers from chunks; recorded with its prompt."""
+    return Answering(**release.parts["prompt"]["settings"])
+
+
+def generator_of(release: Release, here: GeneratorSettings) -> GeneratorSettings:
+    """The generator of a release. Threads, and the name of an endpoint's key, are this machine's own (`here`)."""
+    part = release.parts["generator"]
+    released = ("kind", "model", "endpoint_url", "max_tokens", "context_tokens")
+    return here.model_copy(update={name: part[name] for name in released if name in part})
 
 
 def _with_fingerprint(part: Mapping[str, Any]) -> Part:

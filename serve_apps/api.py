@@ -1,7 +1,6 @@
 """The HTTP API: routes only. What happens behind them is in searching, answering, documents and feedback."""
 
-from __future__ import annotations
-
+# No postponed annotations here: FastAPI could not see the dependencies that are made inside the functions below.
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import BackpressureConfig
+from ray.serve.schema import LoggingConfig
 
 from kaizen.config import Settings
 from serve_apps.api import build_api
@@ -40,5 +41,6 @@ def gateway_app(settings: Settings) -> Application:
         "health_check_period_s": 2,
         "health_check_timeout_s": 10,
         "graceful_shutdown_timeout_s": 5,
+        "logging_config": LoggingConfig(enable_access_log=False),  # metrics count requests
     }
     return serve.deployment(**options)(serve.ingress()(Gateway)).bind(settings)

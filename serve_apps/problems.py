@@ -90,10 +90,15 @@ def install(app: FastAPI, retry_after: int) -> None:
         code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
         return problem(error.status_code, code, str(error.detail), "The paths and methods are listed at /docs.")
 
+    async def unexpected(_: Request, error: Exception) -> Response:
+        # The server logs the traceback; the caller learns nothing of our insides.
+        return problem(500, "internal-error", "Something went wrong here that should not.", "Try again; then tell us.")
+
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         KaizenError: ours,
         RequestValidationError: invalid,
         HTTPException: http,
+        Exception: unexpected,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

@@ -116,7 +116,9 @@ class CitationReply(Reply):
     chunk_id: str
     document_id: str
     title: str
-    text: str
+    start: int = Field(description="Where the passage starts in the chunk's text, in characters.")
+    end: int
+    text: str = Field(description="The passage that bears the answer out.")
 
 
 class AnswerResponse(Envelope):

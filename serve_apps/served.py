@@ -11,12 +11,12 @@ from ray.exceptions import RayError
 from actors.fan_out import FanOut
 from actors.generator_client import GeneratorClient
 from actors.names import embedder_name
-from kaizen.config import Retrieval, Settings
+from kaizen.config import Answering, GeneratorSettings, Retrieval, Settings
 from kaizen.errors import Unavailable
 from kaizen.models.embedder import open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.records import Release
-from kaizen.release import IndexSpec, index_of, retrieval_of
+from kaizen.release import IndexSpec, answering_of, generator_of, index_of, retrieval_of
 from kaizen.workspace import Workspace
 
 
@@ -57,6 +57,8 @@ class Served:
     release: Release
     index: IndexSpec
     retrieval: Retrieval
+    answering: Answering
+    generator_settings: GeneratorSettings
     fan_out: FanOut
     queries: LocalQueries | RemoteQueries
     generator: GeneratorClient | None
@@ -79,6 +81,8 @@ def open_served(settings: Settings, workspace: Workspace, release_id: str) -> Se
         release=release,
         index=index,
         retrieval=retrieval_of(release),
+        answering=answering_of(release),
+        generator_settings=generator_of(release, settings.generator),
         fan_out=FanOut(index.id, index.shards, settings.fleet.replicas, namespace),
         queries=queries,
         generator=None if generator["kind"] == "extractive" else GeneratorClient(generator["fingerprint"], namespace),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import ray
@@ -104,16 +104,20 @@ class Service:
         return response
 
     async def answer_events(self, principal: Principal, request: AnswerRequest) -> AsyncIterator[str]:
-        """Answer a question as server-sent events. Errors before the first event are raised here, as problems."""
-        served = self.router.for_caller(principal)
-        started = await self._answerer.start(served, principal, request)
+        """Answer a question as server-sent events. What goes wrong before the first event is raised here."""
+        events = self._answerer.stream(self.router.for_caller(principal), principal, request)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.admission.slot())
+            first = await anext(events)
+            held = stack.pop_all()
 
-        async def events() -> AsyncIterator[str]:
-            async with self.admission.slot():
-                async for event in started:
+        async def all_events() -> AsyncIterator[str]:
+            async with held:
+                yield first
+                async for event in events:
                     yield event
 
-        return events()
+        return all_events()
 
     async def feedback(self, principal: Principal, request: FeedbackRequest) -> FeedbackResponse:
         """Keep a judgement; durable when this returns. NotFound for an impression that the caller's tenant has not."""

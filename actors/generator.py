@@ -1,0 +1,31 @@
+"""The actor that runs one generator and streams what it writes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+import ray
+
+from kaizen.config import Settings
+from kaizen.models.generator import Message, open_generator
+from kaizen.records import Release
+from kaizen.release import generator_of
+
+
+class GeneratorActor:
+    """One generator, as a release has it. Requests that cannot run side by side wait for each other, until their deadline."""
+
+    def __init__(self, settings: Settings, release: Release) -> None:
+        self._generator = open_generator(generator_of(release, settings.generator), os.environ)
+
+    @ray.method(num_returns="streaming")
+    def stream(self, prompt: Sequence[Message], max_tokens: int, seconds: float) -> Iterator[str]:
+        """Pieces of text as they are made; ends after `seconds`. Raises as `Generator.stream` does."""
+        yield from self._generator.stream(prompt, max_tokens=max_tokens, deadline=time.monotonic() + seconds)
+
+    @ray.method(concurrency_group="control")
+    def ping(self) -> tuple[str, str, int]:
+        """State, node and process."""
+        return "serving", ray.get_runtime_context().get_node_id(), os.getpid()
