@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -47,14 +50,32 @@ def test_a_unit_test_cannot_start_ray() -> None:
 
 
 def test_every_dependency_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {canonical(line.partition("==")[0]) for line in lines if not line.startswith("#")}
+    assert sorted(declared("cpu", "dev", "postgres") - pins) == []
+
+
+def test_everything_imported_is_a_dependency() -> None:
+    homes = importlib.metadata.packages_distributions()
+    imported = {name for top in CODE for path in (ROOT / top).rglob("*.py") for name in top_imports(path)}
+    outside = imported - set(CODE) - set(sys.stdlib_module_names)
+    needed = {name: {canonical(home) for home in homes[name]} for name in outside}
+    assert sorted(name for name, names in needed.items() if not names & declared("cpu")) == []
+
+
+def top_imports(path: Path) -> set[str]:
+    """Names of the top-level modules that a file imports anywhere in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return {name.partition(".")[0] for name in plain | {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}}
+
+
+def declared(*extras: str) -> set[str]:
+    """Distributions that pyproject.toml names, with those of some extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    optional = project["optional-dependencies"]
-    names = {
-        requirement.partition("[")[0].partition("=")[0].lower().replace("_", "-")
-        for group in (project["dependencies"], optional["cpu"], optional["dev"], optional["postgres"])
-        for requirement in group
-    }
-    pins = (
-        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
-    )
-    assert sorted(names - {name.lower().replace("_", "-") for name, _version in pins}) == []
+    groups = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
+    return {canonical(re.split(r"[\[=]", requirement)[0]) for group in groups for requirement in group}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
