@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kaizen.errors import Conflict, Corrupt, NotFound
+from kaizen.errors import Conflict, NotFound
 from kaizen.storage import durable
 from kaizen.storage.manifest import MANIFEST_FILE, Manifest
 from kaizen.storage.object_store import POINTER_SUFFIX, check_name, decode_pointer, encode_pointer
@@ -59,20 +59,14 @@ class LocalStore:
 
     def manifest(self, name: str) -> Manifest:
         directory = self._root / check_name(name)
-        try:
-            with durable.disk_faults(repr(name)):
-                data = _read(directory / MANIFEST_FILE)
-        except NotFound:
-            if any(path.is_file() for path in directory.glob("*")):
-                raise Corrupt(f"{name!r} has lost its manifest.", advice="Build it again.") from None
-            raise
-        return Manifest.decode(data, name)
+        with durable.disk_faults(repr(name)):
+            return Manifest.decode(_read(directory / MANIFEST_FILE, name), name)
 
     def read_pointer(self, name: str) -> str | None:
         path = self._pointer(name)
         try:
             with durable.disk_faults(f"the pointer {name!r}"):
-                return decode_pointer(_read(path), name)
+                return decode_pointer(_read(path, name), name)
         except NotFound:
             return None
 
@@ -85,7 +79,7 @@ class LocalStore:
     def get_bytes(self, name: str) -> bytes:
         path = self._root / check_name(name)
         with durable.disk_faults(repr(name)):
-            return _read(path)
+            return _read(path, name)
 
     def list(self, prefix: str = "") -> list[str]:
         top = self._root / check_name(prefix.rstrip("/")) if prefix.rstrip("/") else self._root
@@ -192,11 +186,11 @@ def _rename(staging: Path, target: Path) -> bool:
     return True
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, name: str) -> bytes:
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise NotFound(f"There is no object {path.name!r}.", advice="Check its name.") from None
+        raise NotFound(f"There is no object {name!r}.", advice="Check its name.") from None
 
 
 def _objects(top: Path) -> Iterator[Path]:

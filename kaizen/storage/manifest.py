@@ -92,10 +92,10 @@ def encode_summed(value: object) -> bytes:
 
 def decode_summed(data: bytes) -> Any:  # noqa: ANN401 - whatever was encoded
     """Return what `encode_summed` was given; ValueError unless these are exactly the bytes that it gave."""
-    value = json.loads(data)["value"]
-    if encode_summed(value) != data:
+    read = json.loads(data)
+    if not isinstance(read, dict) or "value" not in read or encode_summed(read["value"]) != data:
         raise ValueError("checksum mismatch")
-    return value
+    return read["value"]
 
 
 def _paths(directory: Path) -> Iterator[Path]:

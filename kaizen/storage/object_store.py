@@ -45,8 +45,8 @@ class ObjectStore(Protocol):
         (reusing what is there if it verifies), or without `to` to a directory that lives as long as the store.
 
         Raises:
-            NotFound: there is no such directory.
-            Corrupt: a file or the manifest is missing, torn or changed.
+            NotFound: there is no such directory; one without a manifest does not exist.
+            Corrupt: a file is missing, torn or changed, or the manifest is torn or changed.
         """
         ...
 
@@ -129,7 +129,7 @@ def decode_pointer(data: bytes, name: str) -> str:
     """Return a pointer's value; Corrupt unless the bytes are exactly what `encode_pointer` gave."""
     try:
         value = decode_summed(data)
-    except (TypeError, ValueError, KeyError) as error:
+    except ValueError as error:
         raise Corrupt(
             f"The pointer {name!r} is torn or changed.", advice="Write it again, from what the ledger says."
         ) from error

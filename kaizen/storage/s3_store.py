@@ -20,8 +20,7 @@ from kaizen.storage import durable
 from kaizen.storage.manifest import MANIFEST_FILE, Manifest
 from kaizen.storage.object_store import POINTER_SUFFIX, check_name, decode_pointer, encode_pointer
 
-_CONNECT_SECONDS = 5
-_READ_SECONDS = 60
+_CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"mode": "standard", "max_attempts": 3}}  # seconds
 
 
 class S3Store:
@@ -161,7 +160,7 @@ def _file_system(endpoint_url: str) -> Any:  # noqa: ANN401 - s3fs has no types
         endpoint_url=endpoint_url or None,
         use_listings_cache=False,  # other processes write as well
         skip_instance_cache=True,
-        config_kwargs={"connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS},
+        config_kwargs=_CLIENT,
     )
 
 
