@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from kaizen.errors import BadDocument
 
 _BATCH_BYTES = 4 * 2**20
-_MOST_BATCH_ROWS = 1024
+_MOST_BATCH_ROWS = 128  # a dictionary makes a row larger than the file says, by up to a page (1 MiB)
 _ROW_BYTES = 64  # what a row counts for at least: rows of nothing, too, must come to an end
 _SMALL_BYTES = 16 * 2**20
 

@@ -65,6 +65,7 @@ class Sandbox:
             self._process.kill()
             self._process.wait()
         self._socket = self._process = None
+        self._served = 0
 
     def rows(self, file: BinaryIO, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield what the child reads from `file`; each row may take `parse_seconds`.
@@ -74,8 +75,8 @@ class Sandbox:
             Unavailable: the child does not start.
         """
         yielded = False
+        worn = self._served > 0
         try:
-            worn = self._served > 0
             for row in self._ask(file, request):
                 yielded = True
                 yield row
@@ -145,7 +146,6 @@ class Sandbox:
                 cwd="/",
             )
         self._socket = ours
-        self._served = 0
         self._deadline = time.monotonic() + _START_SECONDS
         try:
             self._receive()

@@ -39,6 +39,8 @@ _PUBLIC_NAMES = {
     "_pyio": "io",
     "_pydatetime": "datetime",
     "_collections_abc": "collections.abc",
+    "posixpath": "os.path",
+    "genericpath": "os.path",
 }
 # Written in C, wholly or in part, and without effect when imported.
 _IN_C = """

