@@ -29,6 +29,7 @@ from ray.exceptions import RayError
 
 from actors.fleet import PREFIXES, named_actors, start_fleet
 from actors.names import FLEET
+from actors.ray_token import keep_private, use_token
 from cluster.ingress import free_ports, ingress_environment
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
@@ -83,6 +84,7 @@ def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
     with steps.step("Starting Ray"):
         os.environ.update(ingress_environment(settings.server, runtime))
         context = _start_ray(settings)
+        keep_private()
     with steps.step("Loading the index"):
         _start_fleet(settings)
     with steps.step("Opening the HTTP API"):
@@ -113,6 +115,7 @@ def _build_release(config: Path | None) -> None:
 def _start_ray(settings: Settings) -> ray._private.worker.BaseContext:
     cluster = settings.cluster
     if cluster.address != "local":
+        use_token()
         return ray.init(address=cluster.address, namespace=cluster.namespace, log_to_driver=False)
     return ray.init(
         address="local",

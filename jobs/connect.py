@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import ray
 
+from actors.ray_token import use_token
 from kaizen.config import Settings
 from kaizen.run_state import head_process, read_run_state
 
@@ -15,6 +16,7 @@ from kaizen.run_state import head_process, read_run_state
 @contextmanager
 def connected(settings: Settings) -> Iterator[None]:
     """Hold a connection; a Ray that had to be started for the job ends with it."""
+    use_token()
     ray.init(
         address=_address(settings),
         namespace=settings.cluster.namespace,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections import Counter
@@ -135,7 +136,8 @@ def _pipeline(
     """Rows of bulk_embedder.WRITTEN as they become durable."""
     context = DataContext.get_current()
     context.target_max_block_size = BLOCK_BYTES
-    context.enable_progress_bars = False
+    context.enable_progress_bars = False  # ours shows documents, Ray's shows blocks
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     units = np.empty(len(expansion.files), object)
     units[:] = expansion.files
     readers = min(len(units), 2)
