@@ -15,6 +15,7 @@ _CLAUSE_ENDS = frozenset(",;:)]}\u2014\uff0c\u3001\uff1b\uff1a")
 _MOST_CHARS_PER_TOKEN = 16  # English has 4 to 6; beyond this a chunk is noise that one [UNK] stands for
 _PARAGRAPH_WORTH = 0.25  # of the budget: how far from even a cut may move to fall between paragraphs
 _HEADING_CHARS = 100
+_SECTION_CHARS = 2**18
 
 
 def embedded_text(title: str, chunk_text: str) -> str:
@@ -92,12 +93,14 @@ class Chunker:
 
     def _cut(self, text: str, title: str, fixed: int) -> Iterator[tuple[int, int, int]]:
         budget = self._max_tokens - fixed
-        units = list(self._units(text, budget))
-        for low, high in _Packer(text, units, budget, min(self._overlap, budget // 3), self._max_chars).ranges():
-            yield from self._fitting(text, title, fixed, units[low:high])
+        overlap = min(self._overlap, budget // 3)
+        for start, end in _sections(text):
+            units = list(self._units(text, start, end, budget))
+            for low, high in _Packer(text, units, budget, overlap, self._max_chars).ranges():
+                yield from self._fitting(text, title, fixed, units[low:high])
 
-    def _units(self, text: str, budget: int) -> Iterator[_Unit]:
-        for start, end in sentence_spans(text):
+    def _units(self, text: str, begin: int, stop: int, budget: int) -> Iterator[_Unit]:
+        for start, end in sentence_spans(text, begin, stop):
             tokens = self._counter.words(text, start, end) if end - start <= self._max_chars else budget + 1
             if tokens <= budget:
                 yield _Unit(start, end, tokens, True)
@@ -231,6 +234,20 @@ class _Packer:
 
     def _chars(self, low: int, index: int) -> int:
         return self._units[index].end - self._units[low].start
+
+
+def _sections(text: str) -> Iterator[tuple[int, int]]:
+    """Yield spans that are cut one by one, so that memory does not grow with the document: books have sentences by
+    the hundred thousand. They end with a paragraph, else a sentence, else a word."""
+    start = 0
+    while len(text) - start > _SECTION_CHARS:
+        high = start + _SECTION_CHARS
+        low = high - _SECTION_CHARS // 4
+        breaks = (text.rfind(mark, low, high) for mark in ("\n\n", "\n", ". ", " "))
+        end = next((place + 1 for place in breaks if place >= 0), high)
+        yield start, end
+        start = end
+    yield start, len(text)
 
 
 def _next_word(text: str, start: int, end: int) -> int:

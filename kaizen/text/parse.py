@@ -170,7 +170,7 @@ class _SandboxedRows:
     def __iter__(self) -> Iterator[Row | BadDocument]:
         for answer in self._sandbox.rows(self._file, self._request):
             self._number = answer["row"]
-            yield answer["value"]
+            yield answer["value"] if "value" in answer else BadDocument(answer["error"], advice="Split it.")
 
     def number(self) -> int:
         return self._number

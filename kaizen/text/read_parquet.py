@@ -20,23 +20,30 @@ _SMALL_BYTES = 16 * 2**20
 
 
 def rows(file: BinaryIO, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the row groups that start in [start, end), each as {"row": number from 1, "value": {...}}."""
+    """Yield the rows of the row groups that start in [start, end), each as {"row": number from 1, "value": {...}},
+    or with "error" in place of a value that is too large."""
     try:
         parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
     except (pa.ArrowInvalid, OSError) as error:
         raise BadDocument("It is not a Parquet file, or a damaged one.", advice="Write it again.") from error
+    most = request["max_document_bytes"]
     left = max(_SMALL_BYTES, request["max_expansion"] * request["size_bytes"])
     for group, first in _groups(parquet, request["start"], request["end"]):
         number = first
         for batch in _batches(parquet, group):
             for value in batch.to_pylist():
                 row = {name: _plain(cell) for name, cell in value.items()}
-                left -= _ROW_BYTES + sum(len(cell) for cell in row.values() if isinstance(cell, str))
+                size = _ROW_BYTES + sum(len(cell) for cell in row.values() if isinstance(cell, str))
+                left -= size
                 if left < 0:
                     raise BadDocument(
                         "It unpacks to far more than its size.", advice="Raise ingest.max_expansion if you trust it."
                     )
-                yield {"row": number, "value": row}
+                yield (
+                    {"row": number, "value": row}
+                    if size <= most
+                    else {"row": number, "error": f"It is over {most} bytes."}
+                )
                 number += 1
 
 

@@ -15,6 +15,7 @@ _HEADING = re.compile(r"^#[ \t]+(.{1,500}?)[ \t#]*$", re.MULTILINE)
 _UNDERLINED = re.compile(r"\A\s*(\S.{0,500})\n=+[ \t]*$", re.MULTILINE)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,15})(\.\d{1,15})?")
 _TITLE_CHARS = 80
+_HEADING_WITHIN_CHARS = 65_536  # a heading further down is not the title
 
 
 def read_text(text: str) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def read_markdown(text: str) -> dict[str, Any]:
     The title is that of the front matter, else the first heading. Values too long to filter on are left out.
     """
     fields, body = _front_matter(text)
-    heading = _UNDERLINED.search(body[:2048]) or _HEADING.search(body)
+    heading = _UNDERLINED.search(body[:2048]) or _HEADING.search(body[:_HEADING_WITHIN_CHARS])
     title = str(fields.get("title", "")) or (heading[1] if heading else "")
     metadata = {name: value for name, value in fields.items() if name not in OWN_FIELDS and _short(value)}
     groups = {name: fields[name] for name in GROUP_FIELDS if name in fields}

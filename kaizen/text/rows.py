@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 
 from kaizen.errors import BadDocument
-from kaizen.ids import check_document_id
-from kaizen.records import Document, MetadataValue
-from kaizen.text.metadata import MAX_VALUE_CHARS, access_groups, typed_metadata
-from kaizen.text.normalise import normalise, one_line
+from kaizen.records import Document
+from kaizen.text.document import make_document
+from kaizen.text.metadata import MAX_VALUE_CHARS, access_groups
 
 ID_FIELDS = ("_id", "id", "document_id")
 TEXT_FIELDS = ("text", "content", "body")
@@ -33,15 +32,11 @@ def document_from_row(
     Raises:
         InvalidInput, BadDocument: the row cannot be a document; the message names fields, never their values.
     """
-    title = one_line(_scalar(row.get("title")))
-    text = normalise(_text(row)) or title
-    if not text:
-        raise BadDocument("It has no text.", advice=f"Put the text into one of: {', '.join(TEXT_FIELDS)}.")
-    return Document(
+    return make_document(
         tenant=tenant,
-        id=check_document_id(_id(row) or default_id()),
-        title=title,
-        text=text,
+        id=_id(row) or default_id(),
+        title=_title(row),
+        text=_text(row),
         metadata=_metadata(row),
         groups=_groups(row) or groups,
         source=source,
@@ -68,8 +63,9 @@ def _text(row: Row) -> str:
     return ""
 
 
-def _scalar(value: object) -> str:
-    if not isinstance(value, str | int | float | bool | None):
+def _title(row: Row) -> str:
+    value = row.get("title")
+    if not isinstance(value, str | int | float | None):
         raise BadDocument("Its 'title' is not a string.", advice="Send the title as one string.")
     return "" if value is None else str(value)
 
@@ -81,13 +77,13 @@ def _groups(row: Row) -> tuple[str, ...]:
     return access_groups(given[0]) if given else ()
 
 
-def _metadata(row: Row) -> dict[str, MetadataValue]:
+def _metadata(row: Row) -> Mapping[str, object]:
     given = row.get("metadata")
     if isinstance(given, str) and given.lstrip().startswith("{"):  # a column of CSV or Parquet that holds JSON
         given = parse_json(given)
     if isinstance(given, Mapping):
-        return typed_metadata(given)
-    return typed_metadata({name: value for name, value in row.items() if _filterable(name, value)})
+        return given
+    return {name: value for name, value in row.items() if _filterable(name, value)}
 
 
 def _filterable(name: str, value: object) -> bool:

@@ -25,6 +25,7 @@ _START_SECONDS = 60
 _FRAME = struct.Struct("!cI")  # kind, length of what follows
 _READ = struct.Struct("!QI")  # offset, length
 _MOST_READ_BYTES = 2**20
+_MOST_FRAME_BYTES = 2**28
 
 
 class _Died(Exception):
@@ -162,6 +163,8 @@ class Sandbox:
 
     def _receive(self) -> tuple[bytes, bytes]:
         kind, length = _FRAME.unpack(self._exactly(_FRAME.size))
+        if length > _MOST_FRAME_BYTES:
+            raise _Died
         return kind, self._exactly(length)
 
     def _exactly(self, length: int) -> bytes:

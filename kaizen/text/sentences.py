@@ -48,22 +48,23 @@ _STARTS_SENTENCE = re.compile(r"\s+[\"'(\[\u201c\u2018\u00ab\u00bf\u00a1]{0,3}(?
 _LOOK_BACK = 16
 
 
-def sentence_spans(text: str) -> list[Span]:
-    """Return the spans of the sentences of `text`, in order: without blanks at their ends, none of them empty.
+def sentence_spans(text: str, begin: int = 0, stop: int | None = None) -> list[Span]:
+    """Return the spans of the sentences of `text[begin:stop]`, in order: without blanks at their ends, none empty.
 
-    Together they cover every character that is not blank.
+    Offsets are those of `text`. Together the spans cover every character that is not blank.
     """
+    stop = len(text) if stop is None else stop
     spans: list[Span] = []
-    start = 0
-    for end in _ends(text):
+    start = begin
+    for end in _ends(text, begin, stop):
         _append_stripped(text, start, end, spans)
         start = end
-    _append_stripped(text, start, len(text), spans)
+    _append_stripped(text, start, stop, spans)
     return spans
 
 
-def _ends(text: str) -> Iterator[int]:
-    for match in _CANDIDATE.finditer(text):
+def _ends(text: str, begin: int, stop: int) -> Iterator[int]:
+    for match in _CANDIDATE.finditer(text, begin, stop):
         end = match.end()
         if text[match.start()] in ".?!\u2026" and not _is_end(text, match.start(), end):
             continue

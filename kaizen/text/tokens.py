@@ -23,23 +23,28 @@ class TokenCounter:
     of encoding the text, and a thirtieth once the words are known. Under BERT's pre-tokenizer the sum over words
     is exact (`additive`); under others (byte-level BPE, sentencepiece) a blank may cost or save a token, and
     whoever needs a guarantee asks `count`.
+
+    Args:
+        prompt: what the embedder puts before every document; its tokens are counted among the `specials`.
+        lowercase: the embedder lower-cases texts before its tokenizer sees them.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, prompt: str = "", lowercase: bool = False) -> None:
         # Our own copy: the caller's truncation and padding must neither hide tokens from us nor be lost.
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         # A literal "[SEP]" in a document is seven characters of text, not a command to the model.
         self._tokenizer.encode_special_tokens = True
-        self.specials: int = self._tokenizer.num_special_tokens_to_add(False)
+        self._lowercase = lowercase
+        self.specials: int = self._tokenizer.num_special_tokens_to_add(False) + self.count(prompt)
         self.additive: bool = isinstance(self._tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer) and isinstance(
             self._tokenizer.normalizer, normalizers.BertNormalizer
         )
         self._words: dict[str, int] = {}
 
     @classmethod
-    def from_directory(cls, directory: str | Path) -> TokenCounter:
+    def from_directory(cls, directory: str | Path, *, prompt: str = "", lowercase: bool = False) -> TokenCounter:
         """Read `tokenizer.json` of a sentence-transformers directory.
 
         Raises:
@@ -55,11 +60,13 @@ class TokenCounter:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the bindings raise bare Exception for a file they cannot read
             raise BadModel(f"{path} is not a tokenizer: {error}", advice="Save the model again.") from error
-        return cls(tokenizer)
+        return cls(tokenizer, prompt=prompt, lowercase=lowercase)
 
     def count(self, text: str) -> int:
         """Return the exact number of tokens of `text`, specials left out."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        # The tokenizer refuses lone surrogates; what is stored has "?" in their place, and as many characters.
+        text = text.encode("utf-8", "replace").decode()
+        return len(self._tokenizer.encode(text.lower() if self._lowercase else text, add_special_tokens=False))
 
     def words(self, text: str, start: int = 0, end: int | None = None) -> int:
         """Return the number of tokens of `text[start:end]` as the sum over its words, specials left out."""

@@ -137,3 +137,24 @@ def test_the_callers_tokenizer_keeps_its_truncation(counter: TokenCounter) -> No
 
 def test_special_tokens_in_a_document_are_plain_text(counter: TokenCounter) -> None:
     assert counter.count("[SEP]") == 3
+
+
+def test_a_prompt_takes_its_share_of_the_budget(counter: TokenCounter) -> None:
+    prompted = TokenCounter(counter._tokenizer, prompt="passage: ")
+    assert prompted.specials == counter.specials + 2
+    (chunk,) = Chunker(prompted, Chunking()).chunks(_document("text"))
+    assert chunk.tokens == 2 + 2 + 1
+
+
+def test_a_book_is_cut_section_by_section(counter: TokenCounter) -> None:
+    _check(counter, Chunking(max_tokens=256), _document((PROSE * 4 + "\n\n") * 1200, "Book"))
+
+
+def test_lone_surrogates_are_counted_as_they_will_be_stored(counter: TokenCounter) -> None:
+    (chunk,) = Chunker(counter, Chunking()).chunks(_document("a \ud800 b"))
+    assert chunk.tokens == 2 + 3
+
+
+def test_words_are_counted_as_the_embedder_lowers_them(byte_level: TokenCounter) -> None:
+    lowered = TokenCounter(byte_level._tokenizer, lowercase=True)
+    assert lowered.count("FOX") == byte_level.count("fox") < byte_level.count("FOX")

@@ -227,3 +227,9 @@ def test_row_groups_are_shared_out(tmp_path: Path, sandbox: Sandbox) -> None:
     assert max(map(len, read)) < 50
     rows = [(document.id.partition("#")[2], document.text) for part in read for document in part]
     assert rows == [(str(i + 1), text) for i, text in enumerate(texts)]
+
+
+def test_a_parquet_row_over_the_limit(read: Read) -> None:
+    items = read("a.parquet", make_parquet({"text": ["x" * 2000, "small"]}), max_document_bytes=1024)
+    assert _reasons(items) == ["row 1: It is over 1024 bytes"]
+    assert [item.text for item in items if isinstance(item, Document)] == ["small"]
