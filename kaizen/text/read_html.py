@@ -24,6 +24,7 @@ _PARAGRAPHS = frozenset(
 )
 _LINES = frozenset(["br", "tr", "li", "dt", "dd", "caption", "option"])
 _SPACE = re.compile(r"[ \t\r\n\f]+")
+_EMPTY_ITEMS = re.compile("^- *\n", re.MULTILINE)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
 _AS_BROWSERS_DO = {"iso8859-1": "cp1252", "ascii": "cp1252"}  # the WHATWG Encoding Standard's labels
 
@@ -40,7 +41,7 @@ def rows(file: BinaryIO, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     metadata = {"author": _meta(root, "author"), "language": (root.get("lang") or "").strip()}
     yield {
         "title": _title(root),
-        "text": _Text(root).text(),
+        "text": _main_text(root) or _Text(root).text(),
         "metadata": {name: value for name, value in metadata.items() if value},
     }
 
@@ -65,10 +66,17 @@ def _title(root: Any) -> str:  # noqa: ANN401
     return str(root.xpath("string(//head/title)")).strip() or str(root.xpath("string(//h1[1])")).strip()
 
 
+def _main_text(root: Any) -> str:  # noqa: ANN401
+    """Return the text of the page's main part, "" if it marks none: the rest is the same on every page of a site."""
+    main = next((element for element in root.iter("main") if not _hidden(element)), None)
+    return "" if main is None else _Text(main).text().strip()
+
+
 class _Text:
     """Collects the text of a tree: paragraphs apart by an empty line, list items and table rows each on a line."""
 
     def __init__(self, root: Any) -> None:  # noqa: ANN401
+        self._root = root
         self._walk = etree.iterwalk(root, events=("start", "end"))
         self._parts: list[str] = []
         self._pre = 0
@@ -81,7 +89,7 @@ class _Text:
                 self._open(element)
             else:
                 self._close(element)
-        return "".join(self._parts)
+        return _EMPTY_ITEMS.sub("", "".join(self._parts))
 
     def _open(self, element: Any) -> None:  # noqa: ANN401
         tag = element.tag
@@ -104,7 +112,8 @@ class _Text:
                 self._parts.append(" | " if element.getnext() is not None else "")
             elif tag != "br":
                 self._break(tag)
-        self._add(element.tail)
+        if element is not self._root:  # what follows the root is not in it
+            self._add(element.tail)
 
     def _break(self, tag: str) -> None:
         if self._cells and tag not in ("table", "tr"):

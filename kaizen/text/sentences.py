@@ -72,7 +72,9 @@ def _ends(text: str, begin: int, stop: int) -> Iterator[int]:
 
 
 def _is_end(text: str, start: int, end: int) -> bool:
-    if text.startswith("\n\n", end):
+    if (
+        text.startswith("\n\n", end) or text[start - 1 : start] == " "
+    ):  # a stop that stands alone, as in lower-cased text
         return True
     if not _STARTS_SENTENCE.match(text, end, end + 64):
         return False

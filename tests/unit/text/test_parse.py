@@ -110,6 +110,11 @@ def test_html(read: Read) -> None:
     )
 
 
+def test_the_main_part_of_a_page_is_its_text(read: Read) -> None:
+    page = "<body><div>Skip to content</div><main><p>What matters.<ul><li></li></ul></main>Stray<footer>Imprint</footer>"
+    assert _document(read("a.html", page)).text == "What matters."
+
+
 def test_html_in_the_encoding_that_it_declares(read: Read) -> None:
     page = '<meta charset="iso-8859-1"><p>Grüße “x”'
     assert _document(read("a.htm", page.encode("cp1252"))).text == "Grüße “x”"

@@ -24,6 +24,7 @@ def _split(text: str) -> list[str]:
         ('He said "Go." Then he went.', ['He said "Go."', "Then he went."]),
         ("See Fig. 2 and J. Doe et al. Work goes on.", ["See Fig. 2 and J. Doe et al. Work goes on."]),
         ("He said no. Then, on p. 5 of no. 7, yes.", ["He said no.", "Then, on p. 5 of no. 7, yes."]),
+        ("the flow is laminar . the layer is thin .", ["the flow is laminar .", "the layer is thin ."]),
         ("Wait... what? yes.", ["Wait... what? yes."]),
         ("今日は晴れ。明日は雨\uff01本当\uff1fはい。", ["今日は晴れ。", "明日は雨\uff01", "本当\uff1f", "はい。"]),
         ("Intro:\n- first item\n- second\n\nEnd", ["Intro:", "- first item", "- second", "End"]),
