@@ -94,6 +94,8 @@ class Analyser:
         return terms
 
     def _expand(self, token: str) -> tuple[str, ...]:
+        if token.islower() and token.isalpha():  # most words, and none of what follows applies to them
+            return (self._cache.stem(token.casefold()[:MAX_TERM_CHARACTERS]),)
         if _UNSPACED.search(token):
             return tuple(token[i : i + 2] for i in range(max(1, len(token) - 1)))
         parts = [part for joined in _JOINT.split(token) for part in _HUMP.split(joined) if part]

@@ -39,6 +39,21 @@ def score_all(index: LexicalIndex, terms: list[str]) -> tuple[np.ndarray, TermSt
     return bm25(index.frequencies(terms, rows), index.lengths, statistics, K1, B), statistics
 
 
+def test_the_score_of_a_chunk_is_the_same_to_the_last_bit_alone_and_among_others() -> None:
+    random = np.random.default_rng(3)
+    frequencies, lengths = random.integers(0, 4, (50, 17)), random.integers(1, 99, 50)
+    statistics = TermStatistics(documents=90, total_length=3000, document_frequencies=tuple(range(1, 18)))
+    together = bm25(frequencies, lengths, statistics, K1, B)
+    alone = [bm25(frequencies[i : i + 1], lengths[i : i + 1], statistics, K1, B)[0] for i in range(50)]
+    assert together.tolist() == alone
+
+
+def test_k1_of_zero_asks_only_whether_a_term_is_there() -> None:
+    statistics = TermStatistics(documents=4, total_length=9, document_frequencies=(1,))
+    scores = bm25(np.array([[0], [1], [7]]), np.array([0, 3, 9]), statistics, 0, B)
+    assert scores.tolist() == pytest.approx([0, math.log(1 + 3.5 / 1.5), math.log(1 + 3.5 / 1.5)])
+
+
 @given(corpora, st.lists(words, max_size=6), st.integers(1, 40), st.data())
 @settings(deadline=None)
 def test_top_agrees_with_scoring_every_row(
