@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
@@ -53,7 +54,8 @@ class Terminal:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
         """Print a table; every cell is shown as text."""
-        table = Table(title=Text(title, style="bold") if title else None, title_justify="left", header_style="bold")
+        heading = Text(title, style="bold") if title else None
+        table = Table(title=heading, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         for column in columns:
             table.add_column(Text(column), overflow="fold")
         for row in rows:

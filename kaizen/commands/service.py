@@ -15,6 +15,8 @@ from kaizen.commands.processes import Ended, end_tree
 from kaizen.errors import KaizenError
 from kaizen.run_state import head_process, read_run_state, remove_run_state
 
+NOTHING = "none"
+
 
 def down(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """End exactly what `kaizen up` started in this workspace."""
@@ -98,13 +100,17 @@ def _show_object(terminal: Terminal, title: str, content: Mapping[str, Any]) -> 
 
 
 def _show_rows(terminal: Terminal, title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
-    if rows:
-        columns = list(next(iter(rows.values())))
-        cells = [[name, *(_words(row[column]) for column in columns)] for name, row in rows.items()]
-        terminal.table(["", *columns], cells, title=title)
+    """Show objects of the same shape, lying or standing, whichever needs fewer columns; what none of them has, not."""
+    names = list(next(iter(rows.values()), {}))
+    cells = {name: [_words(row[name]) for row in rows.values()] for name in names}
+    told = {name: column for name, column in cells.items() if set(column) != {NOTHING}}
+    if len(rows) < len(told):
+        terminal.table(["", *rows], [[name, *column] for name, column in told.items()], title=title)
+    elif rows:
+        terminal.table(["", *told], zip(rows, *told.values(), strict=True), title=title)
 
 
 def _words(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value is None or value == "" else str(value)
+        return ", ".join(map(str, value)) or NOTHING
+    return NOTHING if value is None or value == "" else str(value)
