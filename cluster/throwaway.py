@@ -71,12 +71,13 @@ def started(config: Path) -> Iterator[Installation]:
     with (workspace / LOG_FILE).open("w") as log:
         command = [sys.executable, "-P", "-m", "cluster.head", "--config", str(config)]
         head = subprocess.Popen(command, env=environment(), stdout=log, stderr=log, start_new_session=True)
+        process = psutil.Process(head.pid)  # while it is surely there: a process that ended cannot be looked up
     try:
         state = _wait_until_ready(head, workspace)
         key = Secret((workspace / KEY_FILE).read_text().strip())
         yield Installation(config=config, workspace=workspace, state=state, key=key)
     finally:
-        end_tree(psutil.Process(head.pid))
+        end_tree(process)
         head.wait()
 
 
