@@ -88,7 +88,7 @@ class Column:
         if self.kind in ("string", "strings"):
             hit = np.zeros(len(self.dictionary), np.bool_)
             hit[[code for value in wanted if (code := self._code(cast(str, value))) is not None]] = True
-            return self._rows(hit[self.values])
+            return self._rows(hit.take(self.values))
         return self._rows(np.isin(self.values, np.array(wanted, self.values.dtype)))
 
     def between(
@@ -125,7 +125,7 @@ class Column:
         if self.owners is None:
             return hit
         rows = np.zeros(self.size, np.bool_)
-        rows[self.owners[hit]] = True
+        rows[self.owners.compress(hit)] = True
         return rows
 
 
