@@ -52,7 +52,7 @@ class BulkEmbedder:
         self._batch_characters = settings.ingest.batch_chunks * index.chunking.max_tokens * CHARACTERS_PER_TOKEN
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        """Sifted documents (reader.OUTCOME) -> a row of WRITTEN for each durable batch; the others' fate in the first."""
+        """Sifted documents (reader.OUTCOME) -> rows of WRITTEN, one a durable batch; the first tells of the others."""
         listed = rows.to_pylist()
         others = [_fate(row) for row in listed if row["outcome"] != "embed"]
         waited = sum(row["cpu_seconds"] for row in listed)

@@ -89,10 +89,7 @@ class Embedder:
         reason = "The embedder gave no usable vector for a chunk of it; it cannot be searched. Check the embedder."
         now = time.time()
         self._ledger.quarantine.add_many(
-            [
-                Quarantined(tenant=d.tenant, source=d.source, document_id=d.id, reason=reason, at=now)
-                for d in documents
-            ]
+            [Quarantined(tenant=d.tenant, source=d.source, document_id=d.id, reason=reason, at=now) for d in documents]
         )
 
     def _remember(self, made: dict[tuple[str, str, str], pa.Table]) -> None:

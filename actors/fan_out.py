@@ -57,7 +57,7 @@ class FanOut:
         )
 
     async def fetch(self, shard: int, places: Sequence[tuple[str, int]], deadline: float) -> list[dict[str, Any]]:
-        """Texts that did not travel with an answer. Segment names are a copy's own, so the copy that has them answers."""
+        """Texts that did not travel with an answer. Segments are a copy's own: the copy that has them answers."""
         for replica in range(self._replicas):
             try:
                 return await self._call(shard, replica, "fetch", deadline, list(places))
@@ -119,7 +119,7 @@ class FanOut:
             raise
         return answer
 
-    async def _call(self, shard: int, replica: int, method: str, deadline: float, *arguments: Any) -> Any:
+    async def _call(self, shard: int, replica: int, method: str, deadline: float, *arguments: object) -> Any:  # noqa: ANN401 (Ray's calls are not typed)
         reference = getattr(self._handle(shard, replica), method).remote(*arguments)
         return await asyncio.wait_for(asyncio.wrap_future(reference.future()), max(0.0, deadline - time.monotonic()))
 

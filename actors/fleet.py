@@ -134,7 +134,7 @@ class Fleet:
                 name = shard_name(spec.id, shard, replica)
                 yield name, partial(self._start, name, IndexShard, spec, shard, replica)
 
-    def _start(self, name: str, kind: type, *arguments: Any) -> ActorHandle:
+    def _start(self, name: str, kind: type, *arguments: object) -> ActorHandle:
         options = {
             "name": name,
             "namespace": self._namespace,
@@ -142,6 +142,7 @@ class Fleet:
             "get_if_exists": True,
             "max_restarts": -1,
             "num_cpus": self._settings.fleet.shard_cpus,
+            "num_gpus": self._settings.fleet.shard_gpus if kind is IndexShard else 0,
             "max_concurrency": SEARCH_THREADS,
         }
         # Pings have threads of their own, so that an actor whose searches all wait is not taken for hung.
@@ -172,7 +173,7 @@ class Fleet:
         self._heard[name] = max(time.monotonic(), self._heard.get(name, 0) if self._states[name] == "restarting" else 0)
 
     def _replace(self, name: str) -> None:
-        """Kill a hung actor; Ray then restarts it. A stopped process does not hear Ray's own request, hence the signal."""
+        """Kill a hung actor; Ray then restarts it. A stopped process does not hear Ray's request, hence the signal."""
         node, pid = self._processes.get(name, ("", 0))
         if node == self._here and pid:
             os.kill(pid, signal.SIGKILL)

@@ -15,7 +15,7 @@ from kaizen.release import generator_of
 
 
 class GeneratorActor:
-    """One generator, as a release has it. Requests that cannot run side by side wait for each other, until their deadline."""
+    """One generator, as a release has it. Requests that cannot run side by side wait, until their deadline."""
 
     def __init__(self, settings: Settings, release: Release) -> None:
         self._generator = open_generator(generator_of(release, settings.generator), os.environ)

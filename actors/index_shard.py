@@ -48,7 +48,7 @@ class IndexShard:
         self._namespace = settings.cluster.namespace
         self._embedder = embedder_name(spec.embedder)
         self._ledger = workspace.ledger
-        self._generations = GenerationStore(workspace.store, spec.shard_prefix(shard))
+        self._generations = GenerationStore(workspace.store, spec.shard_prefix(shard), settings.index.device)
         self._feed = Feed(
             ledger=workspace.ledger,
             store=workspace.store,

@@ -20,7 +20,9 @@ from kaizen.workspace import open_workspace
 DOCUMENTS_AT_ONCE = 64
 CHARACTERS_AT_ONCE = 500_000
 
-OUTCOME = pa.schema([*DOCUMENT_SCHEMA, ("outcome", pa.string()), ("reason", pa.string()), ("cpu_seconds", pa.float64())])
+OUTCOME = pa.schema(
+    [*DOCUMENT_SCHEMA, ("outcome", pa.string()), ("reason", pa.string()), ("cpu_seconds", pa.float64())]
+)
 
 
 class Reader:

@@ -48,15 +48,17 @@ class Installation:
     def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a module (`jobs.ingest`) against it; raises Unavailable when it fails."""
         command = [sys.executable, "-P", "-m", module, *arguments, "--config", str(self.config)]
-        done = subprocess.run(command, env=environment(), check=False, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment(), check=False, capture_output=True, text=True)  # noqa: S603 (our own modules)
         if done.returncode:
             raise Unavailable(f"{module} failed: {_tail(done.stderr)}", advice="Read what it says above.")
         return done
 
 
 @contextmanager
-def installation(settings: Settings, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Installation]:
-    """Start an installation with `settings`, changed by `overrides` (section -> field -> value); remove it at the end."""
+def installation(
+    settings: Settings, overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> Iterator[Installation]:
+    """Start an installation with `settings` and `overrides` (section -> field -> value); remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="kaizen-run-") as folder:
         config = write_config(Path(folder), settings, overrides or {})
         with started(config) as running:
@@ -70,7 +72,7 @@ def started(config: Path) -> Iterator[Installation]:
     workspace.mkdir(mode=0o700, exist_ok=True)
     with (workspace / LOG_FILE).open("w") as log:
         command = [sys.executable, "-P", "-m", "cluster.head", "--config", str(config)]
-        head = subprocess.Popen(command, env=environment(), stdout=log, stderr=log, start_new_session=True)
+        head = subprocess.Popen(command, env=environment(), stdout=log, stderr=log, start_new_session=True)  # noqa: S603 (our own module)
         process = psutil.Process(head.pid)  # while it is surely there: a process that ended cannot be looked up
     try:
         state = _wait_until_ready(head, workspace)
@@ -118,7 +120,9 @@ def _wait_until_ready(head: subprocess.Popen[bytes], workspace: Path) -> RunStat
         if head.poll() is not None:
             break
         pause.wait(POLL_SECONDS)
-    raise Unavailable(f"Kaizen did not start: {_tail((workspace / LOG_FILE).read_text())}", advice="Run `kaizen doctor`.")
+    raise Unavailable(
+        f"Kaizen did not start: {_tail((workspace / LOG_FILE).read_text())}", advice="Run `kaizen doctor`."
+    )
 
 
 def _tail(text: str) -> str:
@@ -129,5 +133,3 @@ def summary_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """The JSON object on the last line that a job printed."""
     record: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return record
-
-

@@ -36,7 +36,9 @@ DEPTH = 100  # of recall@100
 WARM_UP = 5
 
 
-def evaluate(settings: Settings, collection: Collection, modes: Sequence[Mode], *, quiet: bool = True) -> dict[str, Any]:
+def evaluate(
+    settings: Settings, collection: Collection, modes: Sequence[Mode], *, quiet: bool = True
+) -> dict[str, Any]:
     """Measure `modes` on `collection`; returns the object that `--json` prints."""
     # Two documents of a collection may have one text, and both may be judged.
     with installation(settings, {"ingest": {"deduplicate": False}}) as running:

@@ -173,7 +173,13 @@ def _pipeline(
 
 
 def ingest(
-    workspace: Workspace, sources: Sequence[str], *, tenant: str, groups: tuple[str, ...], prune: bool, progress: Progress
+    workspace: Workspace,
+    sources: Sequence[str],
+    *,
+    tenant: str,
+    groups: tuple[str, ...],
+    prune: bool,
+    progress: Progress,
 ) -> Summary:
     """Take in `sources` on the connected Ray cluster. Raises KaizenError when they cannot be listed."""
     settings = workspace.settings

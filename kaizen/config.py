@@ -98,7 +98,9 @@ class IndexSettings(Section):
     seal_rows: int = Field(
         4096, ge=1, description="Rows in the mutable head at which it is sealed into the object store."
     )
-    seal_seconds: float = Field(20, gt=0, description="Age of the oldest unsealed change at which the head is sealed: what a restart must redo.")
+    seal_seconds: float = Field(
+        20, gt=0, description="Age of the oldest unsealed change at which the head is sealed: what a restart must redo."
+    )
     max_segments: int = Field(8, ge=2, description="Segments in a shard above which compaction merges.")
 
 
@@ -110,6 +112,7 @@ class Fleet(Section):
     heartbeat_seconds: float = Field(1, gt=0, description="How often the fleet compares what runs with what is wanted.")
     hang_seconds: float = Field(10, gt=0, description="A shard silent for this long is replaced.")
     shard_cpus: float = Field(0.2, ge=0, description="CPUs that Ray reserves for one shard actor.")
+    shard_gpus: float = Field(0, ge=0, description="GPUs that Ray gives one shard actor; see index.device.")
     tail_seconds: float = Field(0.5, gt=0, description="How often a shard looks for new changes when nobody told it.")
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import secrets
 import time
-from typing import Any
 
 from kaizen.errors import InvalidInput
 
@@ -14,7 +13,7 @@ MAX_DOCUMENT_ID_BYTES = 512
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint(value: object) -> str:
     """Return 64 hex digits of SHA-256 over the canonical JSON of `value` (sorted keys, no spaces, no NaN)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -31,9 +31,7 @@ class Callers:
             if not self._required:
                 return self._anybody
             # The ledger is read when a key was not seen in the last second: not on the event loop.
-            principal = await run_in_threadpool(
-                self._authenticator.authenticate, request.headers.get("authorization")
-            )
+            principal = await run_in_threadpool(self._authenticator.authenticate, request.headers.get("authorization"))
             if scope not in principal.scopes:
                 raise NotAllowed(
                     f"This key has not the scope '{scope}'.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -52,7 +51,9 @@ def status_of(error: KaizenError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def problem(status: int, code: str, detail: str, advice: str, retry_after: int | None = None, **more: Any) -> Response:
+def problem(
+    status: int, code: str, detail: str, advice: str, retry_after: int | None = None, **more: object
+) -> Response:
     """A problem+json response."""
     body = {
         "type": f"urn:kaizen:{code}",

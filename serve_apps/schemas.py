@@ -44,11 +44,17 @@ class SearchRequest(Body):
     )
     query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)]
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
-    k: Annotated[int, Field(ge=1, strict=True, description="Results wanted; the server's limit is `server.max_k`.")] = 10
-    unit: Literal["chunk", "document"] = Field("chunk", description="`document`: at most one hit a document, its best chunk.")
+    k: Annotated[int, Field(ge=1, strict=True, description="Results wanted; the server's limit is `server.max_k`.")] = (
+        10
+    )
+    unit: Literal["chunk", "document"] = Field(
+        "chunk", description="`document`: at most one hit a document, its best chunk."
+    )
     filter: FilterExpression | None = None
     explain: bool = False
-    min_seq: Annotated[int, Field(ge=0, strict=True)] = Field(0, description="Answer from an index that holds the change with this seq: read your writes.")
+    min_seq: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0, description="Answer from an index that holds the change with this seq: read your writes."
+    )
     timeout_seconds: Annotated[float, Field(gt=0, le=60)] | None = None
 
 
@@ -102,7 +108,9 @@ class AnswerRequest(Body):
         json_schema_extra={"examples": [{"question": "What does functools.lru_cache do?", "stream": False}]}
     )
     question: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)]
-    k: Annotated[int, Field(ge=1, le=32, strict=True)] | None = Field(None, description="Chunks to answer from; default `answering.chunks`.")
+    k: Annotated[int, Field(ge=1, le=32, strict=True)] | None = Field(
+        None, description="Chunks to answer from; default `answering.chunks`."
+    )
     filter: FilterExpression | None = None
     stream: bool = Field(False, description="Server-sent events: `delta`, then one `final` with the whole answer.")
     min_seq: Annotated[int, Field(ge=0, strict=True)] = 0
@@ -132,7 +140,7 @@ class AnswerResponse(Envelope):
 
 
 class FeedbackRequest(Body):
-    """A judgement on an impression. click, thumb (1 or -1) and rating (1 to 5) carry `value`, comment and correction `text`."""
+    """A judgement on an impression: click, thumb (`value` 1 or -1), rating (1 to 5), comment or correction (`text`)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -178,7 +186,9 @@ class DocumentBody(Body):
     text: Annotated[str, Field(min_length=1)]
     title: Annotated[str, Field(max_length=4096)] = ""
     metadata: dict[Annotated[str, Field(min_length=1, max_length=256)], MetadataItem] = {}
-    groups: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field([], description="Groups that may see it; empty: everybody of the tenant.")
+    groups: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(
+        [], description="Groups that may see it; empty: everybody of the tenant."
+    )
 
 
 class DocumentWithId(DocumentBody):

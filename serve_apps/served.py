@@ -65,7 +65,7 @@ class Served:
 
 
 def open_served(settings: Settings, workspace: Workspace, release_id: str) -> Served:
-    """Make a release ready to serve. Blocking: models are read. Raises KaizenError when a part is missing or damaged."""
+    """Make a release ready to serve. Blocking: models are read. KaizenError when a part is missing or damaged."""
     release = workspace.ledger.releases.get(release_id)
     index = index_of(release)
     namespace = settings.cluster.namespace

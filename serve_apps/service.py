@@ -88,7 +88,9 @@ class Service:
         degraded = [*found.degraded, *unlogged]
         self.metrics.stages(watch.timings_ms(), degraded)
         return SearchResponse(
-            hits=[hit_of(place, item, found.terms, request.explain) for place, item in enumerate(found.ranked, start=1)],
+            hits=[
+                hit_of(place, item, found.terms, request.explain) for place, item in enumerate(found.ranked, start=1)
+            ],
             release=served.release.id,
             index_seq=found.index_seq,
             coverage=found.coverage,
@@ -160,7 +162,11 @@ class Service:
         """Whether a release is in service and every actor that it needs serves."""
         states = await asyncio.to_thread(self._ask_fleet, "states", READY_SECONDS)
         waiting = sorted(name for name, state in states.items() if state != "serving")
-        return {"ready": self.router.ready and bool(states) and not waiting, "release": self.router.ready, "waiting_for": waiting}
+        return {
+            "ready": self.router.ready and bool(states) and not waiting,
+            "release": self.router.ready,
+            "waiting_for": waiting,
+        }
 
     def _ask_fleet(self, what: str, seconds: float) -> dict[str, Any]:
         try:

@@ -72,7 +72,9 @@ def write_batch(store: ObjectStore, documents: pa.Table, chunks: pa.Table, made_
     """Write a batch and return its URI (a name in the store). Durable when this returns.
 
     Args:
-        documents: DOCUMENT_SCHEMA. chunks: chunk_table.SCHEMA and `vector`. made_by: fingerprint of what cut and embedded.
+        documents: DOCUMENT_SCHEMA.
+        chunks: chunk_table.SCHEMA and `vector`.
+        made_by: fingerprint of what cut and embedded.
     """
     name = f"batches/{new_id('batch')}"
     with tempfile.TemporaryDirectory() as scratch:

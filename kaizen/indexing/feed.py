@@ -79,9 +79,7 @@ class Feed:
         if rows is None or not rows.num_rows:
             return None
         table, vectors = split_vectors(rows.combine_chunks(), self.dim)
-        return Segment.build(
-            table, vectors, self.analyser, kind=self.settings.kind, flat_max_rows=self.settings.flat_max_rows
-        )
+        return Segment.build(table, vectors, self.analyser, self.settings)
 
 
 def _one_batch_or_many_singles(changes: Sequence[Change]) -> Sequence[Change]:

@@ -20,6 +20,7 @@ import numpy as np
 from kaizen.errors import Corrupt, NotFound
 from kaizen.ids import new_id
 from kaizen.retrieval.segment import Segment
+from kaizen.retrieval.vectors import Device
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.storage.object_store import ObjectStore
 
@@ -40,6 +41,7 @@ class GenerationStore:
 
     store: ObjectStore
     prefix: str
+    device: Device = "cpu"
 
     def save(self, view: View, fresh: Segment | None) -> None:
         """Make `view`, all of whose segments are sealed or `fresh`, the current generation; drop what is unused."""
@@ -55,7 +57,7 @@ class GenerationStore:
 
     def load(self) -> Loaded:
         """The newest generation that verifies."""
-        refused = []
+        refused: list[str] = []
         try:
             pointer = self._pointer()
         except Corrupt as error:
@@ -77,7 +79,7 @@ class GenerationStore:
         return View(record["seq"], tuple(self._load_segment(directory, entry) for entry in record["segments"]))
 
     def _load_segment(self, generation: Path, name: str) -> LiveSegment:
-        segment = Segment.load(self.store.fetch_directory(f"{self.prefix}/segments/{name}", None))
+        segment = Segment.load(self.store.fetch_directory(f"{self.prefix}/segments/{name}", None), self.device)
         bits = np.load(generation / f"alive-{name}.npy", allow_pickle=False)
         alive = np.unpackbits(bits, count=segment.rows, bitorder="little").astype(bool)
         return LiveSegment(segment, alive, sealed=True)

@@ -46,7 +46,9 @@ class Sieve:
         for document, content in zip(documents, hashes, strict=True):
             state = states.get(document.id)
             if document.id in self._ids:
-                verdicts.append(Verdict(outcome="quarantined", reason="Its id came before in this run; ids must differ."))
+                verdicts.append(
+                    Verdict(outcome="quarantined", reason="Its id came before in this run; ids must differ.")
+                )
                 continue
             self._ids.add(document.id)
             if state is not None and (state.content_sha256, state.source) == (content, document.source):

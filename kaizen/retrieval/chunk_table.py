@@ -80,7 +80,9 @@ def keep_last_versions(table: pa.Table) -> pa.Table:
     """Return `table` with only the last run of rows of each document, for batches that name a document twice."""
     documents = table.column("document_id").to_pylist()
     ordinals = table.column("ordinal").to_pylist()
-    last_start = {document: row for row, (document, ordinal) in enumerate(zip(documents, ordinals, strict=True)) if ordinal == 0}
+    last_start = {
+        document: row for row, (document, ordinal) in enumerate(zip(documents, ordinals, strict=True)) if ordinal == 0
+    }
     if sum(1 for ordinal in ordinals if ordinal == 0) == len(last_start):
         return table
     return table.filter(pa.array([row >= last_start[document] for row, document in enumerate(documents)]))

@@ -31,7 +31,8 @@ SPARE_TEXTS = 8
 class ShardQuery:
     """What a gateway asks of a shard.
 
-    vector: (dim,) float32, normalised; not read in mode lexical. terms: analysed query, with repeats; not read in mode dense.
+    vector: (dim,) float32, normalised; not read in mode lexical.
+    terms: analysed query, with repeats; not read in mode dense.
     types: of the fields that `condition` tests. texts: how many of the best candidates should bring their text.
     """
 

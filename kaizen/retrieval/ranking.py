@@ -1,4 +1,4 @@
-"""From the shards' candidates to one ranked list, exactly: every candidate is scored under the statistics of all shards."""
+"""From the shards' candidates to one ranked list: every candidate is scored under the statistics of all shards."""
 
 from __future__ import annotations
 

@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from kaizen.config import IndexSettings
 from kaizen.errors import Corrupt
 from kaizen.ids import new_id
+from kaizen.records import FieldType, MetadataValue, Principal
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.chunk_table import SCHEMA
-from kaizen.records import FieldType, MetadataValue, Principal
 from kaizen.retrieval.columns import Column, Mask, Visibility
 from kaizen.retrieval.filters import Filter, mask
 from kaizen.retrieval.lexical import LexicalIndex
-from kaizen.retrieval.vectors import Kind, VectorIndex, choose_kind
+from kaizen.retrieval.vectors import Device, Kind, VectorIndex, choose_kind
 
 FORMAT = 1
 BUILT_IN_FIELDS: Mapping[str, FieldType] = {"document_id": "string", "source": "string", "title": "string"}
@@ -71,24 +72,25 @@ class Segment:
 
     @classmethod
     def build(
-        cls, table: pa.Table, vectors: np.ndarray, analyser: Analyser, *, kind: str = "flat", flat_max_rows: int = 0
+        cls, table: pa.Table, vectors: np.ndarray, analyser: Analyser, settings: IndexSettings | None = None
     ) -> Segment:
         """Index `table` (SCHEMA, no vectors) under `vectors` (rows, dim) float32. Raises BadModel for bad vectors."""
+        settings = settings or IndexSettings(kind="flat")
         titles, texts = table.column("title").to_pylist(), table.column("text").to_pylist()
         terms = [analyser(f"{title}\n{text}") for title, text in zip(titles, texts, strict=True)]
-        chosen = choose_kind(kind, table.num_rows, flat_max_rows)
-        index = VectorIndex.build(vectors, chosen)
+        chosen = choose_kind(settings.kind, table.num_rows, settings.flat_max_rows)
+        index = VectorIndex.build(vectors, chosen, settings.device)
         return cls(new_id("seg"), table, index, LexicalIndex.build(terms), _keys(table))
 
     @classmethod
-    def merge(cls, parts: Sequence[tuple[Segment, np.ndarray]], *, kind: str, flat_max_rows: int) -> Segment:
-        """Return one segment of the kept rows of `parts` (segment, boolean mask), in order; nothing is analysed again."""
+    def merge(cls, parts: Sequence[tuple[Segment, np.ndarray]], settings: IndexSettings) -> Segment:
+        """One segment of the kept rows of `parts` (segment, boolean mask), in order; nothing is analysed again."""
         table = pa.concat_tables([s.table.filter(pa.array(keep)) for s, keep in parts]).combine_chunks()
         vectors = np.concatenate([np.asarray(s.vectors.vectors[keep]) for s, keep in parts])
         lexical = LexicalIndex.merge([s.lexical for s, _ in parts], [keep for _, keep in parts])
         keys = np.concatenate([s.keys[keep] for s, keep in parts])
-        chosen = choose_kind(kind, table.num_rows, flat_max_rows)
-        return cls(new_id("seg"), table, VectorIndex.build(vectors, chosen), lexical, keys)
+        chosen = choose_kind(settings.kind, table.num_rows, settings.flat_max_rows)
+        return cls(new_id("seg"), table, VectorIndex.build(vectors, chosen, settings.device), lexical, keys)
 
     def rows_of(self, keys: np.ndarray) -> np.ndarray:
         """Rows (int64, in order) of the documents with these `document_key`s (uint64); empty when none is here."""
@@ -116,13 +118,13 @@ class Segment:
         (directory / "segment.json").write_text(json.dumps(record, sort_keys=True))
 
     @classmethod
-    def load(cls, directory: Path) -> Segment:
+    def load(cls, directory: Path, device: Device = "cpu") -> Segment:
         """Open a verified directory that `save` wrote; the table and the vectors are mapped, not read."""
         record = json.loads((directory / "segment.json").read_text())
         if record["format"] != FORMAT:
             raise Corrupt(f"Segment format {record['format']} is not {FORMAT}.", advice="Rebuild the index.")
         table = pa.ipc.open_file(pa.memory_map(str(directory / "chunks.arrow"))).read_all()
-        vectors = VectorIndex.load(directory, record["kind"])
+        vectors = VectorIndex.load(directory, record["kind"], device)
         keys = np.load(directory / "keys.npy", allow_pickle=False)
         if not table.num_rows == vectors.rows == len(keys) == record["rows"]:
             raise Corrupt("The parts of a segment differ in their number of rows.", advice="Rebuild the index.")

@@ -151,5 +151,4 @@ def merge_parts(parts: Sequence[LiveSegment], settings: IndexSettings) -> Segmen
     if not living:
         return None
     pairs = [(live.segment, live.alive) for live in living]
-    return Segment.merge(pairs, kind=settings.kind, flat_max_rows=settings.flat_max_rows)
-
+    return Segment.merge(pairs, settings)

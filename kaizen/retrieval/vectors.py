@@ -10,15 +10,17 @@ FAISS checks nothing on load and a NaN query answers -1 without an error, so sum
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, Literal
 
 import faiss
 import numpy as np
 
-from kaizen.errors import BadModel, Corrupt
+from kaizen.errors import BadModel, ConfigError, Corrupt
 
 Kind = Literal["flat", "hnsw", "ivf", "sq8"]
+Device = Literal["auto", "cpu", "cuda"]
 
 # Below this many allowed rows an exact scan of just those rows is cheaper than walking a graph that must skip the rest.
 NARROW_ROWS = 5_000
@@ -37,12 +39,18 @@ def choose_kind(wanted: str, rows: int, flat_max_rows: int) -> Kind:
 
 
 class VectorIndex:
-    """FAISS over `vectors` (rows, dim) float32; row i of the segment has id i. Immutable, safe for concurrent search."""
+    """FAISS over `vectors` (rows, dim) float32; row i of the segment has id i. Immutable, safe for concurrent search.
 
-    def __init__(self, kind: Kind, vectors: np.ndarray, index: faiss.Index) -> None:
+    On a GPU a flat index lies there, and one search runs at a time: FAISS's GPU indices are not safe for more. A
+    filter that they cannot apply is applied exactly on the CPU instead, since it must be inside the search.
+    """
+
+    def __init__(self, kind: Kind, vectors: np.ndarray, index: faiss.Index, device: Device = "cpu") -> None:
         self.kind = kind
         self.vectors = vectors
-        self._index = index
+        self._on_gpu = kind == "flat" and _use_gpu(device)
+        self._index = _to_gpu(index) if self._on_gpu else index
+        self._turn = threading.Lock()
 
     @property
     def rows(self) -> int:
@@ -53,8 +61,8 @@ class VectorIndex:
         return int(self.vectors.shape[1])
 
     @classmethod
-    def build(cls, vectors: np.ndarray, kind: Kind) -> VectorIndex:
-        """Raises BadModel when a vector is not finite or is zero: such a row could never be found."""
+    def build(cls, vectors: np.ndarray, kind: Kind, device: Device = "cpu") -> VectorIndex:
+        """Index `vectors`; raises BadModel when one is not finite or is zero: such a row could never be found."""
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         norms = np.linalg.norm(vectors, axis=1)
         if not np.all(np.isfinite(norms) & (norms > 0)):
@@ -63,7 +71,7 @@ class VectorIndex:
         if not index.is_trained:
             index.train(vectors)
         index.add(vectors)
-        return cls(kind, vectors, index)
+        return cls(kind, vectors, index, device)
 
     def save(self, directory: Path) -> None:
         """Write `vectors.npy` and, unless flat, `vectors.faiss`."""
@@ -72,7 +80,7 @@ class VectorIndex:
             faiss.write_index(self._index, str(directory / "vectors.faiss"))
 
     @classmethod
-    def load(cls, directory: Path, kind: Kind) -> VectorIndex:
+    def load(cls, directory: Path, kind: Kind, device: Device = "cpu") -> VectorIndex:
         """Load what `save` wrote; the files' sums must have been verified."""
         vectors = np.load(directory / "vectors.npy", mmap_mode="r", allow_pickle=False)
         if kind == "flat":
@@ -82,8 +90,10 @@ class VectorIndex:
             faiss.set_deserialization_vector_byte_limit(64 * 2**30)
             index = faiss.read_index(str(directory / "vectors.faiss"))
         if index.ntotal != len(vectors):
-            raise Corrupt("The FAISS index and the vectors differ in their number of rows.", advice="Rebuild the index.")
-        return cls(kind, vectors, index)
+            raise Corrupt(
+                "The FAISS index and the vectors differ in their number of rows.", advice="Rebuild the index."
+            )
+        return cls(kind, vectors, index, device)
 
     def top(self, query: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest allowed rows: (rows int64, cosines float32), best first.
@@ -98,7 +108,8 @@ class VectorIndex:
         k = min(k, matching)
         if k == 0:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        if allowed is not None and matching < max(NARROW_ROWS, NARROW_SHARE * self.rows) and self.kind != "flat":
+        narrow = matching < max(NARROW_ROWS, NARROW_SHARE * self.rows) and self.kind != "flat"
+        if allowed is not None and (narrow or self._on_gpu):
             return self._exact(query, k, np.flatnonzero(allowed))
         rows = self._approximate(query, k, allowed)
         if len(rows[0]) < k:
@@ -114,6 +125,10 @@ class VectorIndex:
         return _best(rows, self.cosines(query, rows), k)
 
     def _approximate(self, query: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        if self._on_gpu:
+            with self._turn:
+                scores, ids = self._index.search(query[None, :], k)
+            return ids[0], scores[0]
         selector, _bits = _selector(allowed)
         fetch = min(k * FINE_FACTOR, self.rows) if self.kind == "sq8" else k
         scores, ids = self._index.search(query[None, :], fetch, params=self._parameters(selector, fetch))
@@ -123,13 +138,27 @@ class VectorIndex:
             return _best(rows, self.cosines(query, rows), k)
         return rows, scores[0][found]
 
-    def _parameters(self, selector: Any, k: int) -> Any:
+    def _parameters(self, selector: Any, k: int) -> Any:  # noqa: ANN401 (FAISS is not typed)
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(HNSW_SEARCH_EF, 2 * k))
         if self.kind == "ivf":
             lists = faiss.extract_index_ivf(self._index).nlist
             return faiss.SearchParametersIVF(sel=selector, nprobe=max(8, lists // 16))
         return faiss.SearchParameters(sel=selector)
+
+
+def _use_gpu(device: Device) -> bool:
+    present = hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+    if device == "cuda" and not present:
+        raise ConfigError(
+            "index.device is cuda, and FAISS sees no GPU.",
+            advice="Install the extra `gpu`, give the shards a GPU (fleet.shard_gpus), or set it to auto.",
+        )
+    return present and device != "cpu"
+
+
+def _to_gpu(index: faiss.Index) -> faiss.Index:
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
 
 
 def _empty_index(kind: Kind, rows: int, dim: int) -> faiss.Index:

@@ -7,15 +7,19 @@ import zlib
 import numpy as np
 import pyarrow as pa
 
+from kaizen.config import IndexSettings
 from kaizen.records import Chunk, Document, MetadataValue
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.chunk_table import chunk_table
 from kaizen.retrieval.segment import Segment
+from kaizen.retrieval.vectors import Kind
 
 DIM = 16
 
 
-def document(name: str, text: str, *, tenant: str = "acme", groups: tuple[str, ...] = (), **metadata: MetadataValue) -> Document:
+def document(
+    name: str, text: str, *, tenant: str = "acme", groups: tuple[str, ...] = (), **metadata: MetadataValue
+) -> Document:
     return Document(tenant=tenant, id=name, title=f"About {name}", text=text, metadata=metadata, groups=groups)
 
 
@@ -43,5 +47,5 @@ def rows(*documents: Document) -> tuple[pa.Table, np.ndarray]:
     return table, np.stack([vector(text) for text in table.column("text").to_pylist()])
 
 
-def segment(*documents: Document, kind: str = "flat") -> Segment:
-    return Segment.build(*rows(*documents), Analyser(), kind=kind)
+def segment(*documents: Document, kind: Kind = "flat") -> Segment:
+    return Segment.build(*rows(*documents), Analyser(), IndexSettings(kind=kind))

@@ -16,7 +16,7 @@ from kaizen.retrieval.ranking import Ranked, Unit, rank
 from kaizen.retrieval.view import View
 from tests.unit.retrieval.rows import document, segment, vector
 
-WORDS = "pump valve motor belt gear wheel shaft brake clutch piston".split()
+WORDS = ["pump", "valve", "motor", "belt", "gear", "wheel", "shaft", "brake", "clutch", "piston"]
 ANYBODY = Principal(key_id="k", tenant="acme", groups=(), scopes=("search",))
 
 

@@ -111,7 +111,9 @@ def test_html(read: Read) -> None:
 
 
 def test_the_main_part_of_a_page_is_its_text(read: Read) -> None:
-    page = "<body><div>Skip to content</div><main><p>What matters.<ul><li></li></ul></main>Stray<footer>Imprint</footer>"
+    page = (
+        "<body><div>Skip to content</div><main><p>What matters.<ul><li></li></ul></main>Stray<footer>Imprint</footer>"
+    )
     assert _document(read("a.html", page)).text == "What matters."
 
 
