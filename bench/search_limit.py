@@ -1,0 +1,122 @@
+"""The limit of search: the same work in one process, without HTTP, without actors, without writing down what was shown.
+
+Embed the query with ONNX Runtime, search one view that holds all chunks in one segment, rank. It runs in a process of
+its own, so that neither its memory nor its interpreter lock touches who measures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import cycle, islice, pairwise
+from multiprocessing import get_context
+from typing import Any
+
+import faiss
+import pyarrow as pa
+
+from kaizen.config import Retrieval, Settings
+from kaizen.models.embedder_spec import EmbedderSpec
+from kaizen.models.onnx_embedder import OnnxEmbedder
+from kaizen.records import Principal, Release
+from kaizen.release import index_of, retrieval_of
+from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.chunk_table import split_vectors
+from kaizen.retrieval.query import ShardQuery, search
+from kaizen.retrieval.ranking import Ranked, rank
+from kaizen.retrieval.segment import Segment
+from kaizen.retrieval.view import View
+from kaizen.workspace import open_workspace
+
+STAGES = ("embed", "search", "rank")
+
+
+class Limit:
+    """The searcher in its process."""
+
+    def __init__(self, settings: Settings, release: Release, rows: pa.Table) -> None:
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), initializer=_load, initargs=(settings, release, rows)
+        )
+
+    def seconds_each(self, queries: Sequence[str], k: int) -> list[dict[str, float]]:
+        """Seconds by stage and `total` of each query, one after the other."""
+        return self._pool.submit(_seconds_each, queries, k).result()
+
+    def rate(self, queries: Sequence[str], k: int, *, threads: int, seconds: float) -> float:
+        """Queries per second with so many at once, for about so long."""
+        return self._pool.submit(_rate, queries, k, threads, seconds).result()
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._pool.shutdown()
+
+
+class _Searcher:
+    """All that is needed for a query."""
+
+    def __init__(self, settings: Settings, release: Release, rows: pa.Table) -> None:
+        faiss.omp_set_num_threads(1)  # a single query is scanned by one thread in any case
+        index = index_of(release)
+        directory = open_workspace(settings).store.fetch_directory(index.embedder)
+        spec = EmbedderSpec.from_record(dict(release.parts["embedder"]))
+        self._embedder = OnnxEmbedder(spec, directory, threads=settings.embedder.query_threads)
+        self._analyser = Analyser()
+        self._settings: Retrieval = retrieval_of(release)
+        table, vectors = split_vectors(rows, index.dim)
+        tenant = table.column("tenant")[0].as_py()
+        self._principal = Principal(key_id="bench", tenant=tenant, groups=(), scopes=("search",))
+        segment = Segment.build(table, vectors, self._analyser)
+        self._view = View(0, ()).apply(1, (), segment)
+
+    def search(self, text: str, k: int) -> tuple[list[Ranked], tuple[float, ...]]:
+        """The best k, and the seconds of STAGES."""
+        times = [time.perf_counter()]
+        vector = self._embedder.embed([text])[0]
+        times.append(time.perf_counter())
+        query = ShardQuery(
+            mode="hybrid",
+            vector=vector,
+            terms=tuple(self._analyser(text)),
+            principal=self._principal,
+            condition=None,
+            types={},
+            settings=self._settings,
+            depth=max(self._settings.depth, k),
+            texts=k,
+        )
+        answer = search(self._view, query)
+        times.append(time.perf_counter())
+        ranked = rank({0: answer}, mode="hybrid", unit="chunk", k=k, settings=self._settings)
+        times.append(time.perf_counter())
+        return ranked, tuple(b - a for a, b in pairwise(times))
+
+
+_searcher: list[_Searcher] = []  # of the process of Limit, which has no other purpose
+
+
+def _load(settings: Settings, release: Release, rows: pa.Table) -> None:
+    _searcher.append(_Searcher(settings, release, rows))
+
+
+def _seconds_each(queries: Sequence[str], k: int) -> list[dict[str, float]]:
+    timed = (_searcher[0].search(text, k)[1] for text in queries)
+    return [{**dict(zip(STAGES, spent, strict=True)), "total": sum(spent)} for spent in timed]
+
+
+def _rate(queries: Sequence[str], k: int, threads: int, seconds: float) -> float:
+    started = time.perf_counter()
+
+    def work(first: int) -> int:
+        done = 0
+        for text in islice(cycle(queries), first, None):
+            if time.perf_counter() - started >= seconds:
+                break
+            _searcher[0].search(text, k)
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(threads) as pool:
+        done: Any = sum(pool.map(work, range(0, threads * 17, 17)))
+    return float(done / (time.perf_counter() - started))
