@@ -45,21 +45,27 @@ def acknowledge_until_killed(told: Connection, url: str, life: int) -> None:
 
 
 def write_past_a_limit(told: Connection, url: str, limit_bytes: int, count: int) -> None:
-    """As `tell_outcomes`, while the kernel refuses to let any file grow over a limit."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-    tell_outcomes(told, url, count)
+    """Half of the writes while the kernel refuses to let any file grow over a limit, the others when it does not."""
+    with Ledger.open(LedgerSettings(), url) as ledger:
+        for limit in (limit_bytes, resource.RLIM_INFINITY):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            _tell_outcomes(told, ledger, f"{limit}", count // 2)
 
 
 def tell_outcomes(told: Connection, url: str, count: int) -> None:
     """Write `count` documents one after the other; tell `ok`, or the code of the error, for each."""
     with Ledger.open(LedgerSettings(), url) as ledger:
-        for number in range(count):
-            try:
-                ledger.documents.upsert(document(f"d{number}", "x" * 1000))
-                outcome = "ok"
-            except KaizenError as error:
-                outcome = error.code
-            told.send((f"d{number}", outcome))
+        _tell_outcomes(told, ledger, "d", count)
+
+
+def _tell_outcomes(told: Connection, ledger: Ledger, prefix: str, count: int) -> None:
+    for number in range(count):
+        try:
+            ledger.documents.upsert(document(f"{prefix}{number}", "x" * 1000))
+            outcome = "ok"
+        except KaizenError as error:
+            outcome = error.code
+        told.send((f"{prefix}{number}", outcome))
 
 
 def stored_ids(url: str) -> set[str]:

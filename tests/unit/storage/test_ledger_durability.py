@@ -120,7 +120,7 @@ def test_a_failed_sync_acknowledges_nothing_and_stops_the_writer(tmp_path: Path)
     with Ledger.open(SETTINGS, url) as ledger:
         ledger.documents.upsert(document("before"))
     log = tmp_path / "strace"
-    inject = ["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=30+"]
+    inject = ["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=30"]  # once
     code = (
         "import json, sys; from tests.unit.storage.children import tell_outcomes\n"
         "class Told:\n    send = staticmethod(lambda told: print(json.dumps(told), flush=True))\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ PROCESSES = 16
 def test_sixteen_processes_create_one_ledger_and_a_tailer_sees_all_in_order(url: str) -> None:
     context = fork_server()
     start = context.Barrier(PROCESSES + 1)
-    each = 30
+    each = 12
     children = [context.Process(target=write_documents, args=(url, start, n, each)) for n in range(PROCESSES)]
     for child in children:
         child.start()
@@ -51,6 +52,7 @@ def test_a_forked_child_connects_anew_and_leaves_the_parents_connections_alone(l
     child = os.fork()
     if child == 0:
         code = 1
+        signal.alarm(30)  # a child that hangs must not outlive the test
         try:
             ledger.documents.upsert(document("child"))
             code = 0
