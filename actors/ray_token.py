@@ -6,6 +6,7 @@ process for it from then on. Processes that connect later must turn the asking o
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from pathlib import Path
@@ -28,4 +29,5 @@ def keep_private() -> None:
 
 def use_token() -> None:
     """Connect with the user's token from now on, if there is one."""
+    logging.getLogger(maybe_enable_token_auth_if_token_available.__module__).setLevel(logging.ERROR)  # it warns of success
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)

@@ -106,7 +106,7 @@ def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
 
 def _build_release(config: Path | None) -> None:
     """In a process of its own: the export needs torch, whose memory the head should not keep."""
-    command = [sys.executable, "-m", "jobs.build_release", *(["--config", str(config)] if config else [])]
+    command = [sys.executable, "-P", "-m", "jobs.build_release", *(["--config", str(config)] if config else [])]
     done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 (our own module)
     if done.returncode:
         raise Unavailable(f"The release could not be made. {done.stderr.strip()}", advice="Run `kaizen doctor`.")

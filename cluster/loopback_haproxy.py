@@ -25,7 +25,7 @@ def on_loopback(configuration: str) -> str:
 
 def write_launcher(path: Path) -> None:
     """Write the executable file that Ray is told to start: this module under this interpreter."""
-    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cluster.loopback_haproxy "$@"\n')
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m cluster.loopback_haproxy "$@"\n')
     path.chmod(0o700)
 
 

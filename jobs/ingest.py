@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
         check_environment()
         workspace = open_workspace(load_settings(options.config).settings)
         tenant = options.tenant or workspace.settings.workspace.tenant
-        with connected(workspace.settings), Progress(quiet=options.json) as progress:
+        with connected(workspace.settings), Progress(quiet=options.json and not sys.stderr.isatty()) as progress:
             summary = ingest(
                 workspace,
                 options.sources,

@@ -26,8 +26,6 @@ def plan(
     """
     return Plan(
         start=tuple(name for name in wanted if name not in existing),
-        replace=tuple(
-            name for name in wanted if name in existing and silent_seconds.get(name, 0) > hang_seconds
-        ),
+        replace=tuple(name for name in wanted if name in existing and silent_seconds.get(name, 0) > hang_seconds),
         end=tuple(name for name in existing if name not in wanted),
     )

@@ -8,24 +8,11 @@ from dataclasses import dataclass, field
 from kaizen.retrieval.analyser import Analyser
 
 _FUNCTION_WORDS = frozenset(
-    (
-        "a about above after again against all also am an and any are aren as at be because been before being below "
-        "between both but by can cannot could couldn did didn do does doesn doing don down during each either ever "
-        "every few for from further had hadn has hasn have haven having he her here hers herself him himself his how "
-        "however i if in into is isn it its itself just let like ll me might more most must my myself no nor not of "
-        "off often on once one only or other others ought our ours out over own per quite rather re s same shall she "
-        "should shouldn since so some such t than that the their theirs them themselves then there therefore these "
-        "they this those though through thus to too under until up upon us ve very via was wasn we were weren what "
-        "when where whether which while who whom whose why will with within without won would wouldn yes yet you your "
-        "yours yourself "
-    ).split()  # noqa: SIM905 (a list of words reads best as words)
+    ["a", "about", "above", "after", "again", "against", "all", "also", "am", "an", "and", "any", "are", "aren", "as", "at", "be", "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "cannot", "could", "couldn", "did", "didn", "do", "does", "doesn", "doing", "don", "down", "during", "each", "either", "ever", "every", "few", "for", "from", "further", "had", "hadn", "has", "hasn", "have", "haven", "having", "he", "her", "here", "hers", "herself", "him", "himself", "his", "how", "however", "i", "if", "in", "into", "is", "isn", "it", "its", "itself", "just", "let", "like", "ll", "me", "might", "more", "most", "must", "my", "myself", "no", "nor", "not", "of", "off", "often", "on", "once", "one", "only", "or", "other", "others", "ought", "our", "ours", "out", "over", "own", "per", "quite", "rather", "re", "s", "same", "shall", "she", "should", "shouldn", "since", "so", "some", "such", "t", "than", "that", "the", "their", "theirs", "them", "themselves", "then", "there", "therefore", "these", "they", "this", "those", "though", "through", "thus", "to", "too", "under", "until", "up", "upon", "us", "ve", "very", "via", "was", "wasn", "we", "were", "weren", "what", "when", "where", "whether", "which", "while", "who", "whom", "whose", "why", "will", "with", "within", "without", "won", "would", "wouldn", "yes", "yet", "you", "your", "yours", "yourself"]
 )
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _WORD = re.compile(r"\w+")
-_SMALL_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
-).split()  # noqa: SIM905
+_SMALL_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

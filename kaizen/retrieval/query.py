@@ -118,10 +118,12 @@ class _Scope:
         return cls(live.segment, visible, allowed)
 
 
-def score(candidates: Candidates, statistics: TermStatistics, mode: Mode, settings: Retrieval) -> Fused:
-    """Scores of the candidates under `statistics`: a shard's own, or those of all shards together."""
+def score(
+    candidates: Candidates, statistics: TermStatistics, mode: Mode, settings: Retrieval
+) -> tuple[Fused, np.ndarray]:
+    """Scores of the candidates, and BM25 (n,), under `statistics`: a shard's own, or those of all shards together."""
     lexical = bm25(candidates.frequencies, candidates.lengths, statistics, settings.bm25_k1, settings.bm25_b)
-    return fuse(candidates.cosine, lexical, mode, settings, limit=statistics.limit())
+    return fuse(candidates.cosine, lexical, mode, settings, limit=statistics.limit()), lexical
 
 
 def _statistics(scopes: Sequence[_Scope], query: ShardQuery) -> TermStatistics:
@@ -200,6 +202,7 @@ def _join(parts: Sequence[np.ndarray] | Iterator[np.ndarray], dtype: type) -> np
 def _texts(
     scopes: list[_Scope], candidates: Candidates, query: ShardQuery, statistics: TermStatistics
 ) -> dict[int, dict[str, Any]]:
-    best = np.argsort(-score(candidates, statistics, query.mode, query.settings).scores, kind="stable")
+    fused, _ = score(candidates, statistics, query.mode, query.settings)
+    best = np.argsort(-fused.scores, kind="stable")
     chosen = best[: query.texts + SPARE_TEXTS]
     return {int(i): row_dict(scopes[candidates.segment[i]].segment, int(candidates.row[i])) for i in chosen}

@@ -11,9 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from kaizen.config import Retrieval
-from kaizen.retrieval.fusion import Mode
-from kaizen.retrieval.lexical import TermStatistics, bm25
-from kaizen.retrieval.query import Candidates, ShardAnswer, score
+from kaizen.retrieval.fusion import Fused, Mode
+from kaizen.retrieval.query import ShardAnswer, score
 
 Unit = Literal["chunk", "document"]
 
@@ -47,19 +46,17 @@ def rank(answers: Mapping[int, ShardAnswer], *, mode: Mode, unit: Unit, k: int, 
     if not present:
         return []
     statistics = functools.reduce(operator.add, (answer.statistics for answer in answers.values()))
-    fused = {shard: score(answer.candidates, statistics, mode, settings) for shard, answer in present.items()}
+    scored = {shard: score(answer.candidates, statistics, mode, settings) for shard, answer in present.items()}
     shard = np.concatenate([np.full(len(a.candidates), s) for s, a in present.items()])
     number = np.concatenate([np.arange(len(a.candidates)) for a in present.values()])
     key = np.concatenate([a.candidates.key for a in present.values()])
     ordinal = np.concatenate([a.candidates.ordinal for a in present.values()])
-    scores = np.concatenate([fused[s].scores for s in present])
+    scores = np.concatenate([fused.scores for fused, _ in scored.values()])
     order = np.lexsort((ordinal, key, -scores))
     if unit == "document":
         order = _first_of_each(order, key)
-    return [
-        _ranked(present[s], int(s), int(n), (fused[s].dense[n], fused[s].lexical[n]), mode, statistics, settings)
-        for s, n in zip(shard[order[:k]], number[order[:k]], strict=True)
-    ]
+    best = zip(shard[order[:k]].tolist(), number[order[:k]].tolist(), strict=True)
+    return [_ranked(present[s], s, n, *scored[s], mode) for s, n in best]
 
 
 def _first_of_each(order: np.ndarray, key: np.ndarray) -> np.ndarray:
@@ -67,28 +64,18 @@ def _first_of_each(order: np.ndarray, key: np.ndarray) -> np.ndarray:
     return order[np.sort(first)]
 
 
-def _ranked(
-    answer: ShardAnswer,
-    shard: int,
-    number: int,
-    parts: tuple[float, float],
-    mode: Mode,
-    statistics: TermStatistics,
-    settings: Retrieval,
-) -> Ranked:
-    found: Candidates = answer.candidates
-    one = slice(number, number + 1)
-    words = bm25(found.frequencies[one], found.lengths[one], statistics, settings.bm25_k1, settings.bm25_b)
+def _ranked(answer: ShardAnswer, shard: int, number: int, fused: Fused, bm25: np.ndarray, mode: Mode) -> Ranked:
+    found = answer.candidates
     return Ranked(
         shard=shard,
         number=number,
         segment=found.segments[found.segment[number]],
         row=int(found.row[number]),
-        score=float(parts[0] + parts[1]),
-        dense=float(parts[0]),
-        lexical=float(parts[1]),
+        score=float(fused.scores[number]),
+        dense=float(fused.dense[number]),
+        lexical=float(fused.lexical[number]),
         cosine=None if mode == "lexical" else float(found.cosine[number]),
-        bm25=None if mode == "dense" else float(words[0]),
-        frequencies=tuple(float(f) for f in found.frequencies[number]),
+        bm25=None if mode == "dense" else float(bm25[number]),
+        frequencies=tuple(found.frequencies[number].tolist()),
         text=answer.texts.get(number),
     )

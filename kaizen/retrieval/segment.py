@@ -77,7 +77,7 @@ class Segment:
         """Index `table` (SCHEMA, no vectors) under `vectors` (rows, dim) float32. Raises BadModel for bad vectors."""
         settings = settings or IndexSettings(kind="flat")
         titles, texts = table.column("title").to_pylist(), table.column("text").to_pylist()
-        terms = [analyser(f"{title}\n{text}") for title, text in zip(titles, texts, strict=True)]
+        terms = [analyser.chunk(title, text) for title, text in zip(titles, texts, strict=True)]
         chosen = choose_kind(settings.kind, table.num_rows, settings.flat_max_rows)
         index = VectorIndex.build(vectors, chosen, settings.device)
         return cls(new_id("seg"), table, index, LexicalIndex.build(terms), _keys(table))

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from kaizen.errors import ConfigError, InvalidInput, NotAuthenticated
 from kaizen.records import SCOPES, Principal, Scope
+from kaizen.run_state import KEY_FILE
 from kaizen.storage import durable
 from kaizen.storage.ledger.keys import KeyRecord, Keys
 
-LOCAL_KEY_FILE = "local.key"
 _PREFIX = "kz"
 _MAX_CACHED = 4096
 _MAX_HEADER = 512
@@ -122,7 +122,7 @@ def local_key(directory: Path, keys: Keys, *, tenant: str) -> Secret:
     Raises:
         ConfigError: the file is readable by others, or does not hold a key.
     """
-    path = directory / LOCAL_KEY_FILE
+    path = directory / KEY_FILE
     if not path.exists():
         _create(path, new_key(tenant=tenant, name="local", scopes=SCOPES)[0])
     secret = _read(path)
