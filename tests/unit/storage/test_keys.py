@@ -14,7 +14,8 @@ import pytest
 
 from kaizen.errors import ConfigError, InvalidInput, NotAuthenticated, NotFound
 from kaizen.records import SCOPES, Principal
-from kaizen.security.keys import LOCAL_KEY_FILE, Authenticator, Secret, local_key, new_key
+from kaizen.run_state import KEY_FILE
+from kaizen.security.keys import Authenticator, Secret, local_key, new_key
 from kaizen.storage.ledger import Ledger
 from tests.unit.storage.examples import TENANT
 
@@ -117,10 +118,10 @@ def test_the_local_key_is_made_once_for_its_owner_alone(
             found = list(pool.map(lambda _: local_key(directory, ledger.keys, tenant=TENANT), range(8)))
     finally:
         os.umask(mask)
-    file = directory / LOCAL_KEY_FILE
+    file = directory / KEY_FILE
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert {secret.reveal() for secret in found} == {file.read_text().strip()}
-    assert [path.name for path in directory.iterdir()] == [LOCAL_KEY_FILE]
+    assert [path.name for path in directory.iterdir()] == [KEY_FILE]
     who = Authenticator(ledger.keys).authenticate(f"Bearer {found[0].reveal()}")
     assert (who.tenant, who.groups, who.scopes) == (TENANT, (), SCOPES)
     assert found[0].reveal() not in caplog.text
@@ -143,7 +144,7 @@ def test_a_local_key_that_the_ledger_missed_is_told_again_and_a_revoked_one_stay
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_local_key_that_others_can_read_or_that_is_none_is_refused(ledger: Ledger, tmp_path: Path) -> None:
     local_key(tmp_path, ledger.keys, tenant=TENANT)
-    file = tmp_path / LOCAL_KEY_FILE
+    file = tmp_path / KEY_FILE
     file.chmod(0o640)
     with pytest.raises(ConfigError, match="can be read by others"):
         local_key(tmp_path, ledger.keys, tenant=TENANT)
