@@ -1,0 +1,141 @@
+"""Bring the sealed index of the stable release up to the ledger's head, without the service.
+
+    python -m jobs.build_index [--config FILE] [--json]
+
+One Ray task a shard reads the newest generation, applies what the ledger has since, and seals a new generation. After
+a large ingest with the service down this spares `kaizen up` the reading; a shard that is running does the same by
+itself, so this refuses to work beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import faiss
+import pyarrow as pa
+import ray
+
+from jobs.connect import connected
+from kaizen.config import Settings
+from kaizen.config_sources import check_environment, load_settings
+from kaizen.errors import Conflict, KaizenError, NotFound
+from kaizen.indexing.feed import Feed
+from kaizen.indexing.generation import GenerationStore
+from kaizen.indexing.prepare import prepare
+from kaizen.models.embedder import Embedder, open_embedder
+from kaizen.models.embedder_spec import EmbedderSpec
+from kaizen.models.location import locate
+from kaizen.records import Document, Release
+from kaizen.release import index_of
+from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.shard import Shard, merge_parts
+from kaizen.run_state import head_process, read_run_state
+from kaizen.text.chunk import Chunker
+from kaizen.text.tokens import TokenCounter
+from kaizen.workspace import Workspace, open_workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltShard:
+    """One shard as it is now."""
+
+    shard: int
+    seq: int
+    chunks: int
+    seconds: float
+
+
+def build_index(workspace: Workspace) -> list[BuiltShard]:
+    """Seal every shard of the stable release at the ledger's head, on the connected Ray cluster."""
+    stable = workspace.ledger.rollout.current()
+    if stable is None:
+        raise NotFound("There is no release yet.", advice="Run `python -m jobs.build_release` or `kaizen up` first.")
+    release = workspace.ledger.releases.get(stable)
+    build = ray.remote(_build_shard)
+    tasks = [build.remote(workspace.settings, release, shard) for shard in range(index_of(release).shards)]
+    built: list[BuiltShard] = ray.get(tasks)
+    return built
+
+
+def _build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard:
+    faiss.omp_set_num_threads(1)
+    started = time.perf_counter()
+    workspace = open_workspace(settings)
+    spec = index_of(release)
+    generations = GenerationStore(workspace.store, spec.shard_prefix(shard))
+    feed = Feed(
+        ledger=workspace.ledger,
+        store=workspace.store,
+        shard=shard,
+        shards=spec.shards,
+        dim=spec.dim,
+        made_by=spec.made_by,
+        prepare=_Preparer(settings, release),
+        analyser=Analyser(),
+        settings=settings.index,
+    )
+    machine = Shard(settings.index, seals=True)
+    machine.loaded(generations.load().view, workspace.ledger.documents.head())
+    while (changes := feed.after(machine.view.seq)) is not None:
+        machine.changed(changes, now=0.0)
+    # Far in the future everything that is unsealed is due.
+    if (due := machine.next(now=float("inf"))) is not None:
+        merged = merge_parts(due.parts, settings.index)
+        generations.save(due.view.exchange(due.parts, merged, sealed=True), merged)
+    return BuiltShard(
+        shard=shard, seq=machine.view.seq, chunks=machine.view.rows, seconds=time.perf_counter() - started
+    )
+
+
+class _Preparer:
+    """Cuts and embeds documents that no batch has vectors for; the model is opened when the first one comes."""
+
+    def __init__(self, settings: Settings, release: Release) -> None:
+        self._settings = settings
+        self._spec = EmbedderSpec.from_record(release.parts["embedder"])
+        self._chunker = Chunker(TokenCounter.from_directory(locate(self._spec.model)), index_of(release).chunking)
+        self._model: Embedder | None = None
+
+    def __call__(self, documents: Sequence[Document]) -> pa.Table:
+        if self._model is None:
+            self._model = open_embedder(self._spec, self._settings.embedder, "bulk")
+        return prepare(documents, self._chunker, self._model).table
+
+
+def _refuse_beside_a_service(settings: Settings) -> None:
+    state = read_run_state(settings.workspace.directory)
+    if state is not None and head_process(state) is not None:
+        raise Conflict("The service runs and seals its shards itself.", advice="Let it, or `kaizen down` first.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.build_index", description=__doc__)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        check_environment()
+        settings = load_settings(options.config).settings
+        _refuse_beside_a_service(settings)
+        with connected(settings):
+            built = build_index(open_workspace(settings))
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    if options.json:
+        sys.stdout.write(json.dumps({"shards": [asdict(shard) for shard in built]}) + "\n")
+    else:
+        for one in built:
+            sys.stdout.write(f"shard {one.shard}: {one.chunks} chunks at seq {one.seq} in {one.seconds:.1f} s\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
