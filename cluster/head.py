@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 import ray
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
 from actors.fleet import PREFIXES, named_actors, start_fleet
 from actors.names import FLEET
@@ -135,7 +135,10 @@ def _start_fleet(settings: Settings) -> None:
     states: dict[str, str] = {}
     pause = threading.Event()
     while time.monotonic() < deadline:
-        states = ray.get(fleet.states.remote(), timeout=START_SECONDS)
+        try:
+            states = ray.get(fleet.states.remote(), timeout=START_SECONDS)
+        except ActorUnavailableError as error:  # its process ended; Ray starts it anew
+            sys.stderr.write(f"the fleet is being restarted: {error}\n")
         if states and all(state == "serving" for state in states.values()):
             return
         pause.wait(0.2)

@@ -47,17 +47,21 @@ class RolloutRouter:
     async def follow(self) -> None:
         """Switch to a new stable release when it is ready; runs as long as the replica."""
         while True:
-            try:
-                await self.refresh()
-                self.trouble = ""
-            except KaizenError as error:
-                if str(error) != self.trouble:
-                    log.warning("cannot follow the rollout: %s", error)
-                self.trouble = str(error)
+            await self.look()
             await asyncio.sleep(POLL_SECONDS)
 
-    async def refresh(self) -> None:
-        """Look once. The new release is made whole beside the old; then one reference is switched."""
+    async def look(self) -> None:
+        """Look once; what keeps a new release from being served is noted in `trouble`, and the old one goes on."""
+        try:
+            await self._refresh()
+            self.trouble = ""
+        except KaizenError as error:
+            if str(error) != self.trouble:
+                log.warning("cannot follow the rollout: %s", error)
+            self.trouble = str(error)
+
+    async def _refresh(self) -> None:
+        """The new release is made whole beside the old; then one reference is switched."""
         wanted = await asyncio.to_thread(self._stable)
         if wanted is None or (self._served is not None and self._served.release.id == wanted):
             return

@@ -62,7 +62,8 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the rollout while the replica runs."""
+        """Follow the rollout while the replica runs. It gets no requests before it has a release to answer with."""
+        await self.router.look()
         following = asyncio.create_task(self.router.follow())
         try:
             yield
