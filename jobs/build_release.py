@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-import tempfile
 from pathlib import Path
 
 from kaizen.answering.prompt import prompt_record
@@ -21,6 +21,7 @@ from kaizen.config_sources import load_settings
 from kaizen.errors import KaizenError, NotFound
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.generator_spec import generator_record
+from kaizen.models.onnx_cache import ensure_onnx
 from kaizen.records import Release
 from kaizen.release import Part, release_parts
 from kaizen.storage.object_store import ObjectStore
@@ -61,11 +62,8 @@ def _stored(store: ObjectStore, name: str) -> bool:
 
 
 def _export(store: ObjectStore, spec: EmbedderSpec, artifact: str) -> None:
-    from kaizen.models.onnx_export import export_onnx  # brings torch, which nothing else here needs
-
-    with tempfile.TemporaryDirectory() as scratch:
-        export_onnx(spec, Path(scratch))
-        store.put_directory(artifact, Path(scratch))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kaizen" / "onnx"
+    store.put_directory(artifact, ensure_onnx(spec, cache))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -34,7 +34,7 @@ def open_embedder(
 ) -> Embedder:
     """Open `spec` the fastest way for `role` on this machine.
 
-    Queries on a CPU go through ONNX Runtime from `onnx_directory` (made by `onnx_export.ensure_onnx`) and never
+    Queries on a CPU go through ONNX Runtime from `onnx_directory` (made by `onnx_cache.ensure_onnx`) and never
     import torch; bulk work and GPUs go through torch.
 
     Raises:

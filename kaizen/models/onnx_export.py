@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -39,28 +38,6 @@ class _Sentence(torch.nn.Module):
             weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
             pooled = (hidden * weights).sum(1) / weights.sum(1)
         return torch.nn.functional.normalize(pooled, dim=1)
-
-
-def ensure_onnx(spec: EmbedderSpec, cache: Path) -> Path:
-    """Return the directory under `cache` with the export of `spec`, making it when it is not there yet.
-
-    Raises:
-        BadModel: the export does not agree with torch, see `export_onnx`.
-    """
-    directory = cache / spec.fingerprint[:16]
-    if not (directory / "record.json").is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=cache))
-        try:
-            export_onnx(spec, fresh)
-            fresh.rename(directory)
-        except OSError:
-            # Another process was first: its export has a record, or this one has failed for a reason of its own.
-            if not (directory / "record.json").is_file():
-                raise
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    return directory
 
 
 def export_onnx(spec: EmbedderSpec, directory: Path) -> dict[str, Any]:
