@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,8 +104,6 @@ def _max_tokens(directory: Path, config: Mapping[str, object], sentence: Mapping
 
 
 def _pooling(directory: Path) -> Pooling:
-    import json
-
     modules_file = directory / "modules.json"
     if not modules_file.is_file():
         return "mean"  # what sentence-transformers does with a bare transformers directory

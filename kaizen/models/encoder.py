@@ -15,7 +15,7 @@ from kaizen.models.embedder_spec import Pooling
 
 def load_encoder(directory: Path, attention: Literal["sdpa", "eager"] = "sdpa") -> Any:  # noqa: ANN401 (transformers')
     """Return the encoder in `directory`, float32, for inference; raise BadModel when it cannot be read."""
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return AutoModel.from_pretrained(
             str(directory), use_safetensors=True, trust_remote_code=False, local_files_only=True,

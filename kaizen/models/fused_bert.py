@@ -94,7 +94,7 @@ def can_fuse(model: Any) -> bool:  # noqa: ANN401
         config.model_type in _LAYOUTS
         and config.hidden_act in _GELUS
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
-        and torch.backends.mkldnn.is_available()
+        and torch._C._has_mkldnn
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     )

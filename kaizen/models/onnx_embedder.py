@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 
 from kaizen.errors import BadModel
+from kaizen.models.batches import padded
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.location import fingerprint_of, read_json
 from kaizen.models.tokens import EmbedderTokenizer
@@ -48,11 +49,6 @@ class OnnxEmbedder:
         tokens = self._tokenizer.encode([self._prompt + text for text in texts])
         if not tokens:
             return np.empty((0, self.spec.dim), dtype=np.float32), ()
-        length = max(len(t) for t in tokens)
-        ids = np.zeros((len(tokens), length), dtype=np.int64)
-        mask = np.zeros((len(tokens), length), dtype=np.int64)
-        for row, sequence in enumerate(tokens):
-            ids[row, : len(sequence)] = sequence
-            mask[row, : len(sequence)] = 1
+        ids, mask = padded(tokens, max(map(len, tokens)))
         vectors: Vectors = self._session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})[0]
         return vectors, bad_rows(vectors)

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from transformers import AutoModel
 
 from kaizen.errors import BadModel
 from kaizen.models.embedder_spec import EmbedderSpec, Pooling
+from kaizen.models.encoder import load_encoder, pool
 from kaizen.models.location import fingerprint_of, locate
 from kaizen.models.onnx_embedder import OnnxEmbedder
 from kaizen.models.onnx_sample import SAMPLE
@@ -32,12 +32,7 @@ class _Sentence(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.pooling == "cls":
-            pooled = hidden[:, 0]
-        else:
-            weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            pooled = (hidden * weights).sum(1) / weights.sum(1)
-        return torch.nn.functional.normalize(pooled, dim=1)
+        return pool(hidden, attention_mask, self.pooling)
 
 
 def export_onnx(spec: EmbedderSpec, directory: Path) -> dict[str, Any]:
@@ -51,7 +46,7 @@ def export_onnx(spec: EmbedderSpec, directory: Path) -> dict[str, Any]:
     source = locate(spec.model)
     if fingerprint_of(source) != spec.fingerprint:
         raise BadModel(f"The files of {spec.model!r} are not those of this release.", advice="Restore or rebuild.")
-    module = _Sentence(_encoder(source), spec.pooling).eval()
+    module = _Sentence(load_encoder(source, "eager"), spec.pooling).eval()
     _write_graph(module, directory / "model.onnx")
     shutil.copyfile(source / "tokenizer.json", directory / "tokenizer.json")
     record: dict[str, Any] = {
@@ -68,14 +63,6 @@ def export_onnx(spec: EmbedderSpec, directory: Path) -> dict[str, Any]:
     record["least_cosine"] = cosine
     _write_record(directory, record)
     return record
-
-
-def _encoder(directory: Path) -> torch.nn.Module:
-    encoder: torch.nn.Module = AutoModel.from_pretrained(
-        str(directory), use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32,
-        attn_implementation="eager",
-    )  # fmt: skip
-    return encoder
 
 
 def _write_graph(module: torch.nn.Module, file: Path) -> None:
