@@ -108,8 +108,7 @@ class Fleet:
             self._replace(name)
         for name in todo.end:
             log.info("ending %s: no release needs it", name)
-            ray.kill(self._handle(name))
-            self._forget(name)
+            self._end(name)
 
     def _wanted(self) -> dict[str, Start]:
         """Actors of the releases in the rollout, by name, with what starts each."""
@@ -142,12 +141,15 @@ class Fleet:
             "get_if_exists": True,
             "max_restarts": -1,
             "num_cpus": self._settings.fleet.shard_cpus,
-            "num_gpus": self._settings.fleet.shard_gpus if kind is IndexShard else 0,
+            "num_gpus": self._gpus(kind),
             "max_concurrency": SEARCH_THREADS,
         }
         # Pings have threads of their own, so that an actor whose searches all wait is not taken for hung.
         actor = ray.remote(concurrency_groups={"control": 2})(kind)
         return actor.options(**options).remote(self._settings, *arguments)
+
+    def _gpus(self, kind: type) -> float:
+        return {IndexShard: self._settings.fleet.shard_gpus, Embedder: self._settings.embedder.gpus}.get(kind, 0)
 
     def _listen(self, names: list[str]) -> None:
         """Ping everybody who owes no answer, and take the answers that have come."""
@@ -181,6 +183,13 @@ class Fleet:
             ray.kill(self._handle(name), no_restart=False)
         self._pings.pop(name, None)
         self._heard[name] = time.monotonic() + START_SECONDS
+
+    def _end(self, name: str) -> None:
+        handle = self._handle(name)
+        if name.startswith("shard-"):
+            handle.retire.remote()  # so that it does not begin to seal while it is being killed
+        ray.kill(handle)
+        self._forget(name)
 
     def _forget(self, name: str) -> None:
         for known in (self._pings, self._heard, self._processes, self._states):

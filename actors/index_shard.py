@@ -105,6 +105,14 @@ class IndexShard:
         self._news.set()
 
     @ray.method(concurrency_group="control")
+    def retire(self) -> None:
+        """No release needs this index any more."""
+        with self._changed:
+            self._shard.retire()
+        self._news.set()
+        self._upkeep.set()
+
+    @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:
         """State, seq, sizes and trouble, for the fleet and for people."""
         view = self._shard.view

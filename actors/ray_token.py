@@ -29,5 +29,7 @@ def keep_private() -> None:
 
 def use_token() -> None:
     """Connect with the user's token from now on, if there is one."""
-    logging.getLogger(maybe_enable_token_auth_if_token_available.__module__).setLevel(logging.ERROR)  # it warns of success
+    logging.getLogger(maybe_enable_token_auth_if_token_available.__module__).setLevel(
+        logging.ERROR
+    )  # it warns of success
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)

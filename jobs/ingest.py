@@ -167,6 +167,7 @@ def _pipeline(
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=max(1, embedders)),
             num_cpus=EMBEDDER_CPUS,
+            num_gpus=settings.embedder.gpus,
         )
     )
     yield from dataset.iter_rows()

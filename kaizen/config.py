@@ -18,6 +18,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -65,6 +66,7 @@ class EmbedderSettings(Section):
         "replica", description="Embed queries in the gateway replica, or in an actor of its own (GPU nodes)."
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpus: float = Field(0, ge=0, description="GPUs that Ray gives the embedder actor and each bulk embedder.")
     batch_tokens: int = Field(16384, ge=512, description="Tokens, padding included, in one batch of bulk embedding.")
     query_threads: int = Field(1, ge=1, description="ONNX Runtime threads for one query.")
     bulk_threads: int = Field(0, ge=0, description="Torch threads in bulk embedding; 0: as many as CPUs.")
@@ -135,6 +137,12 @@ class Server(Section):
     max_ongoing_requests: int = Field(32, ge=1, description="Requests that one replica works on at a time.")
     max_queued_requests: int = Field(64, ge=0, description="Requests that wait for one replica; more get 429.")
     retry_after_seconds: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _keys_beyond_loopback(self) -> Server:
+        if not self.require_keys and self.host not in LOOPBACK:
+            raise ValueError("require_keys may be false only on a loopback host: anybody who reaches the port is admin")
+        return self
 
 
 class Retrieval(Section):

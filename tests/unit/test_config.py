@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kaizen.commands.configuration import effective, reference_markdown
-from kaizen.config import Settings
+from kaizen.config import Server, Settings
 from kaizen.config_sources import (
     Origin,
     check_environment,
@@ -206,3 +206,10 @@ def test_what_is_shown_has_origins_and_no_secrets(tmp_path: Path) -> None:
     assert shown["server.port"] == {"value": 1, "origin": "KAIZEN_SERVER_PORT"}
     assert shown["fleet.shards"] == {"value": Settings().fleet.shards, "origin": "default"}
     assert list(shown) == list(fields())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])  # noqa: S104 (refused, nothing is bound)
+def test_keys_can_be_off_on_loopback_only(host: str) -> None:
+    assert Server(require_keys=False, host="127.0.0.1").require_keys is False
+    with pytest.raises(ValueError, match="loopback"):
+        Server(require_keys=False, host=host)
