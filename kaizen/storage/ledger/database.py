@@ -1,18 +1,17 @@
 """One database, SQLite or PostgreSQL: connections set for durability, consistent reads, and the writer.
 
-One writer at a time, across all processes: SQLite's BEGIN IMMEDIATE, on PostgreSQL an advisory lock held to the
-end of the transaction. So `seq` is not only ascending but becomes visible in that order: who has read up to `n`
-never meets a number below `n` later.
+One writer at a time, across all processes: SQLite's BEGIN IMMEDIATE (`Turn` only makes the wait for it short), on
+PostgreSQL an advisory lock held to the end of the transaction. So `seq` is not only ascending but becomes visible
+in that order: who has read up to `n` never meets a number below `n` later.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +27,7 @@ from kaizen.storage.durable import disk_faults, make_directories, sync_directory
 from kaizen.storage.ledger import schema
 from kaizen.storage.ledger.faults import explained
 from kaizen.storage.ledger.group_commit import GroupCommit, Work
+from kaizen.storage.ledger.turn import Turn
 
 T = TypeVar("T")
 _WRITER_LOCK = 0x6B61697A656E  # "kaizen": key of the advisory lock, which is per PostgreSQL database
@@ -93,36 +93,44 @@ class Database:
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
         """A transaction that excludes every other writer."""
-        with self._engine.connect() as connection:
+        with self._turn(), self._engine.connect() as connection:
             connection = connection.execution_options(kaizen_write=True)
             with connection.begin():
-                if self._parsed.get_backend_name() == "postgresql":
+                if not self._is_sqlite:
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
                 yield connection
 
+    def _turn(self) -> AbstractContextManager[None]:
+        return Turn(self._file, self.settings.busy_timeout_seconds).hold() if self._is_sqlite else nullcontext()
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._parsed.get_backend_name() == "sqlite"
+
+    @property
+    def _file(self) -> Path:
+        return Path(self._parsed.database or "").absolute()
+
     def _prepare(self) -> None:
         with explained():
-            if self._parsed.get_backend_name() == "sqlite":
-                with _alone(Path(self._parsed.database or "")):
-                    self._use_wal()
-                    self._migrate()
-            else:
-                self._migrate()
+            if self._is_sqlite:
+                self._create_file()
+            with self._begin() as connection:
+                schema.migrate(connection)
 
-    def _migrate(self) -> None:
-        with self._begin() as connection:
-            schema.migrate(connection)
-
-    def _use_wal(self) -> None:
-        """Switch the file to WAL, which it remembers; then every connection's settings are checked."""
-        with self._engine.connect() as connection:
+    def _create_file(self) -> None:
+        """Make the file durable and switch it to WAL, which it remembers."""
+        with disk_faults("the ledger's directory"):
+            make_directories(self._file.parent)
+        with self._turn(), self._engine.connect() as connection:
             raw: Any = connection.connection.dbapi_connection
             mode = raw.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            if mode != "wal":
-                raise ConfigError(
-                    f"SQLite cannot use a write-ahead log here (journal mode {mode!r}).",
-                    advice="Keep the ledger on a local disk, or use PostgreSQL.",
-                )
+            sync_directory(self._file.parent)
+        if mode != "wal":
+            raise ConfigError(
+                f"SQLite cannot use a write-ahead log here (journal mode {mode!r}).",
+                advice="Keep the ledger on a local disk, or use PostgreSQL.",
+            )
 
 
 def _parse(url: str) -> URL:
@@ -141,12 +149,13 @@ _URL_ADVICE = "Use sqlite:////path/to/ledger.sqlite or postgresql+psycopg://user
 
 
 def _engine(url: URL, settings: LedgerSettings) -> sa.Engine:
-    # No limit of its own on connections: readers are as many as their threads, and those are bounded elsewhere.
     if url.get_backend_name() == "postgresql":
-        engine = sa.create_engine(url, max_overflow=-1, pool_pre_ping=True, isolation_level="READ COMMITTED")
+        pool = {"pool_size": 8, "max_overflow": 8, "pool_timeout": settings.busy_timeout_seconds, "pool_pre_ping": True}
+        engine = sa.create_engine(url, isolation_level="READ COMMITTED", **pool)
         sa.event.listen(engine, "connect", partial(_set_up_postgresql, settings))
         return engine
-    engine = sa.create_engine(url, max_overflow=-1, connect_args={"timeout": settings.busy_timeout_seconds})
+    # SQLite's connections are open files, no server counts them: as many as there are threads that read (0: no limit).
+    engine = sa.create_engine(url, pool_size=0, connect_args={"timeout": settings.busy_timeout_seconds})
     sa.event.listen(engine, "connect", _set_up_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -180,17 +189,3 @@ def _set_up_postgresql(settings: LedgerSettings, raw: DBAPIConnection, _record: 
     raw.commit()
     if fsync != ("on",):
         raise ConfigError("This PostgreSQL server runs with fsync=off.", advice="Set it on: commits must be durable.")
-
-
-@contextmanager
-def _alone(database: Path) -> Iterator[None]:
-    """Hold an inter-process lock beside the database file: switching to WAL does not wait for others by itself."""
-    with disk_faults("the ledger's directory"):
-        make_directories(database.parent)
-        descriptor = os.open(database.with_name(database.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-        sync_directory(database.parent)
-    finally:
-        os.close(descriptor)

@@ -18,13 +18,15 @@ _LIBPQ_IDLE = 0  # PQTRANS_IDLE: connected, in no transaction
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Let what the database raises in the block come out as an error of our own tree."""
+    """Let what the database raises in a block that reads come out as an error of our own tree."""
     try:
         yield
     except (exc.DBAPIError, exc.TimeoutError, sqlite3.Error) as error:
         reason = explain(error)
         if reason is error:
             raise
+        if isinstance(reason, WriterStopped):
+            raise Unavailable("The ledger's disk cannot be read.", advice="Check the disk.") from error
         raise reason from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,8 @@ from kaizen.storage.ledger.statements import insert_if_absent
 from kaizen.storage.ledger.tables import impressions
 
 _COLUMNS = ("id", "at", "tenant", "key_id", "release", "index_seq")
+_BODY = tuple(field.name for field in fields(Impression) if field.name not in _COLUMNS)
+_SHOWN = tuple(field.name for field in fields(ShownChunk))
 
 
 class Impressions:
@@ -64,9 +66,10 @@ def read(connection: sa.Connection, tenant: str, impression_id: str) -> Impressi
 
 
 def _row(impression: Impression) -> dict[str, Any]:
-    body = asdict(impression)
-    row = {name: body.pop(name) for name in _COLUMNS}
-    return {**row, "body": body}
+    """Field by field: `asdict` copies deeply, which costs as much as ranking what was shown."""
+    body = {name: getattr(impression, name) for name in _BODY}
+    body["shown"] = [{name: getattr(chunk, name) for name in _SHOWN} for chunk in impression.shown]
+    return {**{name: getattr(impression, name) for name in _COLUMNS}, "body": body}
 
 
 def _impression(row: sa.Row[Any]) -> Impression:

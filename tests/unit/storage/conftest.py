@@ -1,8 +1,9 @@
-"""For storage tests: an empty ledger on each of the two databases, by URL."""
+"""For storage tests: a ledger on each of the two databases, by URL; nothing in it, or not even a schema."""
 
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,28 +14,54 @@ from kaizen.storage.ledger import Ledger
 from tests.unit.storage.postgres_server import NoPostgres, PostgresServer, running
 
 _NUMBERS = itertools.count()
+_BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """One PostgreSQL server for the whole session; skips, saying why, where none can run."""
+    """One PostgreSQL server for the whole session, with a database `migrated`; skips, saying why, if none can run."""
     try:
         with running() as server:
+            Ledger.open(LedgerSettings(), server.create("migrated")).close()
             yield server
     except NoPostgres as reason:
         pytest.skip(str(reason))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database of each kind."""
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger's file after migration, to be copied: that is quicker than migrating each time."""
+    path = tmp_path_factory.mktemp("migrated") / "ledger.sqlite"
+    Ledger.open(LedgerSettings(), f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture(params=_BOTH)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a database of each kind without a schema."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/ledger.sqlite"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    return server.create(f"test_{next(_NUMBERS)}")
+        yield f"sqlite:///{tmp_path}/ledger.sqlite"
+    else:
+        yield from _database(request.getfixturevalue("postgres"), "template1")
+
+
+@pytest.fixture(params=_BOTH)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of an empty ledger of each kind."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path)
+        yield f"sqlite:///{tmp_path}/ledger.sqlite"
+    else:
+        yield from _database(request.getfixturevalue("postgres"), "migrated")
 
 
 @pytest.fixture
 def ledger(url: str) -> Iterator[Ledger]:
     with Ledger.open(LedgerSettings(), url) as opened:
         yield opened
+
+
+def _database(server: PostgresServer, template: str) -> Iterator[str]:
+    name = f"test_{next(_NUMBERS)}"
+    yield server.create(name, template)
+    server.drop(name)

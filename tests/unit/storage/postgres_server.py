@@ -7,7 +7,6 @@ root: then it runs as `nobody`, and a tree of binaries that `nobody` may not ent
 from __future__ import annotations
 
 import contextlib
-import getpass
 import importlib.util
 import os
 import pwd
@@ -19,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateSchema
 
 _SECONDS = 60
+_ROOM_BYTES = 2**29
 
 
 class NoPostgres(Exception):
@@ -34,19 +33,27 @@ class PostgresServer:
 
     directory: Path
 
-    def create(self, name: str) -> str:
-        """Make an empty schema, which is quicker than a database and as good here, and return a URL that uses it."""
-        url = f"postgresql+psycopg://kaizen@/postgres?host={self.directory}"
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
-        with engine.begin() as connection:
-            connection.execute(CreateSchema(name))
-        return f"{url}&options=-csearch_path%3D{name}"
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://kaizen@/{database}?host={self.directory}"
+
+    def create(self, database: str, template: str = "template1") -> str:
+        """Make a database as a copy of another one and return its URL."""
+        self._run(f"CREATE DATABASE {database} TEMPLATE {template}")
+        return self.url(database)
+
+    def drop(self, database: str) -> None:
+        self._run(f"DROP DATABASE {database} WITH (FORCE)")
+
+    def _run(self, statement: str) -> None:
+        engine = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
 
 
 @contextlib.contextmanager
 def running() -> Iterator[PostgresServer]:
     """Bring a server up for the block; NoPostgres says why not."""
-    directory = Path(tempfile.mkdtemp(prefix="kaizen-pg-", dir="/tmp"))  # a socket needs a short path
+    directory = Path(tempfile.mkdtemp(prefix="kaizen-pg-", dir=_place()))
     if os.geteuid() == 0:
         shutil.chown(directory, "nobody")
     try:
@@ -57,6 +64,13 @@ def running() -> Iterator[PostgresServer]:
             _call(binaries / "pg_ctl", "-D", directory / "data", "-m", "immediate", "-w", "stop")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _place() -> str:
+    """Return where to put the server: in memory if there is room, and under a short path, for it holds a socket."""
+    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private directory in it
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM_BYTES
+    return str(memory) if roomy else "/tmp"  # noqa: S108
 
 
 def _start(directory: Path) -> Path:
@@ -74,7 +88,7 @@ def _start(directory: Path) -> Path:
             shutil.rmtree(directory / "data", ignore_errors=True)
         else:
             return binaries
-    raise NoPostgres(f"No PostgreSQL can run here as {getpass.getuser()}. Tried: {failures or 'found none'}")
+    raise NoPostgres(f"No PostgreSQL can run here as user {os.geteuid()}. Tried: {failures or 'found none'}")
 
 
 def _candidates() -> Iterator[Path]:

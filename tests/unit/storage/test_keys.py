@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kaizen.config import LedgerSettings
 from kaizen.errors import ConfigError, InvalidInput, NotAuthenticated, NotFound
 from kaizen.records import SCOPES, Principal
 from kaizen.run_state import KEY_FILE
@@ -132,7 +133,7 @@ def test_a_local_key_that_the_ledger_missed_is_told_again_and_a_revoked_one_stay
     ledger: Ledger, tmp_path: Path
 ) -> None:
     secret = local_key(tmp_path / "a", ledger.keys, tenant=TENANT)
-    with Ledger.open(ledger._database.settings, f"sqlite:///{tmp_path}/other.sqlite") as empty:
+    with Ledger.open(LedgerSettings(), f"sqlite:///{tmp_path}/other.sqlite") as empty:
         assert local_key(tmp_path / "a", empty.keys, tenant=TENANT) == secret
         assert Authenticator(empty.keys).authenticate(f"Bearer {secret.reveal()}").key_id == secret.key_id
     ledger.keys.revoke(secret.key_id)

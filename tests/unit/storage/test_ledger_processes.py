@@ -17,16 +17,16 @@ from tests.unit.storage.examples import TENANT, document
 PROCESSES = 16
 
 
-def test_sixteen_processes_create_one_ledger_and_a_tailer_sees_all_in_order(url: str) -> None:
+def test_sixteen_processes_create_one_ledger_and_a_tailer_sees_all_in_order(empty_url: str) -> None:
     context = fork_server()
     start = context.Barrier(PROCESSES + 1)
     each = 12
-    children = [context.Process(target=write_documents, args=(url, start, n, each)) for n in range(PROCESSES)]
+    children = [context.Process(target=write_documents, args=(empty_url, start, n, each)) for n in range(PROCESSES)]
     for child in children:
         child.start()
     start.wait()
     seen: list[tuple[int, str]] = []
-    with Ledger.open(LedgerSettings(), url) as ledger:
+    with Ledger.open(LedgerSettings(), empty_url) as ledger:
         while any(child.is_alive() for child in children) or ledger.documents.head() > (seen[-1][0] if seen else 0):
             last = seen[-1][0] if seen else 0
             seen += [(change.seq, change.document_id) for change in ledger.documents.changes_after(last, limit=7)]
