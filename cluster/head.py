@@ -133,17 +133,18 @@ def _start_fleet(settings: Settings) -> None:
     fleet = start_fleet(settings)
     deadline = time.monotonic() + START_SECONDS
     states: dict[str, str] = {}
+    trouble = ""
     pause = threading.Event()
     while time.monotonic() < deadline:
         try:
-            states = ray.get(fleet.states.remote(), timeout=START_SECONDS)
-        except ActorUnavailableError as error:  # its process ended; Ray starts it anew
-            sys.stderr.write(f"the fleet is being restarted: {error}\n")
+            states, trouble = ray.get(fleet.states.remote(), timeout=START_SECONDS), ""
+        except ActorUnavailableError:
+            trouble = "The fleet's process ends again and again."
         if states and all(state == "serving" for state in states.values()):
             return
         pause.wait(0.2)
     waiting = sorted(name for name, state in states.items() if state != "serving")
-    trouble = ray.get(fleet.status.remote())["trouble"]
+    trouble = trouble or ray.get(fleet.status.remote(), timeout=START_SECONDS)["trouble"]
     raise DeadlineExceeded(f"These actors did not come up: {', '.join(waiting)}. {trouble}", advice="See Ray's logs.")
 
 
