@@ -19,6 +19,8 @@ from kaizen.retrieval.query import ShardAnswer, ShardQuery
 
 # A copy that has not answered within this share of the deadline gets company: another copy is asked too.
 HEDGE_SHARE = 0.5
+# How a copy fails to answer; ValueError is Ray's for an actor that has no such name now.
+UNANSWERED = (RayError, TransientError, TimeoutError, ValueError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class FanOut:
         for replica in range(self._replicas):
             try:
                 return await self._call(shard, replica, "fetch", deadline, list(places))
-            except (RayError, TransientError, TimeoutError, ValueError):
+            except UNANSWERED:
                 self._handles.pop((shard, replica), None)
         return []
 
@@ -83,6 +85,19 @@ class FanOut:
     async def _ask_shard(
         self, shard: int, query: ShardQuery, min_seq: int, deadline: float
     ) -> ShardAnswer | NotYetSearchable | None:
+        """The shard's answer; NotYetSearchable when it is behind; None when it gave none in time."""
+        if self._replicas > 1:
+            return await self._ask_copies(shard, query, min_seq, deadline)
+        try:
+            return await self._search_one(shard, 0, query, min_seq, deadline)
+        except NotYetSearchable as error:
+            return error
+        except UNANSWERED:
+            return None
+
+    async def _ask_copies(
+        self, shard: int, query: ShardQuery, min_seq: int, deadline: float
+    ) -> ShardAnswer | NotYetSearchable | None:
         """Copies in turn: the next is asked when one fails, or when it is slow, and the first answer counts."""
         first = next(self._turn)
         order = [(first + i) % self._replicas for i in range(self._replicas)]
@@ -100,7 +115,7 @@ class FanOut:
                     _abandon(running)
                     return task.result()
                 behind = error if isinstance(error, NotYetSearchable) else behind
-                if not isinstance(error, RayError | TransientError | TimeoutError | ValueError):
+                if not isinstance(error, UNANSWERED):
                     _abandon(running)
                     raise error
             if not done and not order:

@@ -1,18 +1,18 @@
 """The HTTP API: routes only. What happens behind them is in searching, answering, documents and feedback."""
 
 # No postponed annotations here: FastAPI could not see the dependencies that are made inside the functions below.
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Query, Request
+from fastapi import Depends, FastAPI, Header, Query
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from kaizen.records import Principal
 from serve_apps import problems
 from serve_apps.body_limit import BodyLimit
 from serve_apps.documents import Wait, with_id
+from serve_apps.measured import Measured
 from serve_apps.metrics import exposition
 from serve_apps.schemas import (
     AnswerRequest,
@@ -53,7 +53,7 @@ def build_api(service: Service) -> FastAPI:
         openapi_tags=[{"name": name} for name in ("search", "documents", "feedback", "operation")],
     )
     problems.install(app, service.settings.server.retry_after_seconds)
-    _measure(app, service)
+    app.add_middleware(Measured, metrics=service.metrics)
     app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes)
     _add_search(app, service)
     _add_documents(app, service)
@@ -68,17 +68,6 @@ def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
             yield
 
     return run
-
-
-def _measure(app: FastAPI, service: Service) -> None:
-    @app.middleware("http")
-    async def measured(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        started = time.perf_counter()
-        response = await call(request)
-        route = request.scope.get("route")
-        path = getattr(route, "path", "unknown")  # the template: a label for each document id would be a leak
-        service.metrics.request(path, response.status_code, time.perf_counter() - started)
-        return response
 
 
 def _add_search(app: FastAPI, service: Service) -> None:

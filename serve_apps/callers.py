@@ -30,8 +30,10 @@ class Callers:
         async def caller(request: Request) -> Principal:
             if not self._required:
                 return self._anybody
-            # The ledger is read when a key was not seen in the last second: not on the event loop.
-            principal = await run_in_threadpool(self._authenticator.authenticate, request.headers.get("authorization"))
+            header = request.headers.get("authorization")
+            principal = self._authenticator.remembered(header)
+            if principal is None:  # the ledger must be asked: not on the event loop
+                principal = await run_in_threadpool(self._authenticator.authenticate, header)
             if scope not in principal.scopes:
                 raise NotAllowed(
                     f"This key has not the scope '{scope}'.",

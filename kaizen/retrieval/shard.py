@@ -24,6 +24,9 @@ from kaizen.retrieval.view import LiveSegment, View
 TIER = 4
 # A sealed segment with more dead rows than this share is rewritten, which also removes the deleted texts.
 DEAD_SHARE = 0.3
+# What is sealed takes along sealed segments of up to so many times its own rows, while all are small enough to be
+# flat, which makes merging a copy: each segment costs every search a millisecond, and so there are few.
+GROWTH = 2
 
 
 class State(Enum):
@@ -131,9 +134,21 @@ class Shard:
 
     def _parts_to_seal(self) -> tuple[LiveSegment, ...]:
         sealed = sorted((s for s in self.view.segments if s.sealed), key=lambda s: s.rows_alive)
-        surplus = len(sealed) - self._settings.max_segments // 2 if len(sealed) >= self._settings.max_segments else 0
-        rewrite = [s for s in sealed[max(surplus, 0) :] if s.rows_alive < (1 - DEAD_SHARE) * s.segment.rows]
-        return (*sealed[: max(surplus, 0)], *rewrite, *self.view.head)
+        along = self._taken_along(sealed)
+        left = len(sealed) - along
+        surplus = left - self._settings.max_segments // 2 if left >= self._settings.max_segments else 0
+        whole = along + max(surplus, 0)
+        rewrite = [s for s in sealed[whole:] if s.rows_alive < (1 - DEAD_SHARE) * s.segment.rows]
+        return (*sealed[:whole], *rewrite, *self.view.head)
+
+    def _taken_along(self, sealed: Sequence[LiveSegment]) -> int:
+        """How many of `sealed`, smallest first, grow together with the head."""
+        rows = sum(live.rows_alive for live in self.view.head)
+        for number, live in enumerate(sealed):
+            if live.rows_alive > GROWTH * rows or rows + live.rows_alive > self._settings.flat_max_rows:
+                return number
+            rows += live.rows_alive
+        return len(sealed)
 
 
 def _crowded_tier(head: Sequence[LiveSegment]) -> tuple[LiveSegment, ...]:

@@ -91,17 +91,18 @@ class Authenticator:
             NotAuthenticated: there is no key in it, or it is unknown, wrong or revoked (the answer is the same).
         """
         key_id, digest = _presented(header)
-        record = self._find(key_id)
-        expected = record.secret_sha256 if record is not None else _NOBODY
-        if not hmac.compare_digest(digest, expected) or record is None or record.revoked is not None:
-            raise _refused()
-        return Principal(key_id=record.id, tenant=record.tenant, groups=record.groups, scopes=record.scopes)
+        return _principal(self._find(key_id), digest)
+
+    def remembered(self, header: str | None) -> Principal | None:
+        """As `authenticate`, without the ledger and so without waiting: None when it must be asked."""
+        key_id, digest = _presented(header)
+        record = self._cached(key_id, self._clock())
+        return None if record is None else _principal(record, digest)
 
     def _find(self, key_id: str) -> KeyRecord | None:
         now = self._clock()
-        with self._lock:
-            expires, cached = self._cache.get(key_id, (now, None))
-        if cached is not None and now < expires:
+        cached = self._cached(key_id, now)
+        if cached is not None:
             return cached
         record = self._keys.find(key_id)
         with self._lock:
@@ -111,6 +112,18 @@ class Authenticator:
                     del self._cache[next(iter(self._cache))]
                 self._cache[key_id] = (now + self._ttl, record)
         return record
+
+    def _cached(self, key_id: str, now: float) -> KeyRecord | None:
+        with self._lock:
+            expires, cached = self._cache.get(key_id, (now, None))
+        return cached if now < expires else None
+
+
+def _principal(record: KeyRecord | None, digest: str) -> Principal:
+    expected = record.secret_sha256 if record is not None else _NOBODY
+    if not hmac.compare_digest(digest, expected) or record is None or record.revoked is not None:
+        raise _refused()
+    return Principal(key_id=record.id, tenant=record.tenant, groups=record.groups, scopes=record.scopes)
 
 
 def local_key(directory: Path, keys: Keys, *, tenant: str) -> Secret:

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kaizen.config import IndexSettings
 from kaizen.indexing.generation import GenerationStore
-from kaizen.retrieval.query import row_dict
+from kaizen.retrieval.query import row_dicts
 from kaizen.retrieval.shard import Seal, Shard, ShardChanges, State, Tidy, merge_parts
 from kaizen.storage.object_store import open_store
 from tests.unit.retrieval.rows import document, segment
@@ -97,7 +97,7 @@ class ShardLife(RuleBasedStateMachine):
         for live in self.shard.view.segments:
             for row in range(live.segment.rows):
                 if live.alive[row]:
-                    values = row_dict(live.segment, row)
+                    values = row_dicts(live.segment, [row])[0]
                     found.setdefault(values["document_id"], []).append(values["text"])
         assert {name: ". ".join(texts) for name, texts in found.items()} == self.model
         assert self.shard.view.documents() == len(self.model)
