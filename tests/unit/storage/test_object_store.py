@@ -271,3 +271,20 @@ def test_other_content_beside_a_local_name_is_a_conflict(tmp_path: Path, source:
             store.put_directory(name, source)
     with pytest.raises(KaizenError):
         store.put_directory("a/b/c", source)
+
+
+def test_of_many_who_put_other_content_under_one_local_name_one_wins(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "objects"))
+    sources = [_write(tmp_path / f"source-{n}", {"a": b"%d" % n, "b": b"%d" % n * 1000}) for n in range(8)]
+
+    def put(source: Path) -> type[KaizenError] | None:
+        try:
+            store.put_directory("a", source)
+        except KaizenError as error:
+            return type(error)
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(put, sources))
+    assert sorted(outcomes, key=str) == [Conflict] * 7 + [None]
+    assert _read(store.fetch_directory("a")) == _read(sources[outcomes.index(None)])
