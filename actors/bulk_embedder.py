@@ -47,7 +47,8 @@ class BulkEmbedder:
         index = index_of(release)
         self._store = open_workspace(settings).store
         self._model = open_embedder(spec, settings.embedder, "bulk")
-        self._chunker = Chunker(TokenCounter.from_directory(locate(spec.model)), index.chunking)
+        counter = TokenCounter.from_directory(locate(spec.model), prompt=spec.document_prompt, lowercase=spec.lowercase)
+        self._chunker = Chunker(counter, index.chunking)
         self._made_by = index.made_by
         self._batch_characters = settings.ingest.batch_chunks * index.chunking.max_tokens * CHARACTERS_PER_TOKEN
 

@@ -40,7 +40,8 @@ class Embedder:
         spec = EmbedderSpec.from_record(release.parts["embedder"])
         artifact = workspace.store.fetch_directory(index.embedder)
         self._ledger = workspace.ledger
-        self._chunker = Chunker(TokenCounter.from_directory(artifact), index.chunking)
+        counter = TokenCounter.from_directory(artifact, prompt=spec.document_prompt, lowercase=spec.lowercase)
+        self._chunker = Chunker(counter, index.chunking)
         on_gpu = settings.embedder.placement == "actor"
         self._queries: Model = open_embedder(spec, settings.embedder, "query", onnx_directory=artifact)
         self._documents: Model = (

@@ -13,6 +13,7 @@ from kaizen.indexing.batch import DOCUMENT_SCHEMA, document_from_row, document_t
 from kaizen.indexing.sieve import Sieve
 from kaizen.records import Document, Quarantined
 from kaizen.text.parse import read_documents
+from kaizen.text.sandbox import Sandbox
 from kaizen.text.sources import SourceFile
 from kaizen.workspace import open_workspace
 
@@ -32,6 +33,7 @@ class Reader:
         self._settings = settings.ingest
         self._tenant = tenant
         self._groups = groups
+        self._sandbox = Sandbox(parse_seconds=settings.ingest.parse_seconds)
 
     def __call__(self, units: dict[str, Any]) -> Iterator[pa.Table]:
         """{"unit": (n,) SourceFile} -> tables of OUTCOME, a few documents each."""
@@ -42,7 +44,7 @@ class Reader:
                 yield _table(items, spent)
 
     def _read(self, unit: SourceFile) -> Iterator[Document | Quarantined]:
-        return read_documents(unit, self._settings, self._tenant, self._groups)
+        return read_documents(unit, self._settings, self._tenant, self._groups, sandbox=self._sandbox)
 
 
 class Sifter:

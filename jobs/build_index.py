@@ -99,7 +99,10 @@ class _Preparer:
     def __init__(self, settings: Settings, release: Release) -> None:
         self._settings = settings
         self._spec = EmbedderSpec.from_record(release.parts["embedder"])
-        self._chunker = Chunker(TokenCounter.from_directory(locate(self._spec.model)), index_of(release).chunking)
+        counter = TokenCounter.from_directory(
+            locate(self._spec.model), prompt=self._spec.document_prompt, lowercase=self._spec.lowercase
+        )
+        self._chunker = Chunker(counter, index_of(release).chunking)
         self._model: Embedder | None = None
 
     def __call__(self, documents: Sequence[Document]) -> pa.Table:

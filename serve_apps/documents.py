@@ -7,10 +7,11 @@ import time
 from collections.abc import Awaitable
 from typing import Literal
 
-from kaizen.errors import NotFound, TooLarge
-from kaizen.ids import check_document_id
+from kaizen.errors import InvalidInput, NotFound, TooLarge
 from kaizen.indexing.batch import read_document
 from kaizen.records import Document, DocumentState, Principal
+from kaizen.text.document import make_document
+from kaizen.text.metadata import access_groups
 from kaizen.workspace import Workspace
 from serve_apps.schemas import ChangeResponse, DocumentBody, DocumentResponse, DocumentWithId
 from serve_apps.served import Served
@@ -42,7 +43,8 @@ class DocumentWriter:
                 f"{len(documents)} documents are more than {self._max_documents}.",
                 advice="Send fewer at a time, or use `kaizen ingest`. The limit is server.max_batch_documents.",
             )
-        rows = [_document(principal, document) for document in documents]
+        # Megabytes of text take a while to normalise and hash: not on the event loop.
+        rows = await asyncio.to_thread(lambda: [_document(principal, document) for document in documents])
         change = self._ledger.documents.submit_upsert_many(rows, key)
         return await _acknowledge(served, asyncio.wrap_future(change), wait)
 
@@ -78,14 +80,15 @@ def with_id(document_id: str, body: DocumentBody) -> DocumentWithId:
 
 
 def _document(principal: Principal, body: DocumentWithId) -> Document:
-    metadata = {k: tuple(v) if isinstance(v, list) else v for k, v in body.metadata.items()}
-    return Document(
+    if "\0" in body.text or "\0" in body.title:
+        raise InvalidInput("The text has NUL characters.", advice="Send text, not binary data.")
+    return make_document(
         tenant=principal.tenant,
-        id=check_document_id(body.id),
+        id=body.id,
         title=body.title,
         text=body.text,
-        metadata=metadata,
-        groups=tuple(body.groups),
+        metadata=body.metadata,
+        groups=access_groups(body.groups),
     )
 
 
