@@ -19,6 +19,8 @@ from kaizen.retrieval.query import ShardAnswer, ShardQuery
 
 # A copy that has not answered within this share of the deadline gets company: another copy is asked too.
 HEDGE_SHARE = 0.5
+# A shard waits for `min_seq` a little less than the caller waits for the shard: its word that it is behind must arrive.
+WAIT_SHARE = 0.9
 # How a copy fails to answer; ValueError is Ray's for an actor that has no such name now.
 UNANSWERED = (RayError, TransientError, TimeoutError, ValueError)
 
@@ -127,8 +129,8 @@ class FanOut:
         self, shard: int, replica: int, query: ShardQuery, min_seq: int, deadline: float
     ) -> ShardAnswer:
         try:
-            left = max(0.0, deadline - time.monotonic())
-            answer: ShardAnswer = await self._call(shard, replica, "search", deadline, query, min_seq, left)
+            wait = max(0.0, (deadline - time.monotonic()) * WAIT_SHARE)
+            answer: ShardAnswer = await self._call(shard, replica, "search", deadline, query, min_seq, wait)
         except (RayError, ValueError):
             self._handles.pop((shard, replica), None)  # a replaced actor has a new handle
             raise

@@ -55,9 +55,12 @@ class DocumentWriter:
 
     async def get(self, principal: Principal, document_id: str) -> DocumentResponse:
         """One document as it is stored; raises NotFound also when the caller may not see it."""
-        state, document = await asyncio.to_thread(self._read, principal.tenant, document_id)
+        try:
+            state, document = await asyncio.to_thread(self._read, principal.tenant, document_id)
+        except NotFound as error:
+            raise _not_found() from error
         if document.groups and not set(document.groups) & set(principal.groups):
-            raise NotFound("There is no such document.", advice="Check the id and the groups of your key.")
+            raise _not_found()
         return DocumentResponse(
             id=document.id,
             title=document.title,
@@ -72,6 +75,11 @@ class DocumentWriter:
     def _read(self, tenant: str, document_id: str) -> tuple[DocumentState, Document]:
         state, document = self._ledger.documents.get(tenant, document_id)
         return state, document or read_document(self._store, state.batch_uri, document_id)
+
+
+def _not_found() -> NotFound:
+    """In the same words for what is not there and for what the caller may not see: they must not be told apart."""
+    return NotFound("There is no such document.", advice="Check the id and the groups of your key.")
 
 
 def with_id(document_id: str, body: DocumentBody) -> DocumentWithId:
