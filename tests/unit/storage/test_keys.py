@@ -92,6 +92,21 @@ def test_a_revocation_takes_effect_within_the_time_to_live(ledger: Ledger) -> No
         ledger.keys.revoke("nobody")
 
 
+def test_what_is_remembered_needs_no_ledger_and_never_outlives_its_time(ledger: Ledger) -> None:
+    clock = _Clock()
+    authenticator = Authenticator(ledger.keys, ttl_seconds=1.0, clock=clock)
+    header = f"Bearer {_add(ledger).reveal()}"
+    assert authenticator.remembered(header) is None
+    who = authenticator.authenticate(header)
+    ledger.close()
+    assert authenticator.remembered(header) == who
+    for wrong in (header + "x", None):
+        with pytest.raises(NotAuthenticated):
+            authenticator.remembered(wrong)
+    clock.now = 1.0
+    assert authenticator.remembered(header) is None
+
+
 @pytest.mark.parametrize(
     "wrong", [{"tenant": " "}, {"name": ""}, {"name": "a\nb"}, {"scopes": []}, {"scopes": ["root"]}]
 )
