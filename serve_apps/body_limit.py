@@ -20,31 +20,45 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        counted = _Counted(receive, send, self._max_bytes)
         try:
-            if _declared_bytes(scope) > self._max_bytes:
-                raise self._error()
-            await self._app(scope, self._counted(receive), send)
+            counted.check(_declared_bytes(scope))
+            await self._app(scope, counted.receive, counted.send)
         except TooLarge as error:
-            await problem_of(error, 0)(scope, receive, send)
+            counted.error = error
+        if counted.error is not None:
+            await problem_of(counted.error, 0)(scope, receive, send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        seen = 0
 
-        async def counting() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
-                raise self._error()
-            return message
+class _Counted:
+    """One request, whose body is counted as it comes."""
 
-        return counting
+    def __init__(self, receive: Receive, send: Send, max_bytes: int) -> None:
+        self._receive = receive
+        self._send = send
+        self._max_bytes = max_bytes
+        self._seen = 0
+        self.error: TooLarge | None = None
 
-    def _error(self) -> TooLarge:
-        return TooLarge(
-            f"The body is over the limit of {self._max_bytes} bytes.",
-            advice="Send less at a time; bulk goes through `kaizen ingest`. The limit is server.max_body_bytes.",
-        )
+    def check(self, size: int) -> None:
+        """Raises TooLarge when a body of `size` bytes is over the limit."""
+        if size > self._max_bytes:
+            self.error = TooLarge(
+                f"The body is over the limit of {self._max_bytes} bytes.",
+                advice="Send less at a time; bulk goes through `kaizen ingest`. The limit is server.max_body_bytes.",
+            )
+            raise self.error
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._seen += len(message.get("body", b""))
+        self.check(self._seen)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """The framework takes any error while it reads a body for bad JSON: then its answer gives way to ours."""
+        if self.error is None:
+            await self._send(message)
 
 
 def _declared_bytes(scope: Scope) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import Literal
 
 from kaizen.errors import InvalidInput, NotFound, TooLarge
+from kaizen.ids import check_document_id
 from kaizen.indexing.batch import read_document
 from kaizen.records import Document, DocumentState, Principal
 from kaizen.text.document import make_document
@@ -83,8 +84,8 @@ def _not_found() -> NotFound:
 
 
 def with_id(document_id: str, body: DocumentBody) -> DocumentWithId:
-    """The document that was PUT at `document_id`."""
-    return DocumentWithId(id=document_id, **body.model_dump())
+    """The document that was PUT at `document_id`; raises InvalidInput when that can name none."""
+    return DocumentWithId(id=check_document_id(document_id), **body.model_dump())
 
 
 def _document(principal: Principal, body: DocumentWithId) -> Document:

@@ -44,6 +44,12 @@ STATUS: dict[type[KaizenError], int] = {
     KaizenError: 500,
 }
 MEDIA_TYPE = "application/problem+json"
+# What the framework refuses by itself.
+_HTTP = {
+    400: ("invalid-json", "Send valid JSON in UTF-8. The schema with examples is at /docs."),
+    404: ("not-found", "The paths and methods are listed at /docs."),
+    405: ("method-not-allowed", "The paths and methods are listed at /docs."),
+}
 
 
 def status_of(error: KaizenError) -> int:
@@ -88,8 +94,8 @@ def install(app: FastAPI, retry_after: int) -> None:
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
-        return problem(error.status_code, code, str(error.detail), "The paths and methods are listed at /docs.")
+        code, advice = _HTTP.get(error.status_code, ("http-error", "The paths and methods are listed at /docs."))
+        return problem(error.status_code, code, str(error.detail), advice)
 
     async def unexpected(_: Request, error: Exception) -> Response:
         # The server logs the traceback; the caller learns nothing of our insides.
