@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.product"]  # the fixture of a running installation
+
 ORDER = ("unit", "ray", "journey", "gpu")
 HERE = Path(__file__).parent
 

@@ -1,0 +1,187 @@
+"""What no careful caller sends: each a clear problem that says what to do, and the service goes on."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.product import Product
+from tests.ray.conftest import Handbook
+
+SEARCH = "/v1/search"
+
+
+def deep_filter(depth: int) -> dict[str, object]:
+    node: dict[str, object] = {"field": "kind", "equals": "rule"}
+    for _ in range(depth):
+        node = {"not": node}
+    return node
+
+
+def check_problem(response: httpx.Response, status: int) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["type"].startswith("urn:kaizen:")
+    assert all(problem[name] for name in ("title", "detail", "advice"))
+
+
+RAW: list[tuple[str, str | bytes, int]] = [
+    ("not JSON", "{", 400),
+    ("empty", "", 422),
+    ("NaN", '{"query": "x", "timeout_seconds": NaN}', 422),
+    ("Infinity", '{"query": "x", "timeout_seconds": Infinity}', 422),
+    ("1e400", '{"query": "x", "timeout_seconds": 1e400}', 422),
+    ("1e400 as k", '{"query": "x", "k": 1e400}', 422),
+    ("bad UTF-8", b'{"query": "\xff\xfe"}', 400),
+    ("a lone surrogate", '{"query": "\\ud800"}', 422),
+    ("a list", "[1, 2]", 422),
+    ("nested a thousand deep", '{"query": "x", "filter": ' + '{"not": ' * 1000 + "1" + "}" * 1000 + "}", 400),
+    ("nested ten thousand deep", "[" * 10_000 + "]" * 10_000, 400),
+]
+
+
+@pytest.mark.parametrize(("body", "status"), [row[1:] for row in RAW], ids=[row[0] for row in RAW])
+def test_bodies_that_are_no_request(handbook: Handbook, body: str | bytes, status: int) -> None:
+    response = handbook.client.post(SEARCH, content=body, headers={"content-type": "application/json"})
+    check_problem(response, status)
+
+
+FIELDS: list[tuple[dict[str, object], int]] = [
+    ({"k": 0}, 422),
+    ({"k": 10**9}, 422),
+    ({"k": -1}, 422),
+    ({"k": "5"}, 422),
+    ({"k": 2.5}, 422),
+    ({"k": True}, 422),
+    ({"query": ""}, 422),
+    ({"query": "x" * 5000}, 422),
+    ({"query": None}, 422),
+    ({"mode": "psychic"}, 422),
+    ({"unit": "page"}, 422),
+    ({"nonsense": 1}, 422),
+    ({"min_seq": -1}, 422),
+    ({"timeout_seconds": 0}, 422),
+    ({"timeout_seconds": 10**6}, 422),
+    ({"filter": {}}, 422),
+    ({"filter": {"field": "kind"}}, 422),
+    ({"filter": {"field": "kind", "equals": "x", "or": []}}, 422),
+    ({"filter": {"field": "unheard_of", "equals": 1}}, 400),
+    ({"filter": {"field": "year", "equals": "2024"}}, 422),
+    ({"filter": {"field": "year", "range": {"gte": 1, "lt": "b"}}}, 422),
+    ({"filter": {"field": "year", "range": {}}}, 422),
+    ({"filter": {"field": "kind", "in": []}}, 422),
+    ({"filter": {"field": "kind", "in": ["x"] * 5000}}, 422),
+    ({"filter": {"and": [{"field": "kind", "equals": "rule"}] * 500}}, 422),
+    ({"filter": deep_filter(50)}, 422),
+    ({"filter": {"field": "year", "equals": 2**60}}, 422),
+]
+
+
+@pytest.mark.parametrize(("fields", "status"), FIELDS, ids=lambda value: str(value)[:60])
+def test_searches_that_make_no_sense(handbook: Handbook, fields: dict[str, object], status: int) -> None:
+    check_problem(handbook.client.post(SEARCH, json={"query": "x", **fields}), status)
+
+
+def test_an_unknown_field_gets_the_nearest_name(handbook: Handbook) -> None:
+    response = handbook.client.post(SEARCH, json={"query": "x", "filter": {"field": "yaer", "equals": 2024}})
+    check_problem(response, 400)
+    assert (response.json()["type"], "'year'" in response.json()["advice"]) == ("urn:kaizen:unknown-field", True)
+
+
+def test_a_problem_does_not_repeat_what_was_sent(handbook: Handbook) -> None:
+    response = handbook.client.post(SEARCH, json={"query": "x", "mode": "my password is hunter2"})
+    check_problem(response, 422)
+    assert "hunter2" not in response.text
+
+
+def test_a_huge_query_of_allowed_length_is_answered(handbook: Handbook) -> None:
+    assert handbook.search("pump " * 800 + "漢" * 90)["coverage"] == 1
+
+
+def test_nul_and_control_characters_in_a_query_are_only_text(handbook: Handbook) -> None:
+    assert handbook.found("pump\u0000 bearings\u0007 \u202e")[0] == "pumps"
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+def test_a_body_over_the_limit_is_a_413(product: Product, handbook: Handbook, declared: bool) -> None:
+    limit = product.parts.settings.server.max_body_bytes
+    body = json.dumps({"text": "x" * limit}).encode()
+    parts = (body[i : i + 65_536] for i in range(0, len(body), 65_536))
+    response = handbook.client.put(
+        "/v1/documents/big", content=body if declared else parts, headers={"content-type": "application/json"}
+    )
+    check_problem(response, 413)
+    assert handbook.client.get("/v1/documents/big").status_code == 404
+
+
+IDS = ["../etc", "a/../../b", "..", "..\\b", "a\0b", "\n", "a\nb", " ", " a", "x" * 600, "\x7f"]
+
+
+@pytest.mark.parametrize("name", IDS, ids=lambda name: repr(name)[:20])
+def test_ids_that_climb_or_cannot_be_read(handbook: Handbook, name: str) -> None:
+    escaped = quote(name, safe="").replace(".", "%2E")  # else the client would tidy the path up
+    refused = handbook.client.put(f"/v1/documents/{escaped}", json={"text": "x"})
+    check_problem(refused, 404 if name == "a\nb" else 422)  # no path has a line break within
+    batch = {"documents": [{"id": name, "text": "x"}]}
+    check_problem(handbook.client.post("/v1/documents:batch", json=batch), 422)
+
+
+DOCUMENTS: list[tuple[dict[str, object], int]] = [
+    ({}, 422),
+    ({"text": ""}, 422),
+    ({"text": "x", "metadata": {"a": None}}, 422),
+    ({"text": "x", "metadata": {"a": {"b": 1}}}, 422),
+    ({"text": "x", "metadata": {"a": [1, 2]}}, 422),
+    ({"text": "x", "metadata": {"": 1}}, 422),
+    ({"text": "x", "metadata": {"a\u0000b": 1}}, 422),
+    ({"text": "x", "groups": "board"}, 422),
+    ({"text": "x", "groups": [""]}, 422),
+    ({"text": "x", "id": "y"}, 422),
+    ({"text": "x", "tenant": "default"}, 422),
+    ({"text": "x", "title": "t" * 5000}, 422),
+]
+
+
+@pytest.mark.parametrize(("body", "status"), DOCUMENTS, ids=lambda value: str(value)[:50])
+def test_documents_that_cannot_be_stored(handbook: Handbook, body: dict[str, object], status: int) -> None:
+    check_problem(handbook.client.put("/v1/documents/bad", json=body), status)
+    assert handbook.client.get("/v1/documents/bad").status_code == 404
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e400", "-Infinity"])
+def test_numbers_that_are_none_are_not_stored(handbook: Handbook, value: str) -> None:
+    body = f'{{"text": "x", "metadata": {{"n": {value}}}}}'
+    response = handbook.client.put("/v1/documents/bad", content=body, headers={"content-type": "application/json"})
+    check_problem(response, 422)
+
+
+@pytest.mark.parametrize("field", ["text", "title"])
+def test_a_nul_in_a_document_is_refused(handbook: Handbook, field: str) -> None:
+    response = handbook.client.put("/v1/documents/bad", json={"text": "x", field: "before\0after"})
+    check_problem(response, 422)
+    assert "NUL" in response.json()["detail"]
+
+
+def test_a_lone_surrogate_in_a_text_is_refused(handbook: Handbook) -> None:
+    response = handbook.client.put(
+        "/v1/documents/bad", content='{"text": "\\ud800"}', headers={"content-type": "application/json"}
+    )
+    check_problem(response, 422)
+
+
+def test_a_batch_over_the_limit_is_a_413(product: Product, handbook: Handbook) -> None:
+    most = product.parts.settings.server.max_batch_documents
+    documents = [{"id": str(i), "text": "x"} for i in range(most + 1)]
+    check_problem(handbook.client.post("/v1/documents:batch", json={"documents": documents}), 413)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/v1/nothing", 404), ("DELETE", SEARCH, 405), ("GET", "/v1/search", 405)]
+)
+def test_paths_and_methods_that_are_not_there(handbook: Handbook, method: str, path: str, status: int) -> None:
+    check_problem(handbook.client.request(method, path), status)

@@ -1,0 +1,102 @@
+"""What an operator looks at: health, readiness, releases, status, metrics, the API's own description."""
+
+from __future__ import annotations
+
+import httpx
+
+from tests.product import Product, eventually
+from tests.ray.conftest import Handbook
+
+
+def test_health_and_readiness_need_no_key(product: Product) -> None:
+    with httpx.Client(base_url=product.state.url, trust_env=False) as nobody:
+        assert (nobody.get("/healthz").status_code, nobody.get("/healthz").text) == (200, "ok")
+        assert nobody.get("/readyz").json() == {"ready": True, "release": True, "waiting_for": []}
+
+
+def test_every_response_names_the_release_that_is_listed(handbook: Handbook) -> None:
+    listed = handbook.client.get("/v1/releases").json()
+    assert [release["id"] for release in listed["releases"]] == [listed["stable"]]
+    (release,) = listed["releases"]
+    assert release["number"] == 1
+    assert set(release["parts"]) == {"embedder", "index", "retrieval", "prompt", "generator"}
+    assert all(len(part["fingerprint"]) == 64 for part in release["parts"].values())
+    assert handbook.search("anything")["release"] == listed["stable"]
+
+
+def test_status_shows_the_shards_at_the_ledgers_head(product: Product, handbook: Handbook) -> None:
+    def at_head() -> bool:
+        status = product.status()
+        shards = status["fleet"]["shards"]
+        return len(shards) == 2 and {shard["seq"] for shard in shards.values()} == {status["ledger"]["head"]}
+
+    eventually(at_head, 30, "all shards are at the ledger's head")
+    status = product.status()
+    assert {shard["state"] for shard in status["fleet"]["shards"].values()} == {"serving"}
+    assert [shard["trouble"] for shard in status["fleet"]["shards"].values()] == ["", ""]
+    assert set(status["fleet"]["actors"].values()) == {"serving"}
+
+
+def test_metrics_count_requests(product: Product, handbook: Handbook) -> None:
+    handbook.search("pump")
+
+    def counted() -> bool:
+        with product.client() as client:
+            text = client.get("/metrics").text
+        return any(
+            line.startswith("kaizen_requests_total{") and 'route="/v1/search"' in line and 'status="200"' in line
+            for line in text.splitlines()
+        )
+
+    eventually(counted, 60, "searches are counted")
+    with product.client() as client:
+        text = client.get("/metrics").text
+    assert 'stage="shards"' in text
+    assert handbook.tenant not in text
+    assert "holidays" not in text  # labels carry no document ids
+
+
+def test_the_api_describes_itself(product: Product) -> None:
+    with httpx.Client(base_url=product.state.url, trust_env=False) as nobody:
+        described = nobody.get("/openapi.json").json()
+        assert nobody.get("/docs").status_code == 200
+    assert described["openapi"].startswith("3.")
+    paths = {(method.upper(), path) for path, methods in described["paths"].items() for method in methods}
+    assert {
+        ("POST", "/v1/search"),
+        ("POST", "/v1/answer"),
+        ("POST", "/v1/feedback"),
+        ("PUT", "/v1/documents/{document_id}"),
+        ("GET", "/v1/documents/{document_id}"),
+        ("DELETE", "/v1/documents/{document_id}"),
+        ("POST", "/v1/documents:batch"),
+        ("GET", "/v1/releases"),
+    } <= paths
+    schemas = described["components"]["schemas"]
+    for name in ("SearchRequest", "AnswerRequest", "FeedbackRequest", "DocumentBody"):
+        assert schemas[name]["examples"], name
+    _all_references_lead_somewhere(described, described)
+
+
+def _all_references_lead_somewhere(node: object, root: dict[str, object]) -> None:
+    if isinstance(node, list):
+        for item in node:
+            _all_references_lead_somewhere(item, root)
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref":
+                place: object = root
+                for part in str(value).removeprefix("#/").split("/"):
+                    assert isinstance(place, dict)
+                    place = place[part]
+            _all_references_lead_somewhere(value, root)
+
+
+def test_examples_are_accepted(product: Product, handbook: Handbook) -> None:
+    described = handbook.client.get("/openapi.json").json()["components"]["schemas"]
+    search = described["SearchRequest"]["examples"][0]
+    assert handbook.client.post("/v1/search", json=search).status_code == 200
+    document = described["DocumentBody"]["examples"][0]
+    _, client = product.new_tenant()
+    with client:
+        assert client.put("/v1/documents/example", json=document).status_code == 200
