@@ -143,6 +143,7 @@ class Fleet:
             "num_cpus": self._settings.fleet.shard_cpus,
             "num_gpus": self._gpus(kind),
             "max_concurrency": SEARCH_THREADS,
+            "enable_task_events": False,  # thousands of searches a minute would fill the list of tasks, and cost CPU
         }
         # Pings have threads of their own, so that an actor whose searches all wait is not taken for hung.
         actor = ray.remote(concurrency_groups={"control": 2})(kind)

@@ -16,6 +16,9 @@ from kaizen.config import Server
 # A dead proxy is noticed within a second; Serve's own pace left a gap of 26 s.
 PROXY_HEALTH = {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1"}
 
+# Our code waits for nothing on the event loop, so the replica's own will do: no hop to another thread and back.
+REPLICA_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
+
 
 def ingress_environment(server: Server, runtime: Path) -> Mapping[str, str]:
     """Environment variables for Ray's processes.
@@ -25,12 +28,13 @@ def ingress_environment(server: Server, runtime: Path) -> Mapping[str, str]:
             usual place every user of the machine could give it orders.
     """
     if server.ingress == "proxy":
-        return PROXY_HEALTH
+        return {**PROXY_HEALTH, **REPLICA_LOOP}
     launcher = runtime / "haproxy"
     write_launcher(launcher)
     stats, metrics = free_ports(2)
     return {
         **PROXY_HEALTH,
+        **REPLICA_LOOP,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(runtime / "haproxy.cfg"),

@@ -26,7 +26,7 @@ TIER = 4
 DEAD_SHARE = 0.3
 # What is sealed takes along sealed segments of up to so many times its own rows, while all are small enough to be
 # flat, which makes merging a copy: each segment costs every search a millisecond, and so there are few.
-GROWTH = 2
+GROWTH = 8
 
 
 class State(Enum):
