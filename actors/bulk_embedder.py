@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow as pa
 from kaizen.config import Settings
 from kaizen.indexing.batch import document_from_row, document_table, write_batch
 from kaizen.indexing.prepare import prepare
-from kaizen.models.embedder import open_embedder
+from kaizen.models.embedder import Embedder, open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.location import locate
 from kaizen.records import Document, Release
@@ -35,6 +36,16 @@ WRITTEN = pa.schema(
         ("cpu_seconds", pa.float64()),
     ]
 )
+NOTHING: Mapping[str, Any] = {
+    "batch_uri": "",
+    "ids": (),
+    "content_sha256s": (),
+    "sources": (),
+    "fields": "{}",
+    "refused": (),
+    "chunks": 0,
+    "cpu_seconds": 0.0,
+}
 # Characters that make a batch of about `ingest.batch_chunks` chunks, at four characters a token.
 CHARACTERS_PER_TOKEN = 4
 
@@ -46,11 +57,16 @@ class BulkEmbedder:
         spec = EmbedderSpec.from_record(release.parts["embedder"])
         index = index_of(release)
         self._store = open_workspace(settings).store
-        self._model = open_embedder(spec, settings.embedder, "bulk")
+        self._open_model = partial(open_embedder, spec, settings.embedder, "bulk")
         counter = TokenCounter.from_directory(locate(spec.model), prompt=spec.document_prompt, lowercase=spec.lowercase)
         self._chunker = Chunker(counter, index.chunking)
         self._made_by = index.made_by
         self._batch_characters = settings.ingest.batch_chunks * index.chunking.max_tokens * CHARACTERS_PER_TOKEN
+
+    @cached_property
+    def _model(self) -> Embedder:
+        """Loaded for the first document that needs it: a run over what is known already needs none, and no torch."""
+        return self._open_model()
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         """Sifted documents (reader.OUTCOME) -> rows of WRITTEN, one a durable batch; the first tells of the others."""
@@ -59,7 +75,7 @@ class BulkEmbedder:
         waited = sum(row["cpu_seconds"] for row in listed)
         fresh = [document_from_row(row) for row in listed if row["outcome"] == "embed"]
         for documents in list(self._batches(fresh)) or [[]]:
-            row = self._write(documents)
+            row = self._write(documents) if documents else dict(NOTHING)
             row["others"], others = others, []
             row["cpu_seconds"] += waited
             waited = 0.0

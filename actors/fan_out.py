@@ -52,7 +52,8 @@ class FanOut:
 
     async def search(self, query: ShardQuery, *, min_seq: int, deadline: float) -> Gathered:
         """Answers of all shards that make it before `deadline` (of time.monotonic)."""
-        asked = [self._ask_shard(shard, query, min_seq, deadline) for shard in range(self._shards)]
+        pickled = query.pickled()
+        asked = [self._ask_shard(shard, pickled, min_seq, deadline) for shard in range(self._shards)]
         results = await asyncio.gather(*asked)
         return Gathered(
             answers={shard: answer for shard, answer in enumerate(results) if isinstance(answer, ShardAnswer)},
@@ -85,7 +86,7 @@ class FanOut:
                 self._handles.pop((shard, replica), None)
 
     async def _ask_shard(
-        self, shard: int, query: ShardQuery, min_seq: int, deadline: float
+        self, shard: int, query: bytes, min_seq: int, deadline: float
     ) -> ShardAnswer | NotYetSearchable | None:
         """The shard's answer; NotYetSearchable when it is behind; None when it gave none in time."""
         if self._replicas > 1:
@@ -98,7 +99,7 @@ class FanOut:
             return None
 
     async def _ask_copies(
-        self, shard: int, query: ShardQuery, min_seq: int, deadline: float
+        self, shard: int, query: bytes, min_seq: int, deadline: float
     ) -> ShardAnswer | NotYetSearchable | None:
         """Copies in turn: the next is asked when one fails, or when it is slow, and the first answer counts."""
         first = next(self._turn)
@@ -125,16 +126,14 @@ class FanOut:
         _abandon(running)
         return behind
 
-    async def _search_one(
-        self, shard: int, replica: int, query: ShardQuery, min_seq: int, deadline: float
-    ) -> ShardAnswer:
+    async def _search_one(self, shard: int, replica: int, query: bytes, min_seq: int, deadline: float) -> ShardAnswer:
         try:
             wait = max(0.0, (deadline - time.monotonic()) * WAIT_SHARE)
             answer: ShardAnswer = await self._call(shard, replica, "search", deadline, query, min_seq, wait)
         except (RayError, ValueError):
             self._handles.pop((shard, replica), None)  # a replaced actor has a new handle
             raise
-        return answer
+        return ShardAnswer.unpickled(answer)
 
     async def _call(self, shard: int, replica: int, method: str, deadline: float, *arguments: object) -> Any:  # noqa: ANN401 (Ray's calls are not typed)
         reference = getattr(self._handle(shard, replica), method).remote(*arguments)

@@ -27,7 +27,7 @@ from kaizen.indexing.generation import GenerationStore
 from kaizen.records import Document
 from kaizen.release import IndexSpec
 from kaizen.retrieval.analyser import Analyser
-from kaizen.retrieval.query import ShardAnswer, ShardQuery, fetch, search
+from kaizen.retrieval.query import ShardQuery, fetch, search
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.shard import Seal, Shard, State, Tidy, merge_parts
 from kaizen.workspace import open_workspace
@@ -71,8 +71,10 @@ class IndexShard:
         for task in (self._follow, self._maintain):
             run_in_background(task)
 
-    def search(self, query: ShardQuery, min_seq: int, wait_seconds: float) -> ShardAnswer:
-        """Answer from the current view, after waiting until it has reached `min_seq`.
+    def search(self, pickled: bytes, min_seq: int, wait_seconds: float) -> bytes:
+        """Answer a ShardQuery from the current view, after waiting until it has reached `min_seq`.
+
+        Takes and gives what `pickled` of ShardQuery and ShardAnswer make.
 
         Raises:
             NotYetSearchable: `min_seq` was not reached in `wait_seconds`.
@@ -81,7 +83,7 @@ class IndexShard:
         self._wait_for(min_seq, wait_seconds)
         if self._shard.state is not State.SERVING:
             raise Unavailable("The shard is catching up with the ledger.", advice="Try again in a moment.")
-        return search(self._shard.view, query)
+        return search(self._shard.view, ShardQuery.unpickled(pickled)).pickled()
 
     def reach(self, seq: int, seconds: float) -> bool:
         """Wait until `seq` is applied; whether it was within `seconds`."""

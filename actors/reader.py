@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from kaizen.config import Settings
-from kaizen.indexing.batch import DOCUMENT_SCHEMA, document_from_row, document_table
+from kaizen.indexing.batch import DOCUMENT_SCHEMA, document_from_row, document_row
 from kaizen.indexing.sieve import Sieve
 from kaizen.records import Document, Quarantined
 from kaizen.text.parse import read_documents
@@ -93,8 +93,7 @@ def _table(items: Iterable[Document | Quarantined], cpu_seconds: float) -> pa.Ta
 
 def _row(item: Document | Quarantined) -> dict[str, Any]:
     if isinstance(item, Document):
-        row: dict[str, Any] = document_table([item]).to_pylist()[0]
-        return {**row, "outcome": "", "reason": ""}
+        return {**document_row(item), "outcome": "", "reason": ""}
     return {
         "tenant": item.tenant,
         "id": item.document_id,

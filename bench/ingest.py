@@ -103,12 +103,15 @@ def _load(corpus: Path, settings: Settings) -> None:
 
 def _chunk_texts(corpus: Path, settings: Settings) -> list[str]:
     """The first BARE_CHUNKS texts that the job embeds."""
+    from kaizen.models.embedder_spec import read_spec
     from kaizen.models.location import locate
     from kaizen.records import Document
     from kaizen.text.chunk import Chunker
     from kaizen.text.tokens import TokenCounter
 
-    chunker = Chunker(TokenCounter.from_directory(locate(settings.embedder.model)), settings.chunking)
+    spec = read_spec(settings.embedder.model)
+    counter = TokenCounter.from_directory(locate(spec.model), prompt=spec.document_prompt, lowercase=spec.lowercase)
+    chunker = Chunker(counter, settings.chunking)
     texts: list[str] = []
     with corpus.open(encoding="utf-8") as lines:
         for line in lines:

@@ -39,23 +39,24 @@ DOCUMENT_SCHEMA = pa.schema(
 
 def document_table(documents: Sequence[Document]) -> pa.Table:
     """Documents as rows of DOCUMENT_SCHEMA."""
-    rows = [
-        {
-            "tenant": d.tenant,
-            "id": d.id,
-            "title": d.title,
-            "text": d.text,
-            "metadata": metadata_json(dict(d.metadata)),
-            "groups": list(d.groups),
-            "source": d.source,
-        }
-        for d in documents
-    ]
-    return pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)
+    return pa.Table.from_pylist([document_row(document) for document in documents], schema=DOCUMENT_SCHEMA)
+
+
+def document_row(document: Document) -> dict[str, Any]:
+    """One document as a row of DOCUMENT_SCHEMA."""
+    return {
+        "tenant": document.tenant,
+        "id": document.id,
+        "title": document.title,
+        "text": document.text,
+        "metadata": metadata_json(dict(document.metadata)),
+        "groups": list(document.groups),
+        "source": document.source,
+    }
 
 
 def document_from_row(row: dict[str, Any]) -> Document:
-    """The inverse of `document_table` for one row."""
+    """The inverse of `document_row`."""
     metadata = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(row["metadata"]).items()}
     return Document(
         tenant=row["tenant"],
