@@ -31,6 +31,7 @@ from actors.fleet import PREFIXES, named_actors, start_fleet
 from actors.names import FLEET
 from actors.ray_token import keep_private, use_token
 from cluster.ingress import free_ports, ingress_environment
+from cluster.private_ray import start_private_ray
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import DeadlineExceeded, KaizenError, Unavailable
@@ -117,16 +118,7 @@ def _start_ray(settings: Settings) -> ray._private.worker.BaseContext:
     if cluster.address != "local":
         use_token()
         return ray.init(address=cluster.address, namespace=cluster.namespace, log_to_driver=False)
-    return ray.init(
-        address="local",
-        namespace=cluster.namespace,
-        num_cpus=cluster.cpus,
-        object_store_memory=cluster.object_store_bytes,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=cluster.dashboard_port or free_ports(1)[0],
-        log_to_driver=False,
-    )
+    return start_private_ray(cluster)
 
 
 def _start_fleet(settings: Settings) -> None:
