@@ -24,6 +24,7 @@ import numpy as np
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayError
 
 from actors.bulk_embedder import BulkEmbedder
 from actors.reader import Reader, Sifter
@@ -226,11 +227,21 @@ def main(arguments: list[str] | None = None) -> int:
                 prune=options.prune,
                 progress=progress,
             )
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
+    except (KaizenError, RayError) as error:
+        ours = _ours(error)
+        if ours is None:
+            raise
+        sys.stderr.write(f"{ours.code}: {ours}\n")
         return 1
     _print(summary, as_json=options.json)
     return 0
+
+
+def _ours(error: BaseException | None) -> KaizenError | None:
+    """The error of ours that a worker raised, under the wrappings in which Ray hands it over."""
+    while error is not None and not isinstance(error, KaizenError):
+        error = getattr(error, "cause", None) or error.__cause__
+    return error
 
 
 def _print(summary: Summary, *, as_json: bool) -> None:
