@@ -19,7 +19,7 @@ from pathlib import Path
 from kaizen.errors import Conflict, NotFound
 from kaizen.storage import durable
 from kaizen.storage.manifest import MANIFEST_FILE, Manifest
-from kaizen.storage.object_store import POINTER_SUFFIX, check_name, decode_pointer, encode_pointer
+from kaizen.storage.names import POINTER_SUFFIX, check_name, decode_pointer, encode_pointer
 
 _INCOMING = ".incoming"
 

@@ -18,7 +18,7 @@ from typing import Any
 from kaizen.errors import ConfigError, Conflict, Corrupt, NotFound, Unavailable
 from kaizen.storage import durable
 from kaizen.storage.manifest import MANIFEST_FILE, Manifest
-from kaizen.storage.object_store import POINTER_SUFFIX, check_name, decode_pointer, encode_pointer
+from kaizen.storage.names import POINTER_SUFFIX, check_name, decode_pointer, encode_pointer
 
 _CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"mode": "standard", "max_attempts": 3}}  # seconds
 

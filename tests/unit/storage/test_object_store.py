@@ -13,7 +13,8 @@ from moto.server import ThreadedMotoServer
 
 from kaizen.errors import ConfigError, Conflict, Corrupt, InvalidInput, KaizenError, NotFound, Unavailable
 from kaizen.storage.manifest import MANIFEST_FILE, FileSum, Manifest
-from kaizen.storage.object_store import ObjectStore, decode_pointer, encode_pointer, open_store
+from kaizen.storage.names import decode_pointer, encode_pointer
+from kaizen.storage.object_store import ObjectStore, open_store
 
 FILES = {"index.faiss": b"\1\2" * 5000, "chunks.arrow": b"", "words/meta.json": b"{}", "words/deep/er": b"x" * 70000}
 
