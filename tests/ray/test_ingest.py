@@ -1,0 +1,167 @@
+"""`jobs.ingest` on a running installation: formats, what cannot be read, reruns, pruning, S3, and `ray job submit`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from moto.server import ThreadedMotoServer
+
+from cluster.throwaway import environment
+from tests.corpus import HOSTILE, ROWS, WORDS, write_corpus, write_hostile, write_texts
+from tests.product import Product
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """A server that speaks S3, with three documents under s3://corpus/kb/."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    store = boto3.client("s3", endpoint_url=url, **keys)
+    store.create_bucket(Bucket="corpus")
+    for number in range(3):
+        store.put_object(Bucket="corpus", Key=f"kb/{number}.txt", Body=f"The okapi number {number}.".encode())
+    yield url
+    server.stop()
+
+
+COUNTS = ("documents", "chunks", "unchanged", "duplicate", "quarantined", "deleted")
+
+
+def counts(summary: dict[str, Any]) -> dict[str, int]:
+    return {name: summary[name] for name in COUNTS if summary[name]}
+
+
+def who_has(client: httpx.Client, word: str, seq: int) -> list[str]:
+    body = {"query": word, "mode": "lexical", "min_seq": seq, "timeout_seconds": 30, "unit": "document", "k": 100}
+    response = client.post("/v1/search", json=body)
+    assert response.status_code == 200, response.text
+    return sorted(hit["document_id"] for hit in response.json()["hits"])
+
+
+def test_a_folder_from_first_run_to_pruning(product: Product, tmp_path: Path) -> None:
+    """One story, since each step builds on the one before."""
+    tenant, client = product.new_tenant()
+    folder = tmp_path / "kb"
+    write_corpus(folder)
+    write_hostile(folder / "bad")
+    shutil.copy(folder / "notes.txt", folder / "again.txt")
+
+    def ingest(*options: str) -> dict[str, Any]:
+        return product.run("jobs.ingest", str(folder), "--tenant", tenant, *options)
+
+    with client:
+        first = ingest()
+        everything = len(WORDS) + len(ROWS)
+        assert counts(first) == {
+            "documents": everything,
+            "chunks": everything,
+            "duplicate": 1,
+            "quarantined": len(HOSTILE),
+        }
+        assert first["cpu_seconds"] > 0
+        assert first["chunks_per_s"] > 0
+        reasons = {q.document_id: q.reason for q in product.parts.ledger.quarantine.list(tenant)}
+        for name, reason in HOSTILE.items():
+            (found,) = [text for document, text in reasons.items() if document.startswith(f"kb/bad/{name}")]
+            assert reason in found
+            assert len(found) > 10
+        notes = {"kb/notes.txt", "kb/again.txt"}  # which of the two is the duplicate is chance
+        for name, word in WORDS.items():
+            (holder,) = who_has(client, word, first["seq"])
+            assert holder in (notes if name == "notes.txt" else {f"kb/{name}"})
+        for word in ROWS.values():
+            assert len(who_has(client, word, first["seq"])) == 1
+        (answer,) = client.post(
+            "/v1/search", json={"query": "hyena", "filter": {"field": "legs", "equals": 4}, "min_seq": first["seq"]}
+        ).json()["hits"]
+        assert "hyena" in answer["text"]
+
+        again = ingest()
+        assert counts(again) == {"unchanged": everything, "duplicate": 1, "quarantined": len(HOSTILE)}
+        assert again["seq"] == first["seq"]
+
+        (folder / "guide.md").write_text("# Animals\n\nThe jaguar hunts.\n")
+        (folder / "bad" / "latin.txt").write_text("café with a kudu")
+        (folder / "page.html").unlink()
+        changed = ingest()
+        assert counts(changed) == {
+            "documents": 2,
+            "chunks": 2,
+            "unchanged": everything - 2,
+            "duplicate": 1,
+            "quarantined": len(HOSTILE) - 1,
+        }
+        assert who_has(client, "jaguar", changed["seq"]) == ["kb/guide.md"]
+        assert who_has(client, "badger", changed["seq"]) == []
+        assert who_has(client, "kudu", changed["seq"]) == ["kb/bad/latin.txt"]
+        assert product.parts.ledger.quarantine.count(tenant) == len(HOSTILE) - 1
+        assert who_has(client, "capybara", changed["seq"]) == ["kb/page.html"]  # gone, but nobody said --prune
+
+        pruned = ingest("--prune")
+        assert pruned["deleted"] == 1
+        assert who_has(client, "capybara", pruned["seq"]) == []
+        assert who_has(client, "jaguar", pruned["seq"]) == ["kb/guide.md"]
+        assert client.get("/v1/documents/kb/page.html").status_code == 404
+
+
+def test_groups_given_at_ingest_are_kept(product: Product, tmp_path: Path) -> None:
+    tenant, outsider = product.new_tenant()
+    (tmp_path / "plan.txt").write_text("The launch of the narwhal is in May.")
+    seq = product.run("jobs.ingest", str(tmp_path), "--tenant", tenant, "--group", "staff")["seq"]
+    with outsider, product.client(product.new_key(tenant, groups=["staff"])) as insider:
+        assert who_has(outsider, "narwhal", seq) == []
+        assert len(who_has(insider, "narwhal", seq)) == 1
+
+
+def test_a_source_that_is_not_there_is_an_error(product: Product, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs.ingest", str(tmp_path / "nothing"), "--config", str(product.config)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, "nothing" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
+def test_a_source_that_a_worker_cannot_reach_is_an_error(product: Product, endpoint: str) -> None:
+    """The installation was started without credentials for S3; those of this process are not its own."""
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_ENDPOINT_URL": endpoint}
+    command = [sys.executable, "-m", "jobs.ingest", "s3://corpus/kb", "--config", str(product.config)]
+    done = subprocess.run(command, env={**environment(), **keys}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "credentials" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_ray_job_submit(product: Product, tmp_path: Path) -> None:
+    tenant, client = product.new_tenant()
+    write_texts(tmp_path / "texts", 4, "pangolin")
+    ray = str(Path(sys.executable).with_name("ray"))
+    job = [sys.executable, "-m", "jobs.ingest", str(tmp_path / "texts"), "--tenant", tenant, "--json"]
+    command = [ray, "job", "submit", "--address", product.state.jobs_address, "--", *job]
+    done = subprocess.run(
+        [*command, "--config", str(product.config)],
+        env={**environment(), "RAY_AUTH_MODE": "token"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"documents": 4' in done.stdout
+    with client:
+        assert len(who_has(client, "pangolin", product.parts.ledger.documents.head())) == 4
+
+
+def test_the_jobs_api_wants_a_token(product: Product) -> None:
+    """Whoever may submit a job may run any program."""
+    body = {"entrypoint": "true"}
+    refused = httpx.post(f"{product.state.jobs_address}/api/jobs/", json=body, trust_env=False)
+    assert refused.status_code == 401
