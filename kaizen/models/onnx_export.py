@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from kaizen.errors import BadModel
+from kaizen.models.bert_graph import can_write, write_bert
 from kaizen.models.embedder_spec import EmbedderSpec, Pooling
 from kaizen.models.encoder import load_encoder, pool
 from kaizen.models.location import fingerprint_of, locate
@@ -20,6 +21,7 @@ from kaizen.models.onnx_sample import SAMPLE
 from kaizen.models.tokens import EmbedderTokenizer
 
 MIN_COSINE = 0.9999
+_BATCH = 8
 
 
 class _Sentence(torch.nn.Module):
@@ -46,8 +48,12 @@ def export_onnx(spec: EmbedderSpec, directory: Path) -> dict[str, Any]:
     source = locate(spec.model)
     if fingerprint_of(source) != spec.fingerprint:
         raise BadModel(f"The files of {spec.model!r} are not those of this release.", advice="Restore or rebuild.")
-    module = _Sentence(load_encoder(source, "eager"), spec.pooling).eval()
-    _write_graph(module, directory / "model.onnx")
+    encoder = load_encoder(source, "eager")
+    module = _Sentence(encoder, spec.pooling).eval()
+    if can_write(encoder):
+        write_bert(encoder, spec.pooling, directory / "model.onnx")
+    else:
+        _trace(module, directory / "model.onnx")
     shutil.copyfile(source / "tokenizer.json", directory / "tokenizer.json")
     record: dict[str, Any] = {
         "source": spec.fingerprint,
@@ -65,7 +71,8 @@ def export_onnx(spec: EmbedderSpec, directory: Path) -> dict[str, Any]:
     return record
 
 
-def _write_graph(module: torch.nn.Module, file: Path) -> None:
+def _trace(module: torch.nn.Module, file: Path) -> None:
+    """Write any other architecture with torch's own exporter."""
     ids = torch.randint(100, 1000, (2, 16))  # any tokens will do: only shapes are traced
     mask = torch.ones_like(ids)
     rows, length = torch.export.Dim("rows"), torch.export.Dim("length")
@@ -84,7 +91,9 @@ def _write_record(directory: Path, record: dict[str, Any]) -> None:
 
 
 def _least_cosine(spec: EmbedderSpec, module: torch.nn.Module, directory: Path) -> float:
-    exported = OnnxEmbedder(spec, directory, prompt="").embed(SAMPLE)
+    """The export in small batches, padding and all, against torch on each text by itself."""
+    opened = OnnxEmbedder(spec, directory, prompt="")
+    exported = np.concatenate([opened.embed(SAMPLE[i : i + _BATCH]) for i in range(0, len(SAMPLE), _BATCH)])
     tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
     least = 1.0
     with torch.inference_mode():
