@@ -13,6 +13,10 @@ same queries over the same chunks in one process. Both run in turns, and a ratio
                             Goal: p50_ratio <= 2.5
     rps, limit_rps          medians over the rounds, at 16 connections; the limit with the number of threads that a
                             trial beforehand found best. Goal: rps_ratio >= 0.5
+    cpu_ms, limit_cpu_ms    CPU time of all processes (Ray's too, the load generator's not) per request at full load;
+                            cpu_ratio, the limit's over the product's, is what rps_ratio is where nothing else runs.
+                            Where something does, trust it more: the product has more processes, and so gets more of
+                            the cores than the limit does
     spread                  least and most of each ratio over the rounds
     client_cpu_share        CPU time of the load generator at full load over wall time, of one core: 1 would mean
                             that the generator was measured
@@ -80,6 +84,8 @@ class Rounds:
     limit_p50_ms: list[float] = field(default_factory=list)
     rps: list[float] = field(default_factory=list)
     limit_rps: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+    limit_cpu_ms: list[float] = field(default_factory=list)
     client_cpu_share: list[float] = field(default_factory=list)
 
 
@@ -103,16 +109,22 @@ class Bench:
     def rounds(self) -> tuple[Rounds, int]:
         """Measure in turns, after a warm-up; returns also the limit's best number of threads."""
         self._at_once()
-        rates = {n: self._limit.rate(self._texts, K, threads=n, seconds=self._plan.seconds / 2) for n in THREADS}
+        trial = self._plan.seconds / 2
+        rates = {n: self._limit.at_once(self._texts, K, threads=n, seconds=trial).per_second for n in THREADS}
         threads = max(rates, key=lambda n: rates[n])
         found = Rounds()
         for _ in range(self._plan.rounds):
             found.p50_ms.append(1000 * median(self._in_turn().seconds_each))
             found.limit_p50_ms.append(1000 * median(each["total"] for each in self._limit.seconds_each(self._texts, K)))
+            before = sum(_cpu_seconds(self._tree).values())
             load = self._at_once()
             found.rps.append(load.rate)
+            spent = sum(_cpu_seconds(self._tree).values()) - before
+            found.cpu_ms.append(1000 * spent / len(load.seconds_each))
             found.client_cpu_share.append(load.cpu_seconds / load.seconds)
-            found.limit_rps.append(self._limit.rate(self._texts, K, threads=threads, seconds=self._plan.seconds))
+            limit = self._limit.at_once(self._texts, K, threads=threads, seconds=self._plan.seconds)
+            found.limit_rps.append(limit.per_second)
+            found.limit_cpu_ms.append(limit.cpu_ms)
         return found, threads
 
     def profile(self) -> tuple[list[tuple[str, float, float | None]], list[tuple[str, float]]]:
@@ -199,6 +211,7 @@ def measure(plan: Plan, *, profile: bool) -> dict[str, Any]:
 def _figures(found: Rounds) -> dict[str, Any]:
     slower = [product / limit for product, limit in zip(found.p50_ms, found.limit_p50_ms, strict=True)]
     share = [product / limit for product, limit in zip(found.rps, found.limit_rps, strict=True)]
+    frugal = [limit / product for product, limit in zip(found.cpu_ms, found.limit_cpu_ms, strict=True)]
     return {
         "p50_ms": round(median(found.p50_ms), 2),
         "limit_p50_ms": round(median(found.limit_p50_ms), 2),
@@ -209,7 +222,11 @@ def _figures(found: Rounds) -> dict[str, Any]:
         "spread": {
             "p50_ratio": [round(min(slower), 2), round(max(slower), 2)],
             "rps_ratio": [round(min(share), 3), round(max(share), 3)],
+            "cpu_ratio": [round(min(frugal), 3), round(max(frugal), 3)],
         },
+        "cpu_ms": round(median(found.cpu_ms), 2),
+        "limit_cpu_ms": round(median(found.limit_cpu_ms), 2),
+        "cpu_ratio": round(median(frugal), 3),
         "client_cpu_share": round(median(found.client_cpu_share), 3),
     }
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import cycle, islice, pairwise
 from multiprocessing import get_context
-from typing import Any
+from typing import NamedTuple
 
 import faiss
 import pyarrow as pa
@@ -32,6 +32,13 @@ from kaizen.workspace import open_workspace
 STAGES = ("embed", "search", "rank")
 
 
+class Rate(NamedTuple):
+    """Queries per second, and CPU time of each."""
+
+    per_second: float
+    cpu_ms: float
+
+
 class Limit:
     """The searcher in its process."""
 
@@ -44,9 +51,9 @@ class Limit:
         """Seconds by stage and `total` of each query, one after the other."""
         return self._pool.submit(_seconds_each, queries, k).result()
 
-    def rate(self, queries: Sequence[str], k: int, *, threads: int, seconds: float) -> float:
-        """Queries per second with so many at once, for about so long."""
-        return self._pool.submit(_rate, queries, k, threads, seconds).result()
+    def at_once(self, queries: Sequence[str], k: int, *, threads: int, seconds: float) -> Rate:
+        """Search with so many queries at once, for about so long."""
+        return self._pool.submit(_at_once, queries, k, threads, seconds).result()
 
     def close(self) -> None:
         """Give the memory back."""
@@ -105,8 +112,8 @@ def _seconds_each(queries: Sequence[str], k: int) -> list[dict[str, float]]:
     return [{**dict(zip(STAGES, spent, strict=True)), "total": sum(spent)} for spent in timed]
 
 
-def _rate(queries: Sequence[str], k: int, threads: int, seconds: float) -> float:
-    started = time.perf_counter()
+def _at_once(queries: Sequence[str], k: int, threads: int, seconds: float) -> Rate:
+    started, cpu_started = time.perf_counter(), time.process_time()
 
     def work(first: int) -> int:
         done = 0
@@ -118,5 +125,7 @@ def _rate(queries: Sequence[str], k: int, threads: int, seconds: float) -> float
         return done
 
     with ThreadPoolExecutor(threads) as pool:
-        done: Any = sum(pool.map(work, range(0, threads * 17, 17)))
-    return float(done / (time.perf_counter() - started))
+        done = sum(pool.map(work, range(0, threads * 17, 17)))
+    return Rate(
+        per_second=done / (time.perf_counter() - started), cpu_ms=1000 * (time.process_time() - cpu_started) / done
+    )
