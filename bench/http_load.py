@@ -82,18 +82,25 @@ def _request(target: Target, body: Mapping[str, Any]) -> bytes:
 async def _connection(target: Target, pending: Iterator[bytes], end: float, load: Load, stages: bool) -> None:
     address = urlsplit(target.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=2**22)
-    for request in pending:
-        started = time.perf_counter()
-        if started >= end:
-            break
-        writer.write(request)
-        body = await _response(reader)
-        load.seconds_each.append(time.perf_counter() - started)
-        if target.path.startswith("/v1/") and not all(mark in body for mark in _WHOLE):
-            raise Unavailable(f"An answer was partial or none: {body[:300]!r}", advice="Give the machine more room.")
-        if stages:
-            load.stages.append(json.loads(body)["timings_ms"])
-    writer.close()
+    try:
+        for request in pending:
+            started = time.perf_counter()
+            if started >= end:
+                break
+            writer.write(request)
+            body = await _response(reader)
+            load.seconds_each.append(time.perf_counter() - started)
+            _check_whole(target, body)
+            if stages:
+                load.stages.append(json.loads(body)["timings_ms"])
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def _check_whole(target: Target, body: bytes) -> None:
+    if target.path.startswith("/v1/") and not all(mark in body for mark in _WHOLE):
+        raise Unavailable(f"An answer was partial or none: {body[:300]!r}", advice="Give the machine more room.")
 
 
 async def _response(reader: asyncio.StreamReader) -> bytes:

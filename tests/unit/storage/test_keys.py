@@ -168,3 +168,16 @@ def test_a_local_key_that_others_can_read_or_that_is_none_is_refused(ledger: Led
     file.write_text("not a key")
     with pytest.raises(ConfigError, match="does not hold a key"):
         local_key(tmp_path, ledger.keys, tenant=TENANT)
+
+
+def test_a_key_is_remembered_for_its_time_and_only_with_its_whole_secret(ledger: Ledger) -> None:
+    clock = _Clock()
+    authenticator = Authenticator(ledger.keys, ttl_seconds=1.0, clock=clock)
+    header = f"Bearer {_add(ledger).reveal()}"
+    assert authenticator.remembered(header) is None
+    who = authenticator.authenticate(header)
+    assert authenticator.remembered(header) == who
+    with pytest.raises(NotAuthenticated):
+        authenticator.remembered(header[:-1] + "~")
+    clock.now = 1.0
+    assert authenticator.remembered(header) is None
