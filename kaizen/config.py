@@ -178,11 +178,19 @@ class Answering(Section):
 
     chunks: int = Field(4, ge=1, le=32, description="Retrieved chunks put before the generator.")
     timeout_seconds: float = Field(20, gt=0, description="Deadline of an answer; before it an extractive one is given.")
+    source_tokens: int = Field(
+        330,
+        ge=64,
+        description="Tokens of the chunks that the generator reads: of longer ones, the sentences nearest to the "
+        "question. Raise it to `generator.context_tokens` for a larger model.",
+    )
     min_support: Fraction = Field(
-        0.6, description="Share of an answer's content words that its cited chunks must hold."
+        0.7, description="Support that each sentence of an answer must have in one passage; else it is taken out."
     )
     min_relevance: float = Field(
-        0.3, description="Cosine of the best chunk below which the honest answer is 'not in the documents'."
+        0.6,
+        description="Cosine of the best chunk plus half the share of the question's words in it, below which the "
+        "honest answer is 'not in the documents'. Fits the default embedder; measure it for another.",
     )
 
 

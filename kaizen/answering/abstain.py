@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kaizen.answering.extractive import rank_sentences
 from kaizen.answering.lexicon import Lexicon
 from kaizen.answering.source import Source
-from kaizen.config import Answering
 
 
-def is_off_topic(question: str, sources: Sequence[Source], lexicon: Lexicon, settings: Answering) -> bool:
-    """Return whether no source is near enough to the question, by meaning (cosine) or by words.
+def relevance(question: str, sources: Sequence[Source], lexicon: Lexicon) -> float:
+    """Return how near the nearest source is to the question: its cosine plus half the share of the question's words
+    that it holds, so in [-1, 1.5]; -1 without sources. Where there is no cosine the share stands in for it.
 
-    It tells questions about other things; it cannot tell a question whose subject is there and whose answer is not.
+    It tells questions about other things. It can hardly tell a question whose subject is there and whose answer is
+    not: figures are in docs/decisions.md.
     """
-    if not sources:
-        return True
-    cosines = [s.cosine for s in sources if s.cosine is not None]
-    if cosines:
-        return max(cosines) < settings.min_relevance
-    return not any(s.score > 0 for s in rank_sentences(question, sources, lexicon)[:1])
+    asked = frozenset(lexicon.stems(question))
+    return max((_relevance(asked, source, lexicon) for source in sources), default=-1.0)
+
+
+def _relevance(asked: frozenset[str], source: Source, lexicon: Lexicon) -> float:
+    held = asked & frozenset(lexicon.stems(f"{source.title} {source.text}"))
+    share = len(held) / len(asked) if asked else 0.0
+    return (share if source.cosine is None else source.cosine) + share / 2

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal, Protocol, cast
 
-from kaizen.answering.abstain import is_off_topic
-from kaizen.answering.citations import Citation, cited, strip_marks, with_marks
+from kaizen.answering.abstain import relevance
+from kaizen.answering.citations import Citation, cited, with_marks
+from kaizen.answering.excerpt import excerpts
 from kaizen.answering.extractive import extract
 from kaizen.answering.groundedness import Claim, claims
 from kaizen.answering.lexicon import Lexicon
+from kaizen.answering.marks import parse_marks
 from kaizen.answering.prompt import Prompt, build_prompt
 from kaizen.answering.source import Source
 from kaizen.config import Answering, GeneratorSettings
@@ -22,6 +25,8 @@ from kaizen.errors import DeadlineExceeded, KaizenError
 from kaizen.models.generator import Message
 
 NOT_IN_DOCUMENTS = "The documents do not hold an answer to this question."
+_GENERATOR_ABSTAINS = "not in the documents"  # what the prompt asks it to say
+_OTHER_TOKENS = 256  # of the context: instructions, titles, the question, the chat format
 _RESERVED_SECONDS = 0.2  # kept back from the generator, to check its text or to extract
 Reason = Literal["generator-timeout", "generator-unavailable", "ungrounded"]
 
@@ -33,7 +38,7 @@ class Answer:
     Attributes:
         text: plain text with marks like [1]; escape it where it is shown as HTML.
         grounded: every sentence stands in its source.
-        support: share of the worst sentence's meaning that stands in its source, in [0, 1].
+        support: of its worst sentence, in [0, 1]; see `groundedness.claims`.
         degraded: why the generator's text was replaced by the documents' own sentences; empty when it was not.
         abstained: the documents do not hold an answer, and the text says so.
     """
@@ -99,7 +104,7 @@ class Composer:
             generator: None gives the extractive answer, and that is no degradation.
             deadline: `time.monotonic()` seconds.
         """
-        if is_off_topic(question, sources, self._lexicon, self._settings):
+        if relevance(question, sources, self._lexicon) < self._settings.min_relevance:
             yield Final(_abstained(), replaced=False)
         elif generator is None:
             yield Final(self._extractive(question, sources), replaced=False)
@@ -109,7 +114,8 @@ class Composer:
     def _generated(
         self, question: str, sources: Sequence[Source], generator: Streams, deadline: float
     ) -> Iterator[Delta | Final]:
-        prompt = build_prompt(question, sources, context_tokens=self._generator.context_tokens)
+        tokens = min(self._settings.source_tokens, self._generator.context_tokens - _OTHER_TOKENS)
+        prompt = build_prompt(question, excerpts(question, sources, self._lexicon, tokens=tokens))
         text = ""
         try:
             for piece in generator.stream(prompt.messages, max_tokens=self._generator.max_tokens, deadline=deadline):
@@ -121,21 +127,26 @@ class Composer:
             answer = self._extractive(question, sources, "generator-unavailable")
         else:
             answer = self._checked(question, sources, text, prompt)
-        yield Final(answer, replaced=bool(text) and bool(answer.degraded or answer.abstained))
+        yield Final(answer, replaced=bool(text) and _plain(answer.text, sources) != _plain(text, sources))
 
     def _extractive(self, question: str, sources: Sequence[Source], *degraded: Reason) -> Answer:
         text, found = extract(question, sources, self._lexicon)
         return _answer(text, found, sources, degraded) if found else _abstained(degraded)
 
     def _checked(self, question: str, sources: Sequence[Source], text: str, prompt: Prompt) -> Answer:
-        plain, _ = strip_marks(text.strip(), len(sources))
-        if plain.lower().startswith("not in the documents"):
+        """Keep the sentences up to the first that does not stand in the sources."""
+        plain, marks = parse_marks(text.strip(), len(sources))
+        if plain.lower().startswith(_GENERATOR_ABSTAINS):
             return _abstained()
-        found = claims(plain, sources, self._lexicon)
-        good = [claim for claim in found if claim.support >= self._settings.min_support]
-        if prompt.marker in text or not found or good != found:
+        found = claims(plain, question, sources, self._lexicon, marks)
+        good = list(takewhile(lambda claim: claim.support >= self._settings.min_support, found))
+        if not good or prompt.marker in text:
             return self._extractive(question, sources, "ungrounded")
-        return _answer(plain, found, sources, ())
+        return _answer(plain[: good[-1].end], good, sources, ())
+
+
+def _plain(text: str, sources: Sequence[Source]) -> str:
+    return parse_marks(text.strip(), len(sources))[0]
 
 
 def _answer(text: str, found: Sequence[Claim], sources: Sequence[Source], degraded: tuple[Reason, ...]) -> Answer:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kaizen.answering.groundedness import Claim
 from kaizen.answering.source import Source
-
-_MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,26 +23,6 @@ class Citation:
     document_id: str
     start: int
     end: int
-
-
-def strip_marks(text: str, sources: int) -> tuple[str, list[tuple[int, tuple[int, ...]]]]:
-    """Take the marks like [1] or [2, 3] out of `text`.
-
-    Returns:
-        The text without marks, and for each place where some stood the source numbers that exist, of 1 to `sources`.
-        A number that names no source is dropped.
-    """
-    plain: list[str] = []
-    places: list[tuple[int, tuple[int, ...]]] = []
-    length, end = 0, 0
-    for match in _MARK.finditer(text):
-        plain.append(text[end : match.start()])
-        length += match.start() - end
-        end = match.end()
-        named = tuple(n for n in map(int, re.findall(r"\d+", match.group(1))) if 1 <= n <= sources)
-        if named:
-            places.append((length, named))
-    return "".join([*plain, text[end:]]), places
 
 
 def with_marks(text: str, found: Sequence[Claim]) -> str:

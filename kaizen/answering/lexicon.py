@@ -7,12 +7,26 @@ from dataclasses import dataclass, field
 
 from kaizen.retrieval.analyser import Analyser
 
-_FUNCTION_WORDS = frozenset(
-    ["a", "about", "above", "after", "again", "against", "all", "also", "am", "an", "and", "any", "are", "aren", "as", "at", "be", "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "cannot", "could", "couldn", "did", "didn", "do", "does", "doesn", "doing", "don", "down", "during", "each", "either", "ever", "every", "few", "for", "from", "further", "had", "hadn", "has", "hasn", "have", "haven", "having", "he", "her", "here", "hers", "herself", "him", "himself", "his", "how", "however", "i", "if", "in", "into", "is", "isn", "it", "its", "itself", "just", "let", "like", "ll", "me", "might", "more", "most", "must", "my", "myself", "no", "nor", "not", "of", "off", "often", "on", "once", "one", "only", "or", "other", "others", "ought", "our", "ours", "out", "over", "own", "per", "quite", "rather", "re", "s", "same", "shall", "she", "should", "shouldn", "since", "so", "some", "such", "t", "than", "that", "the", "their", "theirs", "them", "themselves", "then", "there", "therefore", "these", "they", "this", "those", "though", "through", "thus", "to", "too", "under", "until", "up", "upon", "us", "ve", "very", "via", "was", "wasn", "we", "were", "weren", "what", "when", "where", "whether", "which", "while", "who", "whom", "whose", "why", "will", "with", "within", "without", "won", "would", "wouldn", "yes", "yet", "you", "your", "yours", "yourself"]
+_FUNCTION_WORDS = (
+    "a about above after again against all also am an and any are aren as at be because been before being below "
+    "between both but by can cannot could couldn did didn do does doesn doing don down during each either ever "
+    "every few for from further had hadn has hasn have haven having he her here hers herself him himself his how "
+    "however i if in into is isn it its itself just let like ll me might more most must my myself no nor not of "
+    "off often on once one only or other others ought our ours out over own per quite rather re s same shall she "
+    "should shouldn since so some such t than that the their theirs them themselves then there therefore these "
+    "they this those though through thus to too under until up upon us ve very via was wasn we were weren what "
+    "when where whether which while who whom whose why will with within without won would wouldn yes yet you your "
+    "yours yourself"
 )
-_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_SMALL_NUMBERS = (
+    "zero two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)  # without one, which is rarely a number
+_NUMBER = re.compile(r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _WORD = re.compile(r"\w+")
-_SMALL_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
+_WORD_OR_END = re.compile(r"\w+|[.!?:\n]")
+_FUNCTIONAL = frozenset(_FUNCTION_WORDS.split())
+_SPELT = {word: str(value) for value, word in zip((0, *range(2, 21)), _SMALL_NUMBERS.split(), strict=True)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +37,15 @@ class Meaning:
     numbers: frozenset[str]
     names: frozenset[str]
 
+    def __or__(self, other: Meaning) -> Meaning:
+        return Meaning(
+            stems=self.stems | other.stems, numbers=self.numbers | other.numbers, names=self.names | other.names
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lexicon:
-    """Reads meanings off texts. Safe to share between threads."""
+    """Reads meanings off texts. Safe to share between threads. The function words are English ones."""
 
     analyser: Analyser = field(default_factory=Analyser)
 
@@ -36,26 +55,24 @@ class Lexicon:
 
     def stems(self, text: str) -> list[str]:
         """Return the stems of the words that carry meaning, in order, repeats included."""
-        return [stem for word in _WORD.findall(text) if word.lower() not in _FUNCTION_WORDS
-                for stem in self.analyser(word)]  # fmt: skip
+        words = (word for word in _WORD.findall(text) if word.lower() not in _FUNCTIONAL)
+        return [stem for word in words for stem in self.analyser(word)]
 
     def _names(self, text: str) -> frozenset[str]:
         """Stems of capitalised words, a sentence's first word left out: it is capitalised anyway."""
         found: set[str] = set()
-        previous_ends = True
-        for match in re.finditer(r"\w+|[.!?:\n]", text):
-            token = match.group()
-            if token[0].isupper() and not previous_ends and token.lower() not in _FUNCTION_WORDS:
-                found.update(self.analyser(token))
-            previous_ends = not (token[0].isalnum() or token[0] == "_")
+        begins = True
+        for word in _WORD_OR_END.findall(text):
+            if word[0].isupper() and not begins and word.lower() not in _FUNCTIONAL:
+                found.update(self.analyser(word))
+            begins = word in ".!?:\n"
         return frozenset(found)
 
 
 def numbers(text: str) -> frozenset[str]:
-    """Return the numbers of `text` without grouping commas and trailing zeros; small ones also when spelt out."""
-    found = {_plain(n) for n in _NUMBER.findall(text)}
-    words = {w.lower() for w in _WORD.findall(text)}
-    return frozenset(found | {str(n) for n, name in enumerate(_SMALL_NUMBERS) if name in words})
+    """Return the numbers of `text` without grouping commas and needless zeros; small ones also when spelt out."""
+    spelt = {_SPELT[word] for word in _WORD.findall(text.lower()) if word in _SPELT}
+    return frozenset({_plain(number) for number in _NUMBER.findall(text)} | spelt)
 
 
 def _plain(number: str) -> str:
