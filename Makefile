@@ -30,8 +30,10 @@ down: $(VENV)/.runtime ## End exactly what `make up` started.
 	@$(BIN)/kaizen down
 
 test: $(VENV)/.dev ## Run all tests: unit, then those with a real Ray, then the whole journey.
-	@echo "==> tests"
-	@$(BIN)/python -m pytest
+	@echo "==> unit tests, on two processes"
+	@$(BIN)/python -m pytest tests/unit -n 2
+	@echo "==> tests with a real Ray, and the whole journey"
+	@$(BIN)/python -m pytest tests/ray tests/journey tests/gpu
 
 check: $(VENV)/.dev ## Lint, format, types, import rules.
 	@echo "==> ruff" && $(BIN)/ruff check .
