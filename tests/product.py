@@ -19,12 +19,11 @@ import psutil
 import pytest
 
 from cluster import throwaway
-from kaizen.commands.processes import end_tree
 from kaizen.config import Settings
 from kaizen.config_sources import load_settings
 from kaizen.records import SCOPES, Scope
 from kaizen.run_state import KEY_FILE, RunState, read_run_state
-from kaizen.security.keys import new_key
+from kaizen.security.keys import Secret, new_key
 from kaizen.workspace import Workspace, open_workspace
 
 T = TypeVar("T")
@@ -88,7 +87,7 @@ class Product:
     def installation(self) -> throwaway.Installation:
         """The same as `cluster.throwaway` sees it."""
         return throwaway.Installation(
-            config=self.config, workspace=self.directory, state=self.state, key=throwaway.Secret(self.key)
+            config=self.config, workspace=self.directory, state=self.state, key=Secret(self.key)
         )
 
     @property
@@ -166,11 +165,13 @@ def kill_everything(product: Product) -> None:
     psutil.wait_procs(tree, timeout=30)
 
 
-def running_state(workspace: Path) -> tuple[RunState, str]:
-    """What runs in a workspace, and its local key."""
+def installation_at(config: Path) -> throwaway.Installation:
+    """What somebody else started (`kaizen up`) with this configuration."""
+    workspace = config.parent / "workspace"
     state = read_run_state(workspace)
     assert state is not None
-    return state, (workspace / KEY_FILE).read_text().strip()
+    key = Secret((workspace / KEY_FILE).read_text().strip())
+    return throwaway.Installation(config=config, workspace=workspace, state=state, key=key)
 
 
 @pytest.fixture(scope="session")
@@ -178,6 +179,3 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """The installation that most tests share."""
     with started(configure(tmp_path_factory.mktemp("shared"), {})) as running:
         yield running
-
-
-__all__ = ["Product", "configure", "end_tree", "eventually", "kill_everything", "opened", "product", "started"]

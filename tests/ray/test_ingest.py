@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ def endpoint() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it logs every request
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
     store = boto3.client("s3", endpoint_url=url, **keys)
     store.create_bucket(Bucket="corpus")
