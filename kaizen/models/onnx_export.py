@@ -61,12 +61,11 @@ def export_onnx(spec: EmbedderSpec, directory: Path) -> dict[str, Any]:
         "embedder": spec.record(),
     }
     _write_record(directory, record)
-    cosine = _least_cosine(spec, module, directory)
-    if not cosine >= MIN_COSINE:
-        (directory / "record.json").unlink()
-        raise BadModel(f"The ONNX export of {spec.model!r} has cosine {cosine:.6f} to torch; {MIN_COSINE} is asked.",
-                       advice="Use another embedder, or embedder.placement = \"actor\".")  # fmt: skip
-    record["least_cosine"] = cosine
+    try:
+        record["least_cosine"] = _agreement(spec, module, directory)
+    except BadModel:
+        (directory / "record.json").unlink()  # without it nobody opens the export
+        raise
     _write_record(directory, record)
     return record
 
@@ -90,15 +89,16 @@ def _write_record(directory: Path, record: dict[str, Any]) -> None:
     (directory / "record.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
 
 
-def _least_cosine(spec: EmbedderSpec, module: torch.nn.Module, directory: Path) -> float:
-    """The export in small batches, padding and all, against torch on each text by itself."""
+def _agreement(spec: EmbedderSpec, module: torch.nn.Module, directory: Path) -> float:
+    """The least cosine of the export, in small batches with padding, to torch on each text by itself."""
     opened = OnnxEmbedder(spec, directory, prompt="")
     exported = np.concatenate([opened.embed(SAMPLE[i : i + _BATCH]) for i in range(0, len(SAMPLE), _BATCH)])
     tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
-    least = 1.0
     with torch.inference_mode():
-        for row, tokens in zip(exported, tokenizer.encode(SAMPLE), strict=True):
-            ids = torch.tensor([tokens])
-            wanted = module(ids, torch.ones_like(ids))[0].numpy()
-            least = min(least, float(np.dot(row, wanted)))
+        rows = [torch.tensor([tokens]) for tokens in tokenizer.encode(SAMPLE)]
+        wanted = torch.cat([module(row, torch.ones_like(row)) for row in rows]).numpy()
+    least = float((exported * wanted).sum(axis=1).min())
+    if not least >= MIN_COSINE:
+        raise BadModel(f"The ONNX export of {spec.model!r} has cosine {least:.6f} to torch; {MIN_COSINE} is asked.",
+                       advice="Use another embedder, or set embedder.placement to actor.")  # fmt: skip
     return least

@@ -1,0 +1,54 @@
+"""Small real models: BERT with random weights and MiniLM's tokenizer, as sentence-transformers lays them out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kaizen.config import EmbedderSettings
+from kaizen.models.location import locate
+
+BertMaker = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_bert(tmp_path_factory: pytest.TempPathFactory) -> BertMaker:
+    """Write a two-layer BERT; keyword arguments change its pooling, its configuration or its weights."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    def make(*, pooling: str = "mean", spoil: bool = False, **changes: object) -> Path:
+        directory = tmp_path_factory.mktemp("bert")
+        shutil.copyfile(locate(EmbedderSettings().model) / "tokenizer.json", directory / "tokenizer.json")
+        torch.manual_seed(0)
+        shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+        model = BertModel(BertConfig(vocab_size=30522, max_position_embeddings=64, **(shape | changes)))
+        if spoil:
+            torch.nn.init.constant_(model.encoder.layer[0].output.dense.weight, float("nan"))
+        model.save_pretrained(directory)
+        write_layout(directory, pooling)
+        return directory
+
+    return make
+
+
+def write_layout(directory: Path, pooling: str) -> None:
+    """Write the files that sentence-transformers adds."""
+    kinds = ("Transformer", "Pooling", "Normalize")
+    paths = ("", "1_Pooling", "2_Normalize")
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"}
+               for path, kind in zip(paths, kinds, strict=True)]  # fmt: skip
+    (directory / "modules.json").write_text(json.dumps(modules))
+    (directory / "1_Pooling").mkdir()
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{pooling}": True}))
+    (directory / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 60}))
+
+
+@pytest.fixture(scope="session")
+def bert(make_bert: BertMaker) -> Path:
+    """A two-layer BERT that pools by the mean."""
+    return make_bert(pooling="mean_tokens")
