@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from unittest import mock
 
 import ray
@@ -14,6 +15,8 @@ from kaizen.config import Cluster
 
 def start_private_ray(cluster: Cluster) -> ray._private.worker.BaseContext:
     """Start it and connect; it ends with `ray.shutdown()` or with this process."""
+    # Ray gives its workers niceness 15: beside any other busy program the gateway and the generator would starve.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # The agent, which starts jobs, listens on a fixed port, and `ray.init` has no argument for it: of two Rays on a
     # machine the second had no agent, and `ray job submit` was refused. None lets the system choose a free port.
     any_port = functools.partial(parameter.RayParams, dashboard_agent_listen_port=None)
