@@ -107,12 +107,15 @@ def _pooling(directory: Path) -> Pooling:
     modules_file = directory / "modules.json"
     if not modules_file.is_file():
         return "mean"  # what sentence-transformers does with a bare transformers directory
-    modules = json.loads(modules_file.read_text(encoding="utf-8"))
-    kinds = [str(m["type"]).rsplit(".", 1)[-1] for m in modules]
+    try:
+        modules = json.loads(modules_file.read_text(encoding="utf-8"))
+        kinds = [str(m["type"]).rsplit(".", 1)[-1] for m in modules]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadModel(f"{modules_file} is no list of modules.", advice="Fetch the model again.") from error
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
         raise BadModel(f"The embedder's modules are {', '.join(kinds)}; known: Transformer, Pooling, Normalize.",
                        advice="Use an embedder without other layers.")  # fmt: skip
-    config = read_json(_below(directory, str(modules[1]["path"])) / "config.json")
+    config = read_json(_below(directory, str(modules[1].get("path", ""))) / "config.json")
     if config.get("include_prompt") is False:
         raise BadModel("The embedder leaves its prompt out of the pooling.", advice="Use one that does not.")
     chosen = config.get("pooling_mode")

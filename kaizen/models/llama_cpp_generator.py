@@ -28,15 +28,16 @@ class LlamaCppGenerator:
     def __init__(self, settings: GeneratorSettings, record: Mapping[str, Any]) -> None:
         self.record = record
         self._turn = threading.Lock()
+        self._closed = False
         try:
-            self._server: xllamacpp.Server | None = xllamacpp.Server(_parameters(settings))
+            self._server = xllamacpp.Server(_parameters(settings))
         except RuntimeError as error:
             raise BadModel(f"llama.cpp cannot open {settings.model!r}.", advice="Use a GGUF chat model.") from error
 
     def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
         """Yield pieces of text as they are made; see `Generator.stream`."""
         server = self._server
-        if server is None:
+        if self._closed:
             raise Unavailable("The generator has been closed.", advice="Open it again.")
         request = {
             "messages": list(prompt), "max_tokens": max_tokens, "temperature": 0, "seed": 0, "stream": True,
@@ -61,10 +62,15 @@ class LlamaCppGenerator:
             raise Unavailable("The generator refused the prompt.", advice="Lower answering.chunks, or raise "
                               "generator.context_tokens.")  # fmt: skip
 
+    @property
+    def address(self) -> str:
+        """Where llama.cpp's own HTTP server listens; only this process knows its key."""
+        return str(self._server.listening_address)
+
     def close(self) -> None:
-        """Release the model. Idempotent."""
+        """Take no more requests. Idempotent. The memory goes with the process: llama.cpp's own end can hang."""
         with self._turn:
-            self._server = None
+            self._closed = True
 
 
 def _parameters(settings: GeneratorSettings) -> xllamacpp.CommonParams:

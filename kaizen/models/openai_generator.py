@@ -84,13 +84,15 @@ def _read(lines: Iterator[str], emit: Emit) -> None:
 def _piece(data: str) -> str:
     try:
         event = json.loads(data)
-        if "error" in event:
-            raise Unavailable("The generator's endpoint reported an error.", advice="Look at the endpoint's log.")
+        failed = "error" in event
         choices = event.get("choices") or [{}]
-        return str(choices[0].get("delta", {}).get("content") or "")
-    except (ValueError, AttributeError, IndexError) as error:
+        piece = choices[0].get("delta", {}).get("content") or ""
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise Unavailable("The generator's endpoint sent what is no chat completion.",
                           advice="Check that generator.endpoint_url ends in /v1.") from error  # fmt: skip
+    if failed:
+        raise Unavailable("The generator's endpoint reported an error.", advice="Look at the endpoint's log.")
+    return str(piece)
 
 
 def _refusal(status: int) -> KaizenError:

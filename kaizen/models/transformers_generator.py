@@ -96,7 +96,8 @@ def _load(settings: GeneratorSettings, device: torch.device) -> tuple[Any, Any]:
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path), "local_files_only": True}
     if path.is_file():
         where = where | {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    sixteen = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    dtype = torch.bfloat16 if sixteen else torch.float32
     try:
         tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(**where, trust_remote_code=False, dtype=dtype)

@@ -1,0 +1,31 @@
+"""Answers in the documents' own words."""
+
+from __future__ import annotations
+
+from kaizen.answering.extractive import extract
+from kaizen.answering.lexicon import Lexicon
+from tests.unit.answering.sources import HARBOUR, LIGHTHOUSE, QUESTION, source
+
+
+def test_the_sentence_that_speaks_to_the_question_with_where_it_stands() -> None:
+    for order, number in (((LIGHTHOUSE, HARBOUR), 1), ((HARBOUR, LIGHTHOUSE), 2)):
+        text, found = extract(QUESTION, order, Lexicon())
+        assert "43 metres high" in text
+        assert "Ferries" not in text
+        assert {claim.source for claim in found} == {number}
+        for claim in found:
+            assert LIGHTHOUSE.text[slice(*claim.quote)] == text[claim.start : claim.end]
+
+
+def test_a_question_with_two_subjects_gets_a_sentence_for_each() -> None:
+    text, found = extract("When was the lighthouse built and when do ferries stop?", (LIGHTHOUSE, HARBOUR), Lexicon())
+    assert "1869" in text
+    assert "until March" in text
+    assert [claim.source for claim in found] == [1, 2]
+
+
+def test_an_endless_sentence_is_cut_and_nothing_gives_nothing() -> None:
+    text, (claim,) = extract("lighthouse", [source(1, "The lighthouse " + "and the sea " * 500)], Lexicon())
+    assert len(text) < 500
+    assert (claim.start, claim.end) == (0, len(text))
+    assert extract(QUESTION, [], Lexicon()) == ("", [])
