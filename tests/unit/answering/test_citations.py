@@ -6,7 +6,7 @@ from kaizen.answering.citations import Citation, cited, with_marks
 from kaizen.answering.groundedness import claims
 from kaizen.answering.lexicon import Lexicon
 from kaizen.answering.marks import Mark, parse_marks
-from tests.unit.answering.sources import QUESTION, SOURCES
+from tests.unit.answering.sources import SOURCES
 
 
 def test_marks_are_taken_out_and_those_of_no_source_dropped() -> None:
@@ -21,7 +21,8 @@ def test_zero_is_no_source_and_other_brackets_are_text() -> None:
 
 def test_a_citation_points_at_the_passage_and_the_text_names_it() -> None:
     answer = "The lighthouse is 43 metres high. Ferries stop until March."
-    found = claims(answer, QUESTION, SOURCES, Lexicon())
+    question = "How high is the lighthouse, and when do ferries stop?"
+    found = claims(answer, question, SOURCES, Lexicon())
     assert with_marks(answer, found) == "The lighthouse is 43 metres high. [1] Ferries stop until March. [2]"
     first, second = cited(found, SOURCES)
     assert (first.number, first.chunk_id, first.document_id) == (1, "c1", "d1")
