@@ -62,7 +62,11 @@ class OpenAIGenerator:
 def _authorisation(variable: str, environment: Mapping[str, str]) -> dict[str, str]:
     if not variable:
         return {}
-    key = environment.get(variable, "")
+    key = environment.get(variable, "").strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        # Otherwise the HTTP client raises an error that shows the key.
+        raise ConfigError(f"The variable {variable} (generator.api_key_env) holds no key that a header can carry.",
+                          advice="Set it to printable ASCII without blanks.")  # fmt: skip
     if not key:
         raise ConfigError(f"The variable {variable} (generator.api_key_env) is not set.", advice="Set it to the key.")
     return {"Authorization": f"Bearer {key}"}
@@ -72,6 +76,8 @@ def _read(lines: Iterator[str], emit: Emit) -> None:
     """Hand over the text of a stream of server-sent events; one that breaks off before its end is an error."""
     for line in lines:
         if not line.startswith(_DATA):
+            if not emit(""):  # comments that keep the connection alive must not keep the producer
+                return
             continue
         data = line.removeprefix(_DATA).strip()
         if data == _DONE:

@@ -256,3 +256,11 @@ def test_an_extractive_record_has_no_model() -> None:
 def test_an_endpoint_must_be_a_url() -> None:
     with pytest.raises(ConfigError, match="URL"):
         generator_record(GeneratorSettings(kind="openai", endpoint_url="file:///etc/passwd"))
+
+
+@pytest.mark.parametrize("key", ["schl\u00fcssel", "two words", "line\nbreak"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key: str) -> None:
+    settings = GeneratorSettings(kind="openai", model="m", endpoint_url="http://127.0.0.1:9/v1", api_key_env="THE_KEY")
+    with pytest.raises(ConfigError, match="THE_KEY") as refused:
+        open_generator(settings, {"THE_KEY": key})
+    assert key not in str(refused.value)
