@@ -108,7 +108,7 @@ class Product:
 
     def processes(self, title: str) -> list[psutil.Process]:
         """The installation's living processes whose title begins so (`ray::IndexShard`)."""
-        return [process for process in self.tree() if _title(process).startswith(title)]
+        return [process for process in self.tree() if title_of(process).startswith(title)]
 
     def tree(self) -> list[psutil.Process]:
         """The head and all that it started."""
@@ -121,7 +121,8 @@ class Product:
             eventually(lambda: client.get("/readyz").status_code == 200, seconds, "ready")
 
 
-def _title(process: psutil.Process) -> str:
+def title_of(process: psutil.Process) -> str:
+    """The command line, where Ray puts what a worker is; empty for a process that has ended."""
     try:
         return " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):

@@ -159,11 +159,15 @@ def test_one_of_two_copies_is_killed(theirs: Product) -> None:
     with theirs.client() as client, traffic(theirs, client, "lighthouse") as history:
         for name, shard in sorted(theirs.shards().items()):
             os.kill(shard["pid"], signal.SIGKILL)
-            eventually(lambda n=name, p=shard["pid"]: theirs.shards()[n].get("pid", p) != p, 60, f"{name} is back")  # type: ignore[misc]
-            theirs.wait_until_ready()
+            eventually(lambda n=name, p=shard["pid"]: _serves_again(theirs, n, p), 60, f"{name} is back")  # type: ignore[misc]
         history.wait_for_more(20)
     history.check()
     assert history.partial() == []
+
+
+def _serves_again(product: Product, name: str, killed: int) -> bool:
+    shard = product.shards()[name]
+    return shard.get("pid", killed) != killed and shard["state"] == "serving"
 
 
 def test_overload_is_told_to_come_back(theirs: Product) -> None:

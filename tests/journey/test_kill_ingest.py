@@ -16,7 +16,7 @@ import pytest
 
 from cluster.throwaway import environment
 from tests.corpus import write_texts
-from tests.product import Product, eventually
+from tests.product import Product, eventually, title_of
 
 FILES = 40
 WORDS = "sandpiper"
@@ -79,4 +79,4 @@ def test_killed_again_and_again(product: Product, tmp_path: Path) -> None:
 
 def _embedding(product: Product) -> psutil.Process | None:
     """The worker of Ray Data that holds the bulk embedder."""
-    return next((p for p in product.processes("ray::") if "BulkEmbedder" in " ".join(p.cmdline())), None)
+    return next((p for p in product.tree() if "BulkEmbedder" in title_of(p)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -22,11 +23,10 @@ def healed(product: Product) -> None:
     product.wait_until_ready()
 
 
-def replaced(product: Product, title: str, killed: psutil.Process) -> None:
-    """Wait until another process does the work of `killed`."""
-    before = {process.pid for process in product.processes(title)}
+def replaced(product: Product, title: str, killed: psutil.Process, wanted: int = 1) -> None:
+    """Wait until another process does the work of `killed`, so that `wanted` do it."""
     eventually(lambda: killed.pid not in {p.pid for p in product.processes(title)}, 30, f"{title} is gone")
-    eventually(lambda: len(product.processes(title)) >= len(before), 120, f"{title} is back")
+    eventually(lambda: len(product.processes(title)) == wanted, 120, f"{title} is back")
     product.wait_until_ready()
 
 
@@ -109,7 +109,7 @@ def test_kill_a_gateway_replica(product: Product, flock: Flock) -> None:
     assert len(replicas) == 2
     with traffic(product, flock.client, WORD) as history:
         replicas[0].kill()
-        replaced(product, "ray::ServeReplica:kaizen:Gateway", replicas[0])
+        replaced(product, "ray::ServeReplica:kaizen:Gateway", replicas[0], wanted=2)
         history.wait_for_more(50)
     history.check()
     retried = [reply for reply in history.replies if reply.first_status != 200]
@@ -141,21 +141,41 @@ def test_kill_the_embedder(product: Product, flock: Flock) -> None:
     assert history.partial() == []
 
 
+LIGHTHOUSE = "The lighthouse is 43 metres high."
+ASKED = "How high is the lighthouse?"
+
+
 def test_kill_the_generator(product: Product, flock: Flock) -> None:
-    """An answer is made from the documents' own words and says so, until it is back."""
-    flock.client.put("/v1/documents/fact?wait_for=searchable", json={"text": "The lighthouse is 43 metres high."})
+    """While it writes: the answer is made from the documents' own words and says so, until it is back."""
+    flock.client.put("/v1/documents/fact?wait_for=searchable", json={"text": LIGHTHOUSE})
     (generator,) = product.processes("ray::GeneratorActor")
-    generator.kill()
+    body = {"question": ASKED, "stream": True, "timeout_seconds": 60}
+    with flock.client.stream("POST", "/v1/answer", json=body, timeout=90) as response:
+        lines = response.iter_lines()
+        assert "event: delta" in lines  # reads up to the first one
+        generator.kill()
+        final = json.loads([line for line in lines if line][-1].removeprefix("data: "))
+    assert (final["answer"], final["degraded"]) == (f"{LIGHTHOUSE} [1]", ["generator-unavailable"])
+    replaced(product, "ray::GeneratorActor", generator)
+    assert set(answer(flock, seconds=60)["degraded"]) <= {"ungrounded"}
 
-    def answer() -> dict[str, Any]:
-        body = {"question": "How high is the lighthouse?", "timeout_seconds": 60}
-        response = flock.client.post("/v1/answer", json=body, timeout=90)
-        assert response.status_code == 200, response.text
-        found: dict[str, Any] = response.json()
-        assert "43 metres" in found["answer"]
-        return found
 
-    first = answer()
-    assert first["degraded"] == ["generator-unavailable"]
-    assert first["citations"][0]["document_id"] == "fact"
-    eventually(lambda: "generator-unavailable" not in answer()["degraded"], 120, "the generator is back")
+def test_a_generator_that_hangs(product: Product, flock: Flock) -> None:
+    """The deadline holds, and the fleet replaces it."""
+    flock.client.put("/v1/documents/fact?wait_for=searchable", json={"text": LIGHTHOUSE})
+    (generator,) = product.processes("ray::GeneratorActor")
+    generator.suspend()
+    started = time.monotonic()
+    found = answer(flock, seconds=2)
+    assert (found["answer"], found["degraded"]) == (f"{LIGHTHOUSE} [1]", ["generator-timeout"])
+    assert time.monotonic() - started < 4
+    replaced(product, "ray::GeneratorActor", generator)
+    assert set(answer(flock, seconds=60)["degraded"]) <= {"ungrounded"}
+
+
+def answer(flock: Flock, seconds: float) -> dict[str, Any]:
+    """The answer to ASKED within `seconds`."""
+    response = flock.client.post("/v1/answer", json={"question": ASKED, "timeout_seconds": seconds}, timeout=90)
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.json()
+    return found
