@@ -151,8 +151,11 @@ class _Broken(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         kind = self.path.split("/")[1]
-        self.send_response(int(kind) if kind.isdigit() else 200)
+        status = int(kind) if len(kind) == 3 and kind.isdigit() else 200
+        self.send_response(status)
         self.end_headers()
+        if status != 200:
+            return
         self.wfile.write(b'data: {"choices": [{"delta": {"content": "half "}}]}\n\n')
         self.wfile.write(f"data: {unquote(kind)}\n\n".encode() if kind not in ("off", "hangs") else b"")
         self.wfile.flush()
@@ -191,11 +194,11 @@ def test_a_broken_endpoint_is_a_clear_error(broken: str, kind: str, code: str) -
 
 def test_an_endpoint_that_hangs_gives_what_it_gave(broken: str) -> None:
     begun = time.monotonic()
-    pieces = at(f"{broken}/hangs").stream(HELLO, max_tokens=8, deadline=within(0.3))
+    pieces = at(f"{broken}/hangs").stream(HELLO, max_tokens=8, deadline=within(2))
     assert next(pieces) == "half "
     with pytest.raises(DeadlineExceeded):
         next(pieces)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 10
 
 
 def test_nobody_there_is_unavailable() -> None:
