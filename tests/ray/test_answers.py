@@ -90,10 +90,3 @@ def test_orders_in_a_document_are_not_followed(poisoned: httpx.Client) -> None:
     assert "ARRR" not in answer["answer"]
     assert "HACKED" not in answer["answer"]
     assert answer["grounded"] is True
-
-
-def test_a_deadline_that_is_too_short_gives_an_extract_that_says_so(handbook: Handbook) -> None:
-    answer = ask(handbook.client, "How often are the bearings of the pump greased?", timeout_seconds=0.6)
-    assert answer["degraded"] == ["generator-timeout"]
-    assert "500 hours" in answer["answer"]
-    assert answer["timings_ms"]["total"] < 2000
