@@ -14,7 +14,8 @@ from kaizen.text.sentences import sentence_spans
 
 _MOST_SENTENCES = 3
 _MOST_CHARACTERS = 400
-_WORTH_ADDING = 0.6  # of the best sentence's score
+_NEARLY_AS_GOOD = 0.8  # of the best sentence's score
+_GOOD = 0.6
 _TITLE_SHARE = 0.5
 
 
@@ -54,19 +55,25 @@ def rank_sentences(question: str, sources: Sequence[Source], lexicon: Lexicon) -
 
 
 def extract(question: str, sources: Sequence[Source], lexicon: Lexicon) -> tuple[str, list[Claim]]:
-    """Return the best one to three sentences as an answer without marks, and a claim for each; ("", []) for none."""
-    ranked = rank_sentences(question, sources, lexicon)
-    if not ranked:
-        return "", []
-    wanted = frozenset(lexicon.stems(question))
-    chosen = [ranked[0]]
-    covered = ranked[0].stems & wanted
-    for sentence in ranked[1:]:
-        new = (sentence.stems & wanted) - covered
-        if len(chosen) < _MOST_SENTENCES and new and sentence.score >= _WORTH_ADDING * ranked[0].score:
+    """Return the best one to three sentences as an answer without marks, and a claim for each; ("", []) for none.
+
+    The source of the best sentence comes first; within a source they stand in its order.
+    """
+    chosen = _chosen(rank_sentences(question, sources, lexicon), frozenset(lexicon.stems(question)))
+    first = {sentence.source: place for place, sentence in reversed(list(enumerate(chosen)))}
+    return _written(sorted(chosen, key=lambda s: (first[s.source], s.span)))
+
+
+def _chosen(ranked: Sequence[Sentence], wanted: frozenset[str]) -> list[Sentence]:
+    """The best sentence; others that are nearly as good, or good and hold words of the question that none held yet."""
+    chosen: list[Sentence] = []
+    covered: frozenset[str] = frozenset()
+    for sentence in ranked:
+        needed = _GOOD if (sentence.stems & wanted) - covered else _NEARLY_AS_GOOD
+        if len(chosen) < _MOST_SENTENCES and sentence.score >= needed * ranked[0].score:
             chosen.append(sentence)
-            covered |= new
-    return _written(sorted(chosen, key=lambda s: (s.source, s.span)))
+            covered |= sentence.stems & wanted
+    return chosen
 
 
 def _written(chosen: Sequence[Sentence]) -> tuple[str, list[Claim]]:

@@ -21,7 +21,7 @@ def test_a_question_with_two_subjects_gets_a_sentence_for_each() -> None:
     text, found = extract("When was the lighthouse built and when do ferries stop?", (LIGHTHOUSE, HARBOUR), Lexicon())
     assert "1869" in text
     assert "until March" in text
-    assert [claim.source for claim in found] == [1, 2]
+    assert {claim.source for claim in found} == {1, 2}
 
 
 def test_an_endless_sentence_is_cut_and_nothing_gives_nothing() -> None:
