@@ -22,7 +22,7 @@ from kaizen.errors import KaizenError, NotFound
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.generator_spec import generator_record
 from kaizen.models.onnx_cache import ensure_onnx
-from kaizen.records import Release
+from kaizen.records import Release, Rollout
 from kaizen.release import Part, release_parts
 from kaizen.storage.object_store import ObjectStore
 from kaizen.workspace import Workspace, open_workspace
@@ -40,7 +40,8 @@ def build_release(workspace: Workspace) -> Release:
     state = workspace.ledger.rollout.state()
     release = workspace.ledger.releases.record(parts, parent=state.stable)
     if state.stable != release.id:
-        workspace.ledger.rollout.compare_and_set(state.version, stable=release.id)
+        wanted = Rollout(version=state.version, stable=release.id, previous=state.stable)
+        workspace.ledger.rollout.change(wanted, by="command", kind="configure", reason="The configuration changed.")
     return release
 
 

@@ -15,8 +15,13 @@ MetadataValue = str | int | float | bool | tuple[str, ...]
 FieldType = Literal["string", "number", "boolean", "strings"]
 ChangeKind = Literal["upsert", "delete", "batch", "delete_batch"]
 FeedbackKind = Literal["click", "thumb", "rating", "comment", "correction"]
-Scope = Literal["search", "feedback", "write", "admin"]
-SCOPES: tuple[Scope, ...] = ("search", "feedback", "write", "admin")
+Scope = Literal["search", "feedback", "delegate", "write", "admin"]
+SCOPES: tuple[Scope, ...] = ("search", "feedback", "delegate", "write", "admin")
+RolloutMode = Literal["off", "shadow", "canary", "ab", "interleave"]
+Team = Literal["", "stable", "challenger"]
+Arm = Literal["stable", "challenger", "shadow", "interleaved"]
+Rung = Literal[1, 2, 3, 4]
+Verdict = Literal["promote", "reject", "keep_testing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +108,15 @@ class Principal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownChunk:
-    """One ranked chunk of an impression. `position` from 1; `propensity` is the probability that the logging
-    policy put this chunk at this position (1 for a deterministic ranking)."""
+    """One ranked chunk of an impression.
+
+    Attributes:
+        position: from 1.
+        dense, lexical: the cosine, and the raw BM25; None where the mode did not compute it.
+        propensity: probability that the logging policy put this chunk at this position (1 when nothing was random).
+        team: which release drafted it, when the impression was interleaved.
+        features: `retrieval.features.FEATURES` of this chunk for this query, in that order; what a ranker learns from.
+    """
 
     chunk_id: str
     document_id: str
@@ -113,11 +125,20 @@ class ShownChunk:
     dense: float | None
     lexical: float | None
     propensity: float
+    team: Team = ""
+    features: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impression:
-    """What was shown to whom, by which release."""
+    """What was shown to whom, by which release.
+
+    Attributes:
+        user: whom the caller says that it asks for (a pseudonym; needs scope `delegate`); empty: the key itself.
+        arm: on which side of a rollout it was made. `shadow` ones were never shown to anybody.
+        rollout: version of the rollout's row that it was made under.
+        challenger: the other release, when `arm` is `interleaved`; `release` is then the stable one.
+    """
 
     id: str
     at: float
@@ -133,6 +154,15 @@ class Impression:
     coverage: float
     degraded: tuple[str, ...]
     timings_ms: Mapping[str, float]
+    user: str = ""
+    arm: Arm = "stable"
+    rollout: int = 0
+    challenger: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Who asked: the key, and the user it named. What one identity does is counted once, however often."""
+        return identity_of(self.key_id, self.user)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +171,7 @@ class Feedback:
 
     value: click -> 1; thumb -> +1 or -1; rating -> 1..5; comment, correction -> None and `text` is set.
     chunk_id: what it is about; empty when it is about the whole (an answer).
-    identity: the key that gave it, so that one identity's weight can be capped.
+    identity: who gave it (`identity_of`), so that one identity's weight can be capped.
     """
 
     id: str
@@ -160,8 +190,8 @@ class Feedback:
 class Release:
     """An immutable bundle: the unit that is evaluated, swapped and rolled back.
 
-    parts: embedder, index, retrieval, prompt, generator (and ranker, when one is learnt): each a JSON object
-    with a `fingerprint`. `id` is `r<number>-<first 8 hex digits of the fingerprint over parts>`.
+    parts: embedder, index, retrieval, prompt, generator (and ranker, query_encoder, when they were learnt): each a
+    JSON object with a `fingerprint`. `id` is `r<number>-<first 8 hex digits of the fingerprint over parts>`.
     """
 
     id: str
@@ -181,3 +211,112 @@ class Quarantined:
     document_id: str
     reason: str
     at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """Who gets what: the ledger's one row, changed by compare-and-set only (`kaizen.rollout` has the transitions).
+
+    Attributes:
+        version: rises by one with every change.
+        stable: release of everybody who is not given the challenger.
+        challenger: a release on trial; None exactly when `mode` is `off`.
+        mode: shadow: the challenger answers unseen. canary, ab: it answers the share `weight` of the identities.
+            interleave: it drafts every other hit for the share `weight` of the searches.
+        previous: what was stable before, kept warm: where a rollback goes.
+        since_impression, since_feedback: `seq` of those tables when the row was changed; a test reads after them.
+    """
+
+    version: int
+    stable: str | None
+    challenger: str | None = None
+    mode: RolloutMode = "off"
+    weight: float = 0.0
+    previous: str | None = None
+    since_impression: int = 0
+    since_feedback: int = 0
+    at: float = 0.0
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """Every release that must be warm, each once: stable, challenger, previous."""
+        named = (self.stable, self.challenger, self.previous)
+        return tuple(dict.fromkeys(release for release in named if release is not None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Why something was done: one line of the ledger's audit of rollouts and of the steward.
+
+    Attributes:
+        by: `steward`, or the id of the key, or `command` for somebody at the machine.
+        kind: what was decided (`promote`, `rollback`, `reject`, `start_turn`, ...).
+        evidence: all that it was decided from: figures, and the `seq`s between which they were read, so that the
+            decision can be computed again.
+    """
+
+    seq: int
+    at: float
+    by: str
+    kind: str
+    release: str
+    turn: str
+    reason: str
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A release that was learnt and what is known of it.
+
+    Attributes:
+        record: what made it: `dataset`, `parent`, `settings`, `cost` (`cpu_s`, `gpu_s`, `wall_s`), `figures`.
+        verdict: None until it is judged; `report` then names its evaluation report in the object store.
+    """
+
+    release: str
+    at: float
+    rung: int
+    turn: str
+    record: Mapping[str, Any]
+    verdict: Verdict | None = None
+    reason: str = ""
+    report: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A data set that was curated. `artifact`: its directory in the object store; see `kaizen.learning.dataset`."""
+
+    id: str
+    at: float
+    artifact: str
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A trusted word on how relevant a document is to a query (grade 0: not at all). Feedback never becomes one."""
+
+    tenant: str
+    query_id: str
+    query: str
+    document_id: str
+    grade: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One round of the steward. `state` is its whole memory: after a kill the next process goes on from it."""
+
+    id: str
+    at: float
+    trigger: str
+    state: Mapping[str, Any]
+    finished: float | None = None
+    outcome: str = ""
+
+
+def identity_of(key_id: str, user: str) -> str:
+    """Who acts: the key, or the user that a key with scope `delegate` names."""
+    return f"{key_id}/{user}" if user else key_id

@@ -77,7 +77,11 @@ def _impression(row: sa.Row[Any]) -> Impression:
     shown: Sequence[dict[str, Any]] = body.pop("shown")
     return Impression(
         **{name: getattr(row, name) for name in _COLUMNS},
-        shown=tuple(ShownChunk(**chunk) for chunk in shown),
+        shown=tuple(_chunk(chunk) for chunk in shown),
         degraded=tuple(body.pop("degraded")),
         **body,
     )
+
+
+def _chunk(stored: dict[str, Any]) -> ShownChunk:
+    return ShownChunk(**{**stored, "features": tuple(stored.get("features", ()))})

@@ -8,14 +8,18 @@ from typing import TypeVar
 
 from kaizen.config import LedgerSettings
 from kaizen.storage.ledger.database import Database
+from kaizen.storage.ledger.decisions import Decisions
 from kaizen.storage.ledger.documents import Documents
 from kaizen.storage.ledger.feedback import FeedbackStore
 from kaizen.storage.ledger.group_commit import Work
 from kaizen.storage.ledger.impressions import Impressions
 from kaizen.storage.ledger.keys import Keys
+from kaizen.storage.ledger.learning import Candidates, Datasets, Judgements
 from kaizen.storage.ledger.quarantine import Quarantine
-from kaizen.storage.ledger.releases import Releases, Rollout
+from kaizen.storage.ledger.releases import Releases
+from kaizen.storage.ledger.rollout import RolloutRow
 from kaizen.storage.ledger.runs import Runs
+from kaizen.storage.ledger.turns import Turns
 
 T = TypeVar("T")
 
@@ -26,7 +30,9 @@ class Ledger:
     Attributes:
         documents: document changes in order, and the present state of each document.
         impressions, feedback: what was shown, and how it was judged.
-        releases, rollout: the bundles that answer, and which of them is stable.
+        releases, rollout: the bundles that answer, and who gets which of them.
+        decisions: what was done to the rollout and by the steward, and why.
+        datasets, candidates, judgements, turns: what learning made, what it is measured by, and the steward's rounds.
         keys: API keys, hashed.
         quarantine, runs: what ingest could not take, and what its runs did.
     """
@@ -38,7 +44,12 @@ class Ledger:
         self.impressions = Impressions(self._database)
         self.feedback = FeedbackStore(self._database)
         self.releases = Releases(self._database)
-        self.rollout = Rollout(self._database)
+        self.rollout = RolloutRow(self._database)
+        self.decisions = Decisions(self._database)
+        self.datasets = Datasets(self._database)
+        self.candidates = Candidates(self._database)
+        self.judgements = Judgements(self._database)
+        self.turns = Turns(self._database)
         self.keys = Keys(self._database)
         self.quarantine = Quarantine(self._database)
         self.runs = Runs(self._database)

@@ -1,19 +1,18 @@
-"""Releases, and the rollout: which of them is the stable one."""
+"""Releases: the bundles that answer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from kaizen.errors import Conflict, NotFound
+from kaizen.errors import NotFound
 from kaizen.ids import fingerprint
 from kaizen.records import Release
 from kaizen.storage.ledger.database import Database
-from kaizen.storage.ledger.tables import releases, rollout
+from kaizen.storage.ledger.tables import releases
 
 Parts = Mapping[str, Mapping[str, Any]]
 
@@ -35,7 +34,7 @@ class Releases:
     def get(self, release_id: str) -> Release:
         """Return a release; NotFound when there is none with this id."""
         with self._database.read() as connection:
-            return _get(connection, release_id)
+            return read(connection, release_id)
 
     def list(self) -> list[Release]:
         """Return all releases, the newest first."""
@@ -44,47 +43,13 @@ class Releases:
             return [_release(row) for row in rows]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutState:
-    """The rollout's one row: `version` rises by one with every change, `stable` is a release id."""
-
-    version: int
-    stable: str | None
-
-
-class Rollout:
-    """Who gets what. One row, changed by compare-and-set, so that of two who decide at once one loses."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def current(self) -> str | None:
-        """Return the id of the stable release; None before the first."""
-        return self.state().stable
-
-    def state(self) -> RolloutState:
-        """Return the row, with the version to hand to `compare_and_set`."""
-        with self._database.read() as connection:
-            row = connection.execute(sa.select(rollout)).one()
-        return RolloutState(version=row.version, stable=row.stable)
-
-    def compare_and_set(self, expected_version: int, *, stable: str) -> RolloutState:
-        """Make `stable` the stable release, if nobody changed the row since it had `expected_version`.
-
-        Raises:
-            Conflict: somebody did.
-            NotFound: there is no such release.
-        """
-        return self._database.write(lambda connection: _compare_and_set(connection, expected_version, stable))
-
-
 def _record(connection: sa.Connection, parts: Parts, parent: str | None) -> Release:
     print_ = fingerprint(parts)
     known = connection.execute(sa.select(releases).where(releases.c.fingerprint == print_)).one_or_none()
     if known is not None:
         return _release(known)
     if parent is not None:
-        _get(connection, parent)
+        read(connection, parent)
     number = (connection.scalar(sa.select(sa.func.max(releases.c.number))) or 0) + 1
     row = {
         "number": number,
@@ -95,10 +60,11 @@ def _record(connection: sa.Connection, parts: Parts, parent: str | None) -> Rele
         "parent": parent,
     }
     connection.execute(sa.insert(releases), row)
-    return _get(connection, str(row["id"]))
+    return read(connection, str(row["id"]))
 
 
-def _get(connection: sa.Connection, release_id: str) -> Release:
+def read(connection: sa.Connection, release_id: str) -> Release:
+    """Return a release within the caller's transaction; NotFound when there is none with this id."""
     row = connection.execute(sa.select(releases).where(releases.c.id == release_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no release {release_id!r}.", advice="List the releases to see their ids.")
@@ -107,15 +73,3 @@ def _get(connection: sa.Connection, release_id: str) -> Release:
 
 def _release(row: sa.Row[Any]) -> Release:
     return Release(**row._mapping)
-
-
-def _compare_and_set(connection: sa.Connection, expected_version: int, stable: str) -> RolloutState:
-    _get(connection, stable)
-    changed = connection.execute(
-        sa.update(rollout)
-        .where(rollout.c.version == expected_version)
-        .values(version=expected_version + 1, stable=stable, at=time.time())
-    ).rowcount
-    if not changed:
-        raise Conflict("The rollout was changed by somebody else.", advice="Read its state again, then decide again.")
-    return RolloutState(version=expected_version + 1, stable=stable)

@@ -138,6 +138,79 @@ rollout = sa.Table(
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("stable", sa.Text, sa.ForeignKey("releases.id", name="rollout_stable")),
     sa.Column("at", sa.Double, nullable=False),
+    sa.Column("challenger", sa.Text),
+    sa.Column("mode", sa.Text, nullable=False, server_default="off"),
+    sa.Column("weight", sa.Double, nullable=False, server_default="0"),
+    sa.Column("previous", sa.Text),
+    sa.Column("since_impression", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("since_feedback", sa.BigInteger, nullable=False, server_default="0"),
+)
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    _seq(),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("release", sa.Text, nullable=False),
+    sa.Column("turn", sa.Text, nullable=False),
+    sa.Column("reason", JsonText, nullable=False),
+    sa.Column("evidence", JsonText, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+candidates = sa.Table(
+    "candidates",
+    metadata,
+    sa.Column("release", sa.Text, sa.ForeignKey("releases.id", name="candidates_release"), primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("rung", sa.Integer, nullable=False),
+    sa.Column("turn", sa.Text, nullable=False),
+    sa.Column("record", JsonText, nullable=False),
+    sa.Column("verdict", sa.Text),
+    sa.Column("reason", JsonText, nullable=False),
+    sa.Column("report", sa.Text, nullable=False),
+)
+
+datasets = sa.Table(
+    "datasets",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("artifact", sa.Text, nullable=False),
+    sa.Column("record", JsonText, nullable=False),
+)
+
+judgements = sa.Table(
+    "judgements",
+    metadata,
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("query_id", sa.Text, primary_key=True),
+    sa.Column("document_id", sa.Text, primary_key=True),
+    sa.Column("query", JsonText, nullable=False),
+    sa.Column("grade", sa.Integer, nullable=False),
+)
+
+turns = sa.Table(
+    "turns",
+    metadata,
+    _seq(),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("trigger", JsonText, nullable=False),
+    sa.Column("state", JsonText, nullable=False),
+    sa.Column("finished", sa.Double),
+    sa.Column("outcome", JsonText, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+steward = sa.Table(
+    "steward",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),  # always 1: there is one row
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("memory", JsonText, nullable=False),
 )
 
 keys = sa.Table(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kaizen.errors import Conflict, KaizenError, NotFound
 from kaizen.ids import fingerprint
-from kaizen.records import Quarantined
-from kaizen.storage.ledger import Ledger, RolloutState
-from tests.unit.storage.examples import TENANT
+from kaizen.records import Quarantined, Rollout
+from kaizen.storage.ledger import Ledger
+from tests.unit.storage.examples import TENANT, impression
 
 PARTS: dict[str, dict[str, Any]] = {"embedder": {"fingerprint": "e1", "dim": 384}, "prompt": {"fingerprint": "p1"}}
 
@@ -32,22 +33,41 @@ def test_releases_are_numbered_and_recorded_once(ledger: Ledger) -> None:
 
 def test_of_many_who_change_the_rollout_at_once_one_wins(ledger: Ledger) -> None:
     releases = [ledger.releases.record({"prompt": {"fingerprint": str(n)}}) for n in range(8)]
-    assert (ledger.rollout.current(), ledger.rollout.state()) == (None, RolloutState(version=0, stable=None))
+    assert (ledger.rollout.current(), ledger.rollout.state()) == (None, Rollout(version=0, stable=None))
 
-    def change(release_id: str) -> RolloutState | KaizenError:
+    def change(release_id: str) -> Rollout | KaizenError:
         try:
-            return ledger.rollout.compare_and_set(0, stable=release_id)
+            return ledger.rollout.change(
+                Rollout(version=0, stable=release_id), by="test", kind="set", reason=release_id
+            )
         except KaizenError as error:
             return error
 
     with ThreadPoolExecutor(8) as pool:
         outcomes = list(pool.map(change, [release.id for release in releases]))
-    won = [outcome for outcome in outcomes if isinstance(outcome, RolloutState)]
+    won = [outcome for outcome in outcomes if isinstance(outcome, Rollout)]
     assert [type(outcome) for outcome in outcomes].count(Conflict) == 7
     assert won == [ledger.rollout.state()]
     assert ledger.rollout.current() == won[0].stable
+    assert [(d.kind, d.reason, d.evidence) for d in ledger.decisions.newest()] == [
+        ("set", won[0].stable, {"rollout_version": 1})
+    ]
     with pytest.raises(NotFound):
-        ledger.rollout.compare_and_set(1, stable="r9-00000000")
+        ledger.rollout.change(Rollout(version=1, stable="r9-00000000"), by="test", kind="set", reason="")
+
+
+def test_a_challenger_is_stored_with_where_its_test_begins(ledger: Ledger) -> None:
+    stable, challenger = (ledger.releases.record({"prompt": {"fingerprint": name}}).id for name in ("a", "b"))
+    ledger.rollout.change(Rollout(version=0, stable=stable), by="test", kind="set", reason="")
+    ledger.impressions.record(impression("imp_1"))
+    wanted = Rollout(version=1, stable=stable, challenger=challenger, mode="ab", weight=0.5)
+    stored = ledger.rollout.change(wanted, by="test", kind="begin", reason="to see", evidence={"n": 1})
+    assert stored == ledger.rollout.state()
+    assert stored == replace(wanted, version=2, since_impression=1, at=stored.at)
+    assert stored.releases == (stable, challenger)
+    decision = ledger.decisions.newest(1)[0]
+    assert (decision.release, decision.evidence) == (challenger, {"n": 1, "rollout_version": 2})
+    assert ledger.decisions.get(decision.seq) == decision
 
 
 def test_a_run_tells_what_it_did_and_what_it_cost(ledger: Ledger) -> None:

@@ -1,0 +1,116 @@
+"""What learning leaves in the ledger: data sets, candidates with their verdicts, and the trusted judgements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from kaizen.errors import NotFound
+from kaizen.records import Candidate, Dataset, Judgement, Verdict
+from kaizen.storage.ledger import releases
+from kaizen.storage.ledger.database import Database
+from kaizen.storage.ledger.statements import insert_if_absent, upsert
+from kaizen.storage.ledger.tables import candidates, datasets, judgements
+
+
+class Datasets:
+    """Every data set that was curated."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, dataset: Dataset) -> None:
+        """Store a data set durably; the same id again changes nothing."""
+        added = {name: getattr(dataset, name) for name in Dataset.__dataclass_fields__}
+        self._database.write(lambda connection: insert_if_absent(connection, datasets, [added]))
+
+    def get(self, dataset_id: str) -> Dataset:
+        """Return a data set; NotFound when there is none with this id."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(datasets).where(datasets.c.id == dataset_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no data set {dataset_id!r}.", advice="Make one with `python -m jobs.curate`.")
+        return Dataset(**row._mapping)
+
+    def newest(self) -> Dataset | None:
+        """Return the latest data set, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                sa.select(datasets).order_by(datasets.c.at.desc(), datasets.c.id.desc()).limit(1)
+            ).one_or_none()
+        return None if row is None else Dataset(**row._mapping)
+
+
+class Candidates:
+    """Releases that were learnt."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, candidate: Candidate) -> Candidate:
+        """Store a candidate durably; a release that is one already keeps its first record. Return what is stored."""
+        added = {name: getattr(candidate, name) for name in Candidate.__dataclass_fields__}
+        self._database.write(lambda connection: _add(connection, candidate.release, added))
+        return self.get(candidate.release)
+
+    def judge(self, release: str, *, verdict: Verdict, reason: str, report: str) -> Candidate:
+        """Store the verdict on a candidate; NotFound when the release is none."""
+        values = {"verdict": verdict, "reason": reason, "report": report}
+        update = sa.update(candidates).where(candidates.c.release == release).values(**values)
+        self._database.write(lambda connection: _found(connection.execute(update).rowcount, release))
+        return self.get(release)
+
+    def get(self, release: str) -> Candidate:
+        """Return a candidate; NotFound when the release is none."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(candidates).where(candidates.c.release == release)).one_or_none()
+        if row is None:
+            raise _no_candidate(release)
+        return Candidate(**row._mapping)
+
+    def list(self, *, turn: str | None = None) -> list[Candidate]:
+        """Return the candidates of one turn or of all, the newest first."""
+        query = sa.select(candidates).order_by(candidates.c.at.desc(), candidates.c.release.desc())
+        if turn is not None:
+            query = query.where(candidates.c.turn == turn)
+        with self._database.read() as connection:
+            return [Candidate(**row._mapping) for row in connection.execute(query)]
+
+
+class Judgements:
+    """The trusted evaluation set. Only an operator writes here."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put_many(self, trusted: Sequence[Judgement]) -> None:
+        """Store judgements durably, replacing those on the same query and document."""
+        rows = [{name: getattr(one, name) for name in Judgement.__dataclass_fields__} for one in trusted]
+        if rows:
+            self._database.write(lambda connection: upsert(connection, judgements, rows))
+
+    def all(self) -> list[Judgement]:
+        """Return all judgements of all tenants, ordered by tenant, query and document."""
+        key = (judgements.c.tenant, judgements.c.query_id, judgements.c.document_id)
+        with self._database.read() as connection:
+            return [Judgement(**row._mapping) for row in connection.execute(sa.select(judgements).order_by(*key))]
+
+    def clear(self, tenant: str) -> int:
+        """Delete a tenant's judgements and return how many there were."""
+        gone = sa.delete(judgements).where(judgements.c.tenant == tenant)
+        return int(self._database.write(lambda connection: connection.execute(gone).rowcount))
+
+
+def _add(connection: sa.Connection, release: str, added: dict[str, object]) -> None:
+    releases.read(connection, release)
+    insert_if_absent(connection, candidates, [added])
+
+
+def _found(count: int, release: str) -> None:
+    if not count:
+        raise _no_candidate(release)
+
+
+def _no_candidate(release: str) -> NotFound:
+    return NotFound(f"The release {release!r} is no candidate.", advice="List the candidates to see them.")

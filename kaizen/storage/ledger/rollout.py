@@ -1,0 +1,82 @@
+"""The rollout's one row. Every change leaves a decision beside it, in the same transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from kaizen.errors import Conflict
+from kaizen.records import Rollout
+from kaizen.storage.ledger import decisions, releases
+from kaizen.storage.ledger.database import Database
+from kaizen.storage.ledger.tables import feedback, impressions, rollout
+
+_COLUMNS = tuple(rollout.c[name] for name in Rollout.__dataclass_fields__)
+
+
+class RolloutRow:
+    """Who gets what, changed by compare-and-set, so that of two who decide at once one loses."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def current(self) -> str | None:
+        """Return the id of the stable release; None before the first."""
+        return self.state().stable
+
+    def state(self) -> Rollout:
+        """Return the row, with the version that `change` compares."""
+        with self._database.read() as connection:
+            return _state(connection)
+
+    def change(
+        self,
+        wanted: Rollout,
+        *,
+        by: str,
+        kind: str,
+        reason: str,
+        turn: str = "",
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Rollout:
+        """Store `wanted` if nobody changed the row since it had `wanted.version`; return it as it is stored.
+
+        The new row gets the next version, the time, and the present ends of impressions and feedback.
+
+        Raises:
+            Conflict: somebody changed it.
+            NotFound: one of its releases does not exist.
+        """
+        row = decisions.row(
+            by=by, kind=kind, release=wanted.challenger or wanted.stable or "", turn=turn, reason=reason,
+            evidence={**(evidence or {}), "rollout_version": wanted.version + 1},
+        )  # fmt: skip
+        return self._database.write(lambda connection: _change(connection, wanted, row))
+
+
+def _state(connection: sa.Connection) -> Rollout:
+    return Rollout(**connection.execute(sa.select(*_COLUMNS)).one()._mapping)
+
+
+def _change(connection: sa.Connection, wanted: Rollout, decision: Mapping[str, Any]) -> Rollout:
+    for name in wanted.releases:
+        releases.read(connection, name)
+    stored = replace(
+        wanted,
+        version=wanted.version + 1,
+        at=time.time(),
+        since_impression=connection.scalar(sa.select(sa.func.max(impressions.c.seq))) or 0,
+        since_feedback=connection.scalar(sa.select(sa.func.max(feedback.c.seq))) or 0,
+    )
+    values = {name: getattr(stored, name) for name in Rollout.__dataclass_fields__}
+    changed = connection.execute(
+        sa.update(rollout).where(rollout.c.version == wanted.version).values(**values)
+    ).rowcount
+    if not changed:
+        raise Conflict("The rollout was changed by somebody else.", advice="Read its state again, then decide again.")
+    decisions.insert(connection, decision)
+    return stored
