@@ -204,6 +204,49 @@ class Ingest(Section):
     deduplicate: bool = Field(True, description="Skip documents whose content is already there under another id.")
 
 
+class Learning(Section):
+    """How the installation learns from use, and when by itself."""
+
+    steward: bool = Field(True, description="Run the steward, which starts turns of learning by itself.")
+    explore_share: Fraction = Field(
+        0.0, description="Share of the responses with one adjacent pair swapped by chance, to measure position bias."
+    )
+    min_feedback: int = Field(500, ge=1, description="New feedback that starts a turn.")
+    schedule_hours: float = Field(
+        24, ge=0, description="Age of the last turn at which any new feedback starts one; 0: never by the clock."
+    )
+    poll_seconds: float = Field(5, gt=0, description="How often the steward looks at the ledger.")
+    budget_cpu_seconds: float = Field(3600, ge=0, description="CPU time that learning may take in any 24 hours.")
+    step_seconds: float = Field(14_400, gt=0, description="Wall time after which a step is stopped and tried again.")
+    max_rung: int = Field(
+        4, ge=1, le=4, description="1 fusion and ranker, 2 query encoder, 3 embedder (a new index), 4 generator."
+    )
+    embedder_min_queries: int = Field(
+        2000, ge=1, description="Queries with a click that rung 3 needs: with fewer, the query encoder does as well."
+    )
+    test_mode: Literal["interleave", "ab"] = Field(
+        "interleave",
+        description="How a candidate is tried on users: in one list with the stable release, or shadow, then canary, "
+        "then a part of the users.",
+    )
+    test_weight: Fraction = Field(0.5, description="Share of the searches (interleave) or of the users (ab) in a test.")
+    canary_weight: Fraction = Field(0.05, description="ab: share of the users in the canary.")
+    stage_impressions: int = Field(
+        200, ge=1, description="ab: impressions of the challenger without a fault after which shadow and canary end."
+    )
+    test_impressions: int = Field(
+        20_000, ge=1, description="Impressions after which a test without a winner ends: the stable release stays."
+    )
+    test_hours: float = Field(168, gt=0, description="Age at which a test without a winner ends.")
+    error_rate: float = Field(
+        0.05, gt=0, lt=0.5, description="Chance, over all looks at a test, that a release no better is promoted."
+    )
+    guard_impressions: int = Field(
+        2000, ge=1, description="Impressions for which a turn watches the release that it promoted before it ends."
+    )
+    guard_hours: float = Field(24, gt=0, description="Age at which that watch ends.")
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -220,6 +263,7 @@ class Settings(Section):
     generator: GeneratorSettings = GeneratorSettings()
     answering: Answering = Answering()
     ingest: Ingest = Ingest()
+    learning: Learning = Learning()
 
     @property
     def ledger_url(self) -> str:
