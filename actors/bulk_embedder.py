@@ -15,7 +15,6 @@ from kaizen.indexing.batch import document_from_row, document_table, write_batch
 from kaizen.indexing.prepare import prepare
 from kaizen.models.embedder import Embedder, open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
-from kaizen.models.location import locate
 from kaizen.records import Document, Release
 from kaizen.release import index_of
 from kaizen.storage.ledger.metadata_schema import field_types
@@ -56,9 +55,12 @@ class BulkEmbedder:
     def __init__(self, settings: Settings, release: Release) -> None:
         spec = EmbedderSpec.from_record(release.parts["embedder"])
         index = index_of(release)
-        self._store = open_workspace(settings).store
-        self._open_model = partial(open_embedder, spec, settings.embedder, "bulk")
-        counter = TokenCounter.from_directory(locate(spec.model), prompt=spec.document_prompt, lowercase=spec.lowercase)
+        workspace = open_workspace(settings)
+        self._store = workspace.store
+        self._open_model = partial(open_embedder, spec, settings.embedder, "bulk", find=workspace.model_path)
+        counter = TokenCounter.from_directory(
+            workspace.model_path(spec.model), prompt=spec.document_prompt, lowercase=spec.lowercase
+        )
         self._chunker = Chunker(counter, index.chunking)
         self._made_by = index.made_by
         self._batch_characters = settings.ingest.batch_chunks * index.chunking.max_tokens * CHARACTERS_PER_TOKEN

@@ -43,9 +43,10 @@ class Embedder:
         counter = TokenCounter.from_directory(artifact, prompt=spec.document_prompt, lowercase=spec.lowercase)
         self._chunker = Chunker(counter, index.chunking)
         on_gpu = settings.embedder.placement == "actor"
-        self._queries: Model = open_embedder(spec, settings.embedder, "query", onnx_directory=artifact)
+        find = workspace.model_path
+        self._queries: Model = open_embedder(spec, settings.embedder, "query", onnx_directory=artifact, find=find)
         self._documents: Model = (
-            open_embedder(spec, settings.embedder, "bulk")
+            open_embedder(spec, settings.embedder, "bulk", find=find)
             if on_gpu
             else OnnxEmbedder(spec, artifact, threads=1, prompt=spec.document_prompt)
         )

@@ -12,13 +12,16 @@ from kaizen.config import Settings
 from kaizen.models.generator import Message, open_generator
 from kaizen.records import Release
 from kaizen.release import generator_of
+from kaizen.workspace import open_workspace
 
 
 class GeneratorActor:
     """One generator, as a release has it. Requests that cannot run side by side wait, until their deadline."""
 
     def __init__(self, settings: Settings, release: Release) -> None:
-        self._generator = open_generator(generator_of(release, settings.generator), os.environ)
+        self._generator = open_generator(
+            generator_of(release, settings.generator), os.environ, open_workspace(settings).model_path
+        )
 
     @ray.method(num_returns="streaming")
     def stream(self, prompt: Sequence[Message], max_tokens: int, seconds: float) -> Iterator[str]:

@@ -30,7 +30,6 @@ from kaizen.indexing.generation import GenerationStore
 from kaizen.indexing.prepare import prepare
 from kaizen.models.embedder import Embedder, open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
-from kaizen.models.location import locate
 from kaizen.records import Document, Release
 from kaizen.release import index_of
 from kaizen.retrieval.analyser import Analyser
@@ -76,7 +75,7 @@ def _build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard
         shards=spec.shards,
         dim=spec.dim,
         made_by=spec.made_by,
-        prepare=_Preparer(settings, release),
+        prepare=_Preparer(workspace, release),
         analyser=Analyser(),
         settings=settings.index,
     )
@@ -96,18 +95,19 @@ def _build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard
 class _Preparer:
     """Cuts and embeds documents that no batch has vectors for; the model is opened when the first one comes."""
 
-    def __init__(self, settings: Settings, release: Release) -> None:
-        self._settings = settings
+    def __init__(self, workspace: Workspace, release: Release) -> None:
+        self._settings = workspace.settings
+        self._find = workspace.model_path
         self._spec = EmbedderSpec.from_record(release.parts["embedder"])
         counter = TokenCounter.from_directory(
-            locate(self._spec.model), prompt=self._spec.document_prompt, lowercase=self._spec.lowercase
+            self._find(self._spec.model), prompt=self._spec.document_prompt, lowercase=self._spec.lowercase
         )
         self._chunker = Chunker(counter, index_of(release).chunking)
         self._model: Embedder | None = None
 
     def __call__(self, documents: Sequence[Document]) -> pa.Table:
         if self._model is None:
-            self._model = open_embedder(self._spec, self._settings.embedder, "bulk")
+            self._model = open_embedder(self._spec, self._settings.embedder, "bulk", find=self._find)
         return prepare(documents, self._chunker, self._model).table
 
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from kaizen.config import EmbedderSettings
 from kaizen.errors import BadModel, ConfigError
 from kaizen.models.embedder_spec import EmbedderSpec
-from kaizen.models.location import fingerprint_of, locate
+from kaizen.models.location import Find, fingerprint_of, locate
 from kaizen.models.vectors import Vectors
 
 Role = Literal["bulk", "query"]
@@ -30,12 +30,20 @@ class Embedder(Protocol):
 
 
 def open_embedder(
-    spec: EmbedderSpec, settings: EmbedderSettings, role: Role, *, onnx_directory: Path | None = None
+    spec: EmbedderSpec,
+    settings: EmbedderSettings,
+    role: Role,
+    *,
+    onnx_directory: Path | None = None,
+    find: Find = locate,
 ) -> Embedder:
     """Open `spec` the fastest way for `role` on this machine.
 
     Queries on a CPU go through ONNX Runtime from `onnx_directory` (made by `onnx_cache.ensure_onnx`) and never
     import torch; bulk work and GPUs go through torch.
+
+    Args:
+        find: looks up `spec.model`; what learning made is found by `Workspace.model_path` only.
 
     Raises:
         BadModel: the files are not those that the spec was made from.
@@ -49,7 +57,7 @@ def open_embedder(
         return OnnxEmbedder(spec, onnx_directory, threads=settings.query_threads)
     from kaizen.models.torch_embedder import TorchEmbedder
 
-    directory = locate(spec.model)
+    directory = find(spec.model)
     if fingerprint_of(directory) != spec.fingerprint:
         raise BadModel(f"The files of {spec.model!r} are not those of this release.", advice="Restore or rebuild.")
     prompt = spec.query_prompt if role == "query" else spec.document_prompt

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kaizen.errors import BadModel
-from kaizen.models.location import fingerprint_of, locate, read_json
+from kaizen.models.location import Find, fingerprint_of, locate, read_json
 
 Pooling = Literal["mean", "cls"]
 _UNBOUNDED = 1_000_000  # tokenizers write 1e30 for "no limit"
@@ -20,7 +20,7 @@ class EmbedderSpec:
     """One immutable version of an embedder.
 
     Attributes:
-        model: reference that `location.locate` resolves on every machine that opens it.
+        model: reference that `Workspace.model_path` resolves on every machine that opens it.
         fingerprint: SHA-256 over its files; opening a directory with another one is refused.
         dim: length of a vector. Vectors are float32 and L2-normalised, so a dot product is the cosine.
         max_tokens: longest input, special tokens included; what is over is cut off.
@@ -48,13 +48,13 @@ class EmbedderSpec:
         return cls(**{name: record[name] for name in cls.__dataclass_fields__})
 
 
-def read_spec(model: str) -> EmbedderSpec:
-    """Return the spec of the sentence-transformers directory that `model` names.
+def read_spec(model: str, find: Find = locate) -> EmbedderSpec:
+    """Return the spec of the sentence-transformers directory that `model` names, looked up with `find`.
 
     Raises:
         BadModel: not such a directory, unsafe, or of a kind that is not supported (its message says which).
     """
-    directory = locate(model)
+    directory = find(model)
     if not (directory / "tokenizer.json").is_file():
         raise BadModel(f"{model!r} has no tokenizer.json.",
                        advice="Write one with AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR).")  # fmt: skip

@@ -7,13 +7,14 @@ from typing import Any
 from kaizen.config import GeneratorSettings
 from kaizen.errors import ConfigError
 from kaizen.ids import fingerprint
-from kaizen.models.location import fingerprint_of, locate
+from kaizen.models.location import Find, fingerprint_of, locate
 
 
-def generator_record(settings: GeneratorSettings) -> dict[str, Any]:
+def generator_record(settings: GeneratorSettings, find: Find = locate) -> dict[str, Any]:
     """Return the JSON object that a release keeps under `generator`: what decides the answers, and its fingerprint.
 
-    The files of a local model are hashed. What is behind an endpoint cannot be: its URL and model name stand for it.
+    The files of a local model, looked up with `find`, are hashed. What is behind an endpoint cannot be: its URL and
+    model name stand for it.
 
     Raises:
         BadModel: the model is missing or unsafe.
@@ -25,7 +26,7 @@ def generator_record(settings: GeneratorSettings) -> dict[str, Any]:
             raise ConfigError("generator.endpoint_url is no http(s) URL.", advice="Name it up to and with /v1.")
         record |= {"model": settings.model, "endpoint_url": settings.endpoint_url.rstrip("/")}
     elif settings.kind != "extractive":
-        record |= {"model": settings.model, "files": fingerprint_of(locate(settings.model))}
+        record |= {"model": settings.model, "files": fingerprint_of(find(settings.model))}
     if settings.kind != "extractive":
         record |= {"max_tokens": settings.max_tokens, "context_tokens": settings.context_tokens}
     return {**record, "fingerprint": fingerprint(record)}

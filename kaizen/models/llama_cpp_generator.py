@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import xllamacpp
@@ -12,7 +13,6 @@ import xllamacpp
 from kaizen.config import GeneratorSettings
 from kaizen.errors import BadModel, Unavailable
 from kaizen.models.generator import Message
-from kaizen.models.location import locate
 from kaizen.models.pump import Emit, pump
 
 _BATCH_TOKENS = 256  # the prompt is read in such pieces, and between two of them a request can be given up
@@ -25,12 +25,12 @@ class LlamaCppGenerator:
     The beginning of a prompt that equals the previous prompt's is not read again, so fixed instructions go first.
     """
 
-    def __init__(self, settings: GeneratorSettings, record: Mapping[str, Any]) -> None:
+    def __init__(self, settings: GeneratorSettings, record: Mapping[str, Any], file: Path) -> None:
         self.record = record
         self._turn = threading.Lock()
         self._closed = False
         try:
-            self._server = xllamacpp.Server(_parameters(settings))
+            self._server = xllamacpp.Server(_parameters(settings, file))
         except RuntimeError as error:
             raise BadModel(f"llama.cpp cannot open {settings.model!r}.", advice="Use a GGUF chat model.") from error
 
@@ -73,9 +73,9 @@ class LlamaCppGenerator:
             self._closed = True
 
 
-def _parameters(settings: GeneratorSettings) -> xllamacpp.CommonParams:
+def _parameters(settings: GeneratorSettings, file: Path) -> xllamacpp.CommonParams:
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(locate(settings.model))
+    parameters.model.path = str(file)
     parameters.n_ctx = settings.context_tokens + settings.max_tokens
     parameters.n_batch = parameters.n_ubatch = _BATCH_TOKENS
     parameters.n_parallel = 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from kaizen.errors import BadModel
 
+Find = Callable[[str], Path]  # a reference -> the file or directory that it names, checked to be safe to open
 _PACKAGE = "package:"
+OBJECT = "object:"  # what learning made lies in the object store: `Workspace.model_path` finds it
 _WEIGHTS = frozenset({".safetensors", ".gguf", ".onnx"})
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack"})
 _CODE = frozenset({".py", ".pyc", ".so"})
@@ -21,11 +24,13 @@ def locate(reference: str) -> Path:
     """Return the file or directory that `reference` names, checked to be safe to open.
 
     `package:NAME/PATH` is a path inside an installed package, found without importing it; anything else is a
-    path on this machine.
+    path on this machine. (`object:NAME` needs a workspace: see `Workspace.model_path`.)
 
     Raises:
         BadModel: there is nothing there, the path leaves its package, or `check_safe` refuses the files.
     """
+    if reference.startswith(OBJECT):
+        raise BadModel(f"{reference!r} lies in an object store.", advice="Releases name such models; configure a path.")
     packaged = reference.startswith(_PACKAGE)
     path = _inside_package(reference) if packaged else Path(reference).expanduser().absolute()
     if not path.exists():

@@ -15,7 +15,7 @@ from kaizen.errors import BadModel
 from kaizen.models.bert_graph import can_write, write_bert
 from kaizen.models.embedder_spec import EmbedderSpec, Pooling
 from kaizen.models.encoder import load_encoder, pool
-from kaizen.models.location import fingerprint_of, locate
+from kaizen.models.location import Find, fingerprint_of, locate
 from kaizen.models.onnx_embedder import OnnxEmbedder
 from kaizen.models.onnx_sample import SAMPLE
 from kaizen.models.tokens import EmbedderTokenizer
@@ -37,7 +37,7 @@ class _Sentence(torch.nn.Module):
         return pool(hidden, attention_mask, self.pooling)
 
 
-def export_onnx(spec: EmbedderSpec, directory: Path) -> dict[str, Any]:
+def export_onnx(spec: EmbedderSpec, directory: Path, find: Find = locate) -> dict[str, Any]:
     """Write `model.onnx`, `tokenizer.json` and `record.json` to `directory`; return the record.
 
     The export is compared with torch in float32 on `SAMPLE`.
@@ -45,7 +45,7 @@ def export_onnx(spec: EmbedderSpec, directory: Path) -> dict[str, Any]:
     Raises:
         BadModel: a vector is NaN or zero, or its cosine with torch's is under 0.9999.
     """
-    source = locate(spec.model)
+    source = find(spec.model)
     if fingerprint_of(source) != spec.fingerprint:
         raise BadModel(f"The files of {spec.model!r} are not those of this release.", advice="Restore or rebuild.")
     encoder = load_encoder(source, "eager")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from kaizen.config import GeneratorSettings
 from kaizen.errors import BadModel, DeadlineExceeded, InvalidInput, Unavailable
 from kaizen.models.generator import Message
-from kaizen.models.location import locate
 
 _PREFILL_TOKENS = 256  # the prompt is read in such pieces, and between two of them the deadline is looked at
 _UNFINISHED = "\ufffd"  # what half a character decodes to
@@ -25,14 +25,14 @@ class TransformersGenerator:
     Sets torch's thread count for the process when it runs on the CPU.
     """
 
-    def __init__(self, settings: GeneratorSettings, record: Mapping[str, Any]) -> None:
+    def __init__(self, settings: GeneratorSettings, record: Mapping[str, Any], path: Path) -> None:
         self.record = record
         self._turn = threading.Lock()
         self._context = settings.context_tokens
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self._device.type == "cpu":
             torch.set_num_threads(settings.threads)
-        self._tokenizer, model = _load(settings, self._device)
+        self._tokenizer, model = _load(settings, path, self._device)
         if not self._tokenizer.chat_template:
             raise BadModel(f"{settings.model!r} has no chat template.", advice="Use an instruction-tuned model.")
         self._ends = _ends(model.generation_config.eos_token_id, self._tokenizer.eos_token_id)
@@ -91,8 +91,7 @@ class TransformersGenerator:
             self._model = None
 
 
-def _load(settings: GeneratorSettings, device: torch.device) -> tuple[Any, Any]:
-    path = locate(settings.model)
+def _load(settings: GeneratorSettings, path: Path, device: torch.device) -> tuple[Any, Any]:
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path), "local_files_only": True}
     if path.is_file():
         where = where | {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
