@@ -11,6 +11,8 @@ from kaizen.ids import fingerprint
 from kaizen.indexing.prepare import made_by
 from kaizen.records import Release
 from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.ranker import Ranker, open_ranker
+from kaizen.storage.object_store import ObjectStore
 
 Part = dict[str, Any]
 
@@ -64,6 +66,35 @@ def release_parts(settings: Settings, embedder: Part, prompt: Part, generator: P
         "prompt": prompt,
         "generator": generator,
     }
+
+
+def with_parts(release: Release, **changed: Part) -> dict[str, Part]:
+    """The parts of a release learnt from `release`: the changed ones in place of its own, fingerprints renewed.
+
+    Another embedder or chunking means another index, which its own fingerprint then names; a part given as an empty
+    object is left out.
+    """
+    parts = {name: dict(part) for name, part in release.parts.items()} | {n: dict(p) for n, p in changed.items()}
+    embedder, index = parts["embedder"], parts["index"]
+    index["dim"] = embedder["dim"]
+    index["made_by"] = made_by(embedder["fingerprint"], index["chunking"])
+    for name in ("index", "retrieval", "ranker"):
+        if parts.get(name):
+            parts[name] = _with_fingerprint({k: v for k, v in parts[name].items() if k != "fingerprint"})
+    return {name: part for name, part in parts.items() if part}
+
+
+def query_encoder_of(release: Release) -> Part:
+    """The encoder of queries: one of their own where it was learnt, else the embedder. EmbedderSpec and `artifact`."""
+    return dict(release.parts.get("query_encoder", release.parts["embedder"]))
+
+
+def ranker_of(release: Release, store: ObjectStore) -> Ranker | None:
+    """Open the ranker of a release; None when it has none. Raises BadModel, Corrupt, NotFound."""
+    part = release.parts.get("ranker")
+    if part is None:
+        return None
+    return open_ranker(part, store.fetch_directory(part["artifact"]) if "artifact" in part else None)
 
 
 def index_of(release: Release) -> IndexSpec:

@@ -11,8 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from kaizen.config import Retrieval
+from kaizen.retrieval.features import features
 from kaizen.retrieval.fusion import Fused, Mode
+from kaizen.retrieval.lexical import TermStatistics
 from kaizen.retrieval.query import ShardAnswer, score
+from kaizen.retrieval.ranker import Ranker
 
 Unit = Literal["chunk", "document"]
 
@@ -34,29 +37,100 @@ class Ranked:
     cosine: float | None
     bm25: float | None
     frequencies: tuple[float, ...]
+    features: tuple[float, ...]
     text: dict[str, Any] | None
 
 
-def rank(answers: Mapping[int, ShardAnswer], *, mode: Mode, unit: Unit, k: int, settings: Retrieval) -> list[Ranked]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pool:
+    """All candidates of all shards: shard and number (n,) say which one row i is; key, ordinal and scores (n,)."""
+
+    shard: np.ndarray
+    number: np.ndarray
+    key: np.ndarray
+    ordinal: np.ndarray
+    scores: np.ndarray
+
+    def order(self) -> np.ndarray:
+        """Rows, best first."""
+        return np.lexsort((self.ordinal, self.key, -self.scores))
+
+
+def rank(
+    answers: Mapping[int, ShardAnswer],
+    *,
+    mode: Mode,
+    unit: Unit,
+    k: int,
+    settings: Retrieval,
+    ranker: Ranker | None = None,
+) -> list[Ranked]:
     """The best k chunks of all shards, best first; with unit `document` only the best chunk of each document.
 
-    Equal scores are ordered by document and ordinal, so the order is the same however documents are split.
+    A ranker orders the best `ranker.depth` of a hybrid ranking anew; in the other modes the caller asked for one
+    signal and gets it. Equal scores are ordered by document and ordinal, so the order is the same however documents
+    are split.
     """
     present = {shard: answer for shard, answer in answers.items() if len(answer.candidates)}
     if not present:
         return []
     statistics = functools.reduce(operator.add, (answer.statistics for answer in answers.values()))
     scored = {shard: score(answer.candidates, statistics, mode, settings) for shard, answer in present.items()}
-    shard = np.concatenate([np.full(len(a.candidates), s) for s, a in present.items()])
-    number = np.concatenate([np.arange(len(a.candidates)) for a in present.values()])
-    key = np.concatenate([a.candidates.key for a in present.values()])
-    ordinal = np.concatenate([a.candidates.ordinal for a in present.values()])
-    scores = np.concatenate([fused.scores for fused, _ in scored.values()])
-    order = np.lexsort((ordinal, key, -scores))
+    pool = _pool(present, scored)
+    if ranker is not None and mode == "hybrid":
+        _rescore(pool, present, scored, statistics, ranker)
+    order = pool.order()
     if unit == "document":
-        order = _first_of_each(order, key)
-    best = zip(shard[order[:k]].tolist(), number[order[:k]].tolist(), strict=True)
-    return [_ranked(present[s], s, n, *scored[s], mode) for s, n in best]
+        order = _first_of_each(order, pool.key)
+    rows = order[:k]
+    told = _features(pool, rows, present, scored, statistics)
+    return [
+        _ranked(present[shard], shard, number, float(pool.scores[row]), *scored[shard], mode, tuple(values))
+        for row, shard, number, values in zip(
+            rows, pool.shard[rows].tolist(), pool.number[rows].tolist(), told.tolist(), strict=True
+        )
+    ]
+
+
+Scored = Mapping[int, tuple[Fused, np.ndarray]]
+
+
+def _pool(present: Mapping[int, ShardAnswer], scored: Scored) -> _Pool:
+    answers = present.items()
+    return _Pool(
+        shard=np.concatenate([np.full(len(a.candidates), s) for s, a in answers]),
+        number=np.concatenate([np.arange(len(a.candidates)) for _, a in answers]),
+        key=np.concatenate([a.candidates.key for _, a in answers]),
+        ordinal=np.concatenate([a.candidates.ordinal for _, a in answers]),
+        scores=np.concatenate([fused.scores for fused, _ in scored.values()]),
+    )
+
+
+def _rescore(
+    pool: _Pool, present: Mapping[int, ShardAnswer], scored: Scored, statistics: TermStatistics, ranker: Ranker
+) -> None:
+    """Give the ranker's scores to the best rows; the others keep their distances and stand below."""
+    order = pool.order()
+    best, rest = order[: ranker.depth], order[ranker.depth :]
+    found = ranker.scores(_features(pool, best, present, scored, statistics))
+    if len(rest):
+        pool.scores[rest] += found.min() - pool.scores[rest[0]] - 1e-9
+    pool.scores[best] = found
+
+
+def _features(
+    pool: _Pool, rows: np.ndarray, present: Mapping[int, ShardAnswer], scored: Scored, statistics: TermStatistics
+) -> np.ndarray:
+    """(len(rows), len(FEATURES)) float32."""
+    found: np.ndarray | None = None
+    for shard, answer in present.items():
+        mine = np.flatnonzero(pool.shard[rows] == shard)
+        numbers = pool.number[rows[mine]]
+        table = features(answer.candidates.kept(numbers), scored[shard][1][numbers], statistics)
+        if found is None:
+            found = np.empty((len(rows), table.shape[1]), np.float32)
+        found[mine] = table
+    return found if found is not None else np.empty((0, 0), np.float32)
 
 
 def _first_of_each(order: np.ndarray, key: np.ndarray) -> np.ndarray:
@@ -64,18 +138,28 @@ def _first_of_each(order: np.ndarray, key: np.ndarray) -> np.ndarray:
     return order[np.sort(first)]
 
 
-def _ranked(answer: ShardAnswer, shard: int, number: int, fused: Fused, bm25: np.ndarray, mode: Mode) -> Ranked:
+def _ranked(
+    answer: ShardAnswer,
+    shard: int,
+    number: int,
+    final: float,
+    fused: Fused,
+    bm25: np.ndarray,
+    mode: Mode,
+    told: tuple[float, ...],
+) -> Ranked:
     found = answer.candidates
     return Ranked(
         shard=shard,
         number=number,
         segment=found.segments[found.segment[number]],
         row=int(found.row[number]),
-        score=float(fused.scores[number]),
+        score=final,
         dense=float(fused.dense[number]),
         lexical=float(fused.lexical[number]),
         cosine=None if mode == "lexical" else float(found.cosine[number]),
         bm25=None if mode == "dense" else float(bm25[number]),
         frequencies=tuple(found.frequencies[number].tolist()),
+        features=told,
         text=answer.texts.get(number),
     )
