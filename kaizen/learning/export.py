@@ -1,0 +1,106 @@
+"""A trained encoder as what a release holds: safetensors for bulk work, ONNX for queries, proven equal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from kaizen.errors import BadModel, NotFound
+from kaizen.models.embedder_spec import EmbedderSpec, read_spec
+from kaizen.models.location import OBJECT
+from kaizen.models.onnx_export import export_onnx
+from kaizen.storage.object_store import ObjectStore
+
+Kind = Literal["embedder", "query-encoder"]
+TORCH = "torch"  # where in the artifact the sentence-transformers directory lies
+_TEXTUAL = frozenset({".json", ".txt", ".model", ".jinja"})
+_LARGEST_SHARD = "1000GB"  # one file, so that equal weights give equal files
+_ADVICE = "Do not use it: lower the learning rate, or look at the data it learnt from."
+
+
+def export_embedder(
+    encoder: torch.nn.Module, base: EmbedderSpec, base_directory: Path, store: ObjectStore, kind: Kind
+) -> dict[str, Any]:
+    """Put a trained encoder into the object store and return its part of a release.
+
+    The artifact `models/KIND-FINGERPRINT` holds model.onnx, tokenizer.json and record.json, as the default embedder's
+    does, and in `torch/` the sentence-transformers directory that its `model` names. Equal weights give the same
+    artifact, which is then not made again.
+
+    Args:
+        encoder: transformers' own, float32, on any device; of the layout of `base`.
+        base: what it was before it learnt; tokenizer, pooling, prompts and limits stay.
+        base_directory: the files of `base`.
+
+    Returns:
+        `EmbedderSpec.record()` and `artifact`.
+
+    Raises:
+        BadModel: a weight or a vector is NaN or infinite, a vector is zero, ONNX and safetensors disagree (a cosine
+            under 0.9999 on real text), or the encoder has another layout than `base`.
+    """
+    with tempfile.TemporaryDirectory(prefix="kaizen-export-") as scratch:
+        made = Path(scratch)
+        torch_directory = made / TORCH
+        _write(encoder, base, base_directory, torch_directory)
+        written = read_spec(str(torch_directory))
+        name = f"models/{kind}-{written.fingerprint[:12]}"
+        spec = replace(base, model=f"{OBJECT}{name}/{TORCH}", fingerprint=written.fingerprint)
+        if replace(spec, model=written.model) != written:
+            raise BadModel("The trained encoder is not of its base's layout.", advice="Train the base's own encoder.")
+        if not _stored(store, name):
+            export_onnx(spec, made, lambda _reference: torch_directory)
+            store.put_directory(name, made)
+    return {**spec.record(), "artifact": name}
+
+
+def _write(encoder: Any, base: EmbedderSpec, base_directory: Path, directory: Path) -> None:  # noqa: ANN401 (transformers' own)
+    weights = {
+        name: value.detach().to("cpu", torch.float32).contiguous() for name, value in encoder.state_dict().items()
+    }
+    if bad := sorted(name for name, value in weights.items() if not bool(torch.isfinite(value).all())):
+        raise BadModel(f"{len(bad)} weights of the trained encoder are NaN or infinite ({bad[0]}).", advice=_ADVICE)
+    _copy_texts(base_directory, directory)
+    _write_layout(base, directory)
+    encoder.save_pretrained(str(directory), state_dict=weights, max_shard_size=_LARGEST_SHARD)
+
+
+def _copy_texts(source: Path, directory: Path) -> None:
+    """Tokenizer, limits, prompts and module settings; no weights, no cards, nothing of a sharded checkpoint."""
+    for file in sorted(source.rglob("*")):
+        if file.is_file() and file.suffix.lower() in _TEXTUAL and not file.name.endswith(".index.json"):
+            target = directory / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+
+
+def _write_layout(base: EmbedderSpec, directory: Path) -> None:
+    """What sentence-transformers needs, where the base was a bare transformers directory."""
+    if (directory / "modules.json").is_file():
+        return
+    kinds = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(kinds)
+    ]
+    (directory / "modules.json").write_text(json.dumps(modules, indent=1), encoding="utf-8")
+    (directory / "1_Pooling").mkdir(exist_ok=True)
+    pooling = {
+        "word_embedding_dimension": base.dim,
+        f"pooling_mode_{'cls_token' if base.pooling == 'cls' else 'mean_tokens'}": True,
+    }
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=1), encoding="utf-8")
+
+
+def _stored(store: ObjectStore, name: str) -> bool:
+    try:
+        store.manifest(name)
+    except NotFound:
+        return False
+    return True
