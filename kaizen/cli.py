@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from kaizen.commands import configuration, documents, jobs, keys, ledger, machine, queries, service, starting
+from kaizen.commands import configuration, documents, jobs, keys, ledger, machine, queries, service, simulate, starting
 from kaizen.commands.output import exit_code, print_error
 from kaizen.errors import KaizenError
 
@@ -34,6 +34,7 @@ def build() -> typer.Typer:
     )
     for command in COMMANDS:
         app.command()(command)
+    app.command("simulate")(simulate.simulate_service)
     for job in (jobs.ingest, jobs.evaluate):
         app.command(context_settings=jobs.PASS_ON)(job)
     app.add_typer(documents.app, name="documents")
