@@ -229,8 +229,10 @@ class Learning(Section):
         description="How a candidate is tried on users: in one list with the stable release, or shadow, then canary, "
         "then a part of the users.",
     )
-    test_weight: Fraction = Field(0.5, description="Share of the searches (interleave) or of the users (ab) in a test.")
-    canary_weight: Fraction = Field(0.05, description="ab: share of the users in the canary.")
+    test_weight: float = Field(
+        0.5, gt=0, le=1, description="Share of the searches (interleave) or of the users (ab) in a test."
+    )
+    canary_weight: float = Field(0.05, gt=0, le=0.5, description="ab: share of the users in the canary.")
     stage_impressions: int = Field(
         200, ge=1, description="ab: impressions of the challenger without a fault after which shadow and canary end."
     )

@@ -1,0 +1,1 @@
+"""Watching what people ask and what they get: drift, and what starts a turn of learning."""
