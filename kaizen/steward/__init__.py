@@ -1,0 +1,1 @@
+"""The steward's judgement: which step a turn takes next. Pure; `actors.steward` carries it out."""

@@ -1,0 +1,168 @@
+"""Which rung of the ladder next: the cheapest that may help and that the budget allows.
+
+Rungs 1 and 2 leave the index alone and take minutes at most. Rung 1 fits a handful of weights and is through with its
+data after one fit, so a turn goes on to rung 2 whatever rung 1 brought, and then fits rung 1 again on what rung 2
+changed. Rung 3 brings a new index and rung 4 needs demonstrations and a GPU's worth of time: they come only when
+nothing cheaper proved better on this data. Of all that proved better, the one with the largest gain goes to the users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from kaizen.config import Learning
+from kaizen.records import Candidate
+from kaizen.steward.state import Attempt, Material, Outcome
+
+# Until there are candidates whose cost is known: CPU seconds of learning and judging on a small machine.
+FIRST_ESTIMATES: Mapping[int, float] = {1: 60, 2: 900, 3: 7200, 4: 14_400}
+NAMES: Mapping[int, str] = {1: "fusion and ranker", 2: "query encoder", 3: "embedder", 4: "generator"}
+ENCODER_MIN_QUERIES = 50
+GENERATOR_MIN_DEMONSTRATIONS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the choice hangs on, besides what the turn has tried.
+
+    Attributes:
+        left_cpu_s: what the budget of the last 24 hours leaves.
+        costs: CPU seconds expected of each rung.
+        trainable_generator: the stable release's generator is one that rung 4 can teach.
+    """
+
+    settings: Learning
+    left_cpu_s: float
+    costs: Mapping[int, float] = field(default_factory=lambda: dict(FIRST_ESTIMATES))
+    trainable_generator: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learn:
+    """Teach this rung, beginning from `parent`."""
+
+    rung: int
+    parent: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """Put this candidate before the users."""
+
+    release: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """There is nothing left to try."""
+
+    outcome: Outcome
+    reason: str
+
+
+Choice = Learn | Try | GiveUp
+
+
+def choose(tried: Sequence[Attempt], stable: str, material: Material, facts: Facts) -> Choice:
+    """Return what the turn does next, with the reason in words."""
+    hindrances = []
+    for rung, parent in _ladder(tried, stable):
+        if _was_tried(tried, rung, parent):
+            continue
+        hindrance = _hindrance(rung, material, facts)
+        if not hindrance:
+            return Learn(rung=rung, parent=parent, reason=_why(rung, parent, stable, facts))
+        hindrances.append(f"Rung {rung} ({NAMES[rung]}) is left out: {hindrance}")
+    return _best(tried, hindrances)
+
+
+def estimates(candidates: Sequence[Candidate]) -> dict[int, float]:
+    """Return the CPU seconds that each rung may take: the median of what its last candidates took."""
+    known = {
+        rung: [float(one.record["cost"]["cpu_s"]) for one in candidates if one.rung == rung and _has_cost(one)][:5]
+        for rung in FIRST_ESTIMATES
+    }
+    return {rung: median(costs) if costs else FIRST_ESTIMATES[rung] for rung, costs in known.items()}
+
+
+def _has_cost(candidate: Candidate) -> bool:
+    return "cpu_s" in candidate.record.get("cost", {})
+
+
+def _ladder(tried: Sequence[Attempt], stable: str) -> Iterator[tuple[int, str]]:
+    """Every (rung, parent) that a turn may try, in order."""
+    yield 1, stable
+    for rung in (2, 3):
+        if rung == 3 and _proved(tried):
+            return
+        yield rung, stable
+        yield from ((1, one.release) for one in tried if one.rung == rung and _alive(one))
+    if not _proved(tried):
+        yield 4, stable
+
+
+def _was_tried(tried: Sequence[Attempt], rung: int, parent: str) -> bool:
+    return any((one.rung, one.parent) == (rung, parent) for one in tried)
+
+
+def _alive(attempt: Attempt) -> bool:
+    return attempt.verdict in ("promote", "keep_testing")
+
+
+def _proved(tried: Sequence[Attempt]) -> bool:
+    return any(one.verdict == "promote" for one in tried)
+
+
+def _hindrance(rung: int, material: Material, facts: Facts) -> str:
+    """Why a rung cannot help now; empty when it may."""
+    if rung > facts.settings.max_rung:
+        return f"learning.max_rung is {facts.settings.max_rung}."
+    if rung in _LACKS and (lacks := _LACKS[rung](material, facts)):
+        return lacks
+    if facts.costs[rung] > facts.left_cpu_s:
+        return f"it may take {facts.costs[rung]:.0f} CPU seconds and the budget leaves {max(0, facts.left_cpu_s):.0f}."
+    return ""
+
+
+def _lacks_queries(least: int, material: Material) -> str:
+    return "" if material.queries >= least else f"there are {material.queries} queries and it needs {least}."
+
+
+def _lacks_demonstrations(material: Material, facts: Facts) -> str:
+    if not facts.trainable_generator:
+        return "the generator is of a kind that cannot be taught."
+    if material.demonstrations < GENERATOR_MIN_DEMONSTRATIONS:
+        return f"there are {material.demonstrations} demonstrations and it needs {GENERATOR_MIN_DEMONSTRATIONS}."
+    return ""
+
+
+_LACKS: Mapping[int, Callable[[Material, Facts], str]] = {
+    2: lambda material, _: _lacks_queries(ENCODER_MIN_QUERIES, material),
+    3: lambda material, facts: _lacks_queries(facts.settings.embedder_min_queries, material),
+    4: _lacks_demonstrations,
+}
+
+
+def _why(rung: int, parent: str, stable: str, facts: Facts) -> str:
+    again = "" if parent == stable else f" again, on {parent}, whose scores are others"
+    return (
+        f"Rung {rung} ({NAMES[rung]}){again}: the cheapest that is left; about {facts.costs[rung]:.0f} CPU seconds of "
+        f"{facts.left_cpu_s:.0f}."
+    )
+
+
+def _best(tried: Sequence[Attempt], hindrances: Sequence[str]) -> Choice:
+    proved = [one for one in tried if one.verdict == "promote"]
+    open_ = [one for one in tried if one.verdict == "keep_testing" and (one.gain or 0) > 0]
+    for group, words in ((proved, "proved better"), (open_, "may be better")):
+        if group:
+            best = max(group, key=lambda one: one.gain or 0)  # the first of equals: the cheaper rung
+            return Try(release=best.release, reason=f"Of what was learnt, rung {best.rung} {words}: {best.reason}")
+    told = [f"Rung {one.rung}: {one.verdict}. {one.reason}" for one in tried]
+    failed = bool(tried) and all(one.verdict == "failed" for one in tried)
+    outcome: Outcome = "failed" if failed else "rejected" if tried else "nothing_to_learn"
+    return GiveUp(outcome=outcome, reason=" ".join([*told, *hindrances]))

@@ -1,0 +1,113 @@
+"""The memory of one turn: what it has done and what it does now, as JSON in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from kaizen.records import Verdict
+
+Phase = Literal["curate", "choose", "learn", "judge", "begin", "test", "stop", "promote", "guard", "rollback", "done"]
+Stage = Literal["interleave", "shadow", "canary", "ab"]
+Outcome = Literal[
+    "", "promoted", "rolled_back", "not_better", "rejected", "nothing_to_learn", "failed", "overtaken", "stopped"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One rung that was tried.
+
+    Attributes:
+        parent: the release that it began from.
+        verdict: None until it is judged; `failed` when the step itself did not come to an end.
+        gain: of the judgement, in points of its main measure; None when it did not say.
+        cpu_s: what learning and judging took.
+    """
+
+    rung: int
+    parent: str
+    release: str = ""
+    verdict: Verdict | Literal["failed"] | None = None
+    reason: str = ""
+    gain: float | None = None
+    cpu_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What there is to learn from: the data set, as `jobs.curate` told."""
+
+    dataset: str
+    examples: int
+    queries: int
+    demonstrations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """CPU seconds of one step that was run, and when."""
+
+    at: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnState:
+    """All that a turn knows. `from_json(state.to_json()) == state`.
+
+    Attributes:
+        turn: its id.
+        stable: release that was stable when the turn began; what candidates are judged against.
+        until_impression, until_feedback: `seq` up to which it learns; frozen, so that a repeated step reads the same.
+        material: None until it is curated.
+        attempts: rungs tried, in order; the last one is being learnt or judged in those phases.
+        candidate, stage: the release on trial on users, and how; empty before.
+        failures, kills: of the step that is being run now: ends with an error, and ends by a signal.
+        evidence: what the last word about the candidate on trial was founded on.
+        spent: what each step cost.
+    """
+
+    turn: str
+    stable: str
+    until_impression: int
+    until_feedback: int
+    phase: Phase = "curate"
+    material: Material | None = None
+    attempts: tuple[Attempt, ...] = ()
+    candidate: str = ""
+    stage: Stage | Literal[""] = ""
+    failures: int = 0
+    kills: int = 0
+    evidence: Mapping[str, Any] | None = None
+    outcome: Outcome = ""
+    reason: str = ""
+    spent: tuple[Spent, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As the ledger keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> TurnState:
+        """The inverse of `to_json`."""
+        material = stored.get("material")
+        known = {field.name for field in fields(cls)}
+        return cls(
+            **{
+                **{name: value for name, value in stored.items() if name in known},
+                "material": Material(**material) if material else None,
+                "attempts": tuple(Attempt(**one) for one in stored.get("attempts", ())),
+                "spent": tuple(Spent(**one) for one in stored.get("spent", ())),
+            }
+        )
+
+    @property
+    def attempt(self) -> Attempt:
+        """The rung that is being learnt or judged."""
+        return self.attempts[-1]
+
+    def with_attempt(self, **changes: Any) -> TurnState:  # noqa: ANN401 (fields of Attempt)
+        """With changes to the last attempt."""
+        return replace(self, attempts=(*self.attempts[:-1], replace(self.attempt, **changes)))

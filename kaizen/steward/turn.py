@@ -1,0 +1,288 @@
+"""One turn as a state machine: `instruction(state)` says what to do, `after(state, event)` what follows. Pure.
+
+    curate -> choose -> learn -> judge -> choose ... -> begin -> test -> promote -> guard -> done
+                 |                                               |                    |
+                 +-> done (nothing proved better)                +-> stop -> done     +-> rollback -> done
+
+The state is stored before and after everything that is done. What is done may be done twice, because a kill can come
+between the doing and the storing; so a step gives the same for the same bounds, and a change of the rollout carries an
+id by which it is known again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from kaizen.config import Learning
+from kaizen.ids import fingerprint
+from kaizen.steward.messages import (
+    Change,
+    Changed,
+    ChangeKind,
+    Choose,
+    Chosen,
+    Ended,
+    Event,
+    Finish,
+    Instruction,
+    Note,
+    Observed,
+    Overtaken,
+    Run,
+    Watch,
+)
+from kaizen.steward.policy import GiveUp, Learn
+from kaizen.steward.state import Attempt, Material, Outcome, Phase, Spent, Stage, TurnState
+
+RETRIES = 2  # of a step that ended with an error
+KILLS = 10  # of a step that was killed: by a person, a test, or for want of memory
+LEARNERS: Mapping[int, str] = {1: "train.ranker", 2: "train.query_encoder", 3: "train.embedder", 4: "train.generator"}
+
+
+def instruction(state: TurnState, settings: Learning) -> Instruction:
+    """Return what is to be done now; the same state gives the same."""
+    return _INSTRUCTIONS[state.phase](state, settings)
+
+
+def after(state: TurnState, event: Event, settings: Learning) -> tuple[TurnState, tuple[Note, ...]]:
+    """Return the state that follows, and what to write down. Raises ValueError for an event that was not awaited."""
+    if isinstance(event, Overtaken):
+        return _end(state, "overtaken", event.reason)
+    following = _FOLLOWING.get((state.phase, type(event)))
+    if following is None:
+        raise ValueError(f"{type(event).__name__} in phase {state.phase}")
+    following_state, notes = following(state, event, settings)
+    if isinstance(event, Ended):
+        spent = Spent(at=event.at, cpu_s=event.cpu_s)
+        following_state = replace(following_state, spent=(*following_state.spent, spent))
+    return following_state, notes
+
+
+# What to do.
+
+
+def _curate(state: TurnState, _settings: Learning) -> Run:
+    bounds = ("--until-impression", str(state.until_impression), "--until-feedback", str(state.until_feedback))
+    return _run(state, "jobs.curate", *bounds)
+
+
+def _learn(state: TurnState, _settings: Learning) -> Run:
+    attempt, material = state.attempt, _material(state)
+    made_from = ("--dataset", material.dataset, "--parent", attempt.parent, "--turn", state.turn)
+    return _run(state, LEARNERS[attempt.rung], *made_from)
+
+
+def _judge(state: TurnState, _settings: Learning) -> Run:
+    return _run(state, "jobs.judge", state.attempt.release, "--against", state.stable)
+
+
+def _begin(state: TurnState, settings: Learning) -> Change:
+    first = _stages(settings)[0]
+    return _change(state, "begin", mode=first, weight=_weight(first, settings))
+
+
+def _test(state: TurnState, settings: Learning) -> Watch | Change:
+    last = state.stage == _stages(settings)[-1]
+    return Watch(what="test" if last else "stage", release=state.candidate, against=state.stable)
+
+
+def _promote(state: TurnState, settings: Learning) -> Change:
+    """After the last stage the candidate becomes stable, after an earlier one the next stage begins."""
+    stages = _stages(settings)
+    if state.stage == stages[-1]:
+        return _change(state, "promote")
+    following = stages[stages.index(state.stage) + 1] if state.stage in stages else stages[0]
+    return _change(state, "adjust", mode=following, weight=_weight(following, settings))
+
+
+def _finish(state: TurnState, _settings: Learning) -> Finish:
+    return Finish(outcome=state.outcome, reason=state.reason)
+
+
+_INSTRUCTIONS: Mapping[Phase, Callable[[TurnState, Learning], Instruction]] = {
+    "curate": _curate,
+    "choose": lambda _state, _settings: Choose(),
+    "learn": _learn,
+    "judge": _judge,
+    "begin": _begin,
+    "test": _test,
+    "stop": lambda state, _settings: _change(state, "stop"),
+    "promote": _promote,
+    "guard": lambda state, _settings: Watch(what="guard", release=state.candidate, against=state.stable),
+    "rollback": lambda state, _settings: _change(state, "rollback"),
+    "done": _finish,
+}
+
+
+def _run(state: TurnState, module: str, *arguments: str) -> Run:
+    return Run(id=_id(state, module, *arguments), module=module, arguments=arguments)
+
+
+def _change(state: TurnState, kind: ChangeKind, mode: Stage = "interleave", weight: float = 0.0) -> Change:
+    promoted = kind == "rollback"
+    return Change(
+        id=_id(state, kind, mode),
+        kind=kind,
+        release=state.stable if promoted else state.candidate,
+        reason=state.reason,
+        stable=state.candidate if promoted else state.stable,
+        challenger="" if kind in ("begin", "rollback") else state.candidate,
+        mode=mode,
+        weight=weight,
+        evidence=state.evidence or {},
+    )
+
+
+def _id(state: TurnState, *of: str) -> str:
+    return fingerprint([state.turn, state.phase, *of])[:12]
+
+
+def _stages(settings: Learning) -> tuple[Stage, ...]:
+    return ("interleave",) if settings.test_mode == "interleave" else ("shadow", "canary", "ab")
+
+
+def _weight(stage: Stage, settings: Learning) -> float:
+    return {"shadow": 1.0, "canary": settings.canary_weight}.get(stage, settings.test_weight)
+
+
+# What follows.
+
+_Next = tuple[TurnState, tuple[Note, ...]]
+
+
+def _curated(state: TurnState, event: Ended, _settings: Learning) -> _Next:
+    if event.output is None:
+        return _again_or(state, event, lambda reason: _end(state, "failed", reason))
+    told = event.output
+    material = Material(
+        dataset=str(told["dataset"]),
+        examples=int(told["examples"]),
+        queries=int(told["queries"]),
+        demonstrations=int(told.get("demonstrations", 0)),
+    )
+    if not material.examples and not material.demonstrations:
+        return _end(state, "nothing_to_learn", "The feedback gives no example to learn from.")
+    note = Note(
+        kind="curate",
+        reason=f"Data set {material.dataset}: {material.examples} examples of {material.queries} queries.",
+        evidence={"dataset": material.dataset, **_bounds(state)},
+    )
+    return _enter(replace(state, material=material), "choose"), (note,)
+
+
+def _chosen(state: TurnState, event: Chosen, _settings: Learning) -> _Next:
+    choice = event.choice
+    if isinstance(choice, Learn):
+        attempt = Attempt(rung=choice.rung, parent=choice.parent)
+        note = Note(
+            kind="learn", release=choice.parent, reason=choice.reason,
+            evidence={"rung": choice.rung, "dataset": _material(state).dataset},
+        )  # fmt: skip
+        return _enter(replace(state, attempts=(*state.attempts, attempt)), "learn"), (note,)
+    if isinstance(choice, GiveUp):
+        return _end(state, choice.outcome, choice.reason)
+    return _enter(replace(state, candidate=choice.release, reason=choice.reason), "begin"), ()
+
+
+def _learnt(state: TurnState, event: Ended, _settings: Learning) -> _Next:
+    if event.output is None:
+        return _again_or(state, event, lambda reason: _judged_as(state, "failed", reason, event))
+    release = str(event.output["release"])
+    following = state.with_attempt(release=release, cpu_s=state.attempt.cpu_s + event.cpu_s)
+    if release in (state.stable, state.attempt.parent):
+        return _judged_as(following, "reject", "What was learnt is the release that it began from.", event)
+    return _enter(following, "judge"), ()
+
+
+def _judged(state: TurnState, event: Ended, _settings: Learning) -> _Next:
+    if event.output is None:
+        return _again_or(state, event, lambda reason: _judged_as(state, "failed", reason, event))
+    told = event.output
+    gain = told.get("gain")
+    following = state.with_attempt(gain=None if gain is None else float(gain), cpu_s=state.attempt.cpu_s + event.cpu_s)
+    return _judged_as(following, told["verdict"], str(told["reason"]), event)
+
+
+def _judged_as(
+    state: TurnState, verdict: Literal["promote", "reject", "keep_testing", "failed"], reason: str, event: Ended
+) -> _Next:
+    following = state.with_attempt(verdict=verdict, reason=reason)
+    attempt = following.attempt
+    evidence = {
+        "rung": attempt.rung, "parent": attempt.parent, "gain": attempt.gain, "cpu_s": round(attempt.cpu_s, 2),
+        "report": (event.output or {}).get("report", ""),
+    }  # fmt: skip
+    note = Note(kind=verdict, release=attempt.release, reason=reason, evidence=evidence)
+    return _enter(following, "choose"), (note,)
+
+
+def _begun(state: TurnState, _event: Changed, settings: Learning) -> _Next:
+    return _enter(replace(state, stage=_stages(settings)[0]), "test"), ()
+
+
+def _tested(state: TurnState, event: Observed, _settings: Learning) -> _Next:
+    following = replace(state, reason=event.reason, evidence=event.evidence)
+    return _enter(following, "promote" if event.decision == "promote" else "stop"), ()
+
+
+def _promoted(state: TurnState, _event: Changed, settings: Learning) -> _Next:
+    stages = _stages(settings)
+    if state.stage != stages[-1] and state.stage in stages:
+        return _enter(replace(state, stage=stages[stages.index(state.stage) + 1]), "test"), ()
+    return _enter(state, "guard"), ()
+
+
+def _guarded(state: TurnState, event: Observed, _settings: Learning) -> _Next:
+    if event.decision == "rollback":
+        return _enter(replace(state, reason=event.reason, evidence=event.evidence), "rollback"), ()
+    return _end(state, "promoted", state.reason, kind="keep", note=event.reason, evidence=event.evidence)
+
+
+def _again_or(state: TurnState, event: Ended, give_up: Callable[[str], _Next]) -> _Next:
+    """The same step again, or, when it failed too often, what `give_up` makes of the reason."""
+    state = replace(state, failures=state.failures + (not event.killed), kills=state.kills + event.killed)
+    if state.failures > RETRIES or state.kills > KILLS:
+        return give_up(f"Phase {state.phase} failed {state.failures + state.kills} times: {event.error}")
+    note = Note(kind="retry", reason=f"Phase {state.phase}: {event.error}", evidence={"failures": state.failures})
+    return state, () if event.killed else (note,)
+
+
+def _enter(state: TurnState, phase: Phase) -> TurnState:
+    return replace(state, phase=phase, failures=0, kills=0)
+
+
+def _end(
+    state: TurnState, outcome: Outcome, reason: str, *,
+    kind: str = "end_turn", note: str = "", evidence: Mapping[str, Any] | None = None,
+) -> _Next:  # fmt: skip
+    ended = replace(_enter(state, "done"), outcome=outcome, reason=reason)
+    line = Note(
+        kind=kind, release=state.candidate, reason=note or reason, evidence={"outcome": outcome, **(evidence or {})}
+    )
+    return ended, (line,)
+
+
+def _material(state: TurnState) -> Material:
+    if state.material is None:
+        raise ValueError("nothing was curated yet")
+    return state.material
+
+
+def _bounds(state: TurnState) -> dict[str, int]:
+    return {"until_impression": state.until_impression, "until_feedback": state.until_feedback}
+
+
+_FOLLOWING: Mapping[tuple[Phase, type], Callable[[TurnState, Any, Learning], _Next]] = {
+    ("curate", Ended): _curated,
+    ("choose", Chosen): _chosen,
+    ("learn", Ended): _learnt,
+    ("judge", Ended): _judged,
+    ("begin", Changed): _begun,
+    ("test", Observed): _tested,
+    ("stop", Changed): lambda state, _event, _settings: _end(state, "not_better", state.reason),
+    ("promote", Changed): _promoted,
+    ("guard", Observed): _guarded,
+    ("rollback", Changed): lambda state, _event, _settings: _end(state, "rolled_back", state.reason),
+}
