@@ -113,7 +113,11 @@ class Fleet(Section):
     replicas: int = Field(1, ge=1, le=16)
     heartbeat_seconds: float = Field(1, gt=0, description="How often the fleet compares what runs with what is wanted.")
     hang_seconds: float = Field(10, gt=0, description="A shard silent for this long is replaced.")
-    shard_cpus: float = Field(0.2, ge=0, description="CPUs that Ray reserves for one shard actor.")
+    shard_cpus: float = Field(
+        0.05,
+        ge=0,
+        description="CPUs that Ray reserves for one actor (shard, embedder, generator); three releases must fit.",
+    )
     shard_gpus: float = Field(0, ge=0, description="GPUs that Ray gives one shard actor; see index.device.")
     tail_seconds: float = Field(0.5, gt=0, description="How often a shard looks for new changes when nobody told it.")
 

@@ -18,7 +18,7 @@ from kaizen.answering.extractive import extract
 from kaizen.answering.groundedness import Claim, claims
 from kaizen.answering.lexicon import Lexicon
 from kaizen.answering.marks import parse_marks
-from kaizen.answering.prompt import Prompt, build_prompt
+from kaizen.answering.prompt import INSTRUCTIONS, Prompt, build_prompt
 from kaizen.answering.source import Source
 from kaizen.config import Answering, GeneratorSettings
 from kaizen.errors import DeadlineExceeded, KaizenError
@@ -80,11 +80,13 @@ class Composer:
     Args:
         answering: when to abstain and when an answer stands in its sources.
         generator: limits of the prompt and of the text.
+        instructions: what the prompt of the release tells the generator to do.
     """
 
-    def __init__(self, answering: Answering, generator: GeneratorSettings) -> None:
+    def __init__(self, answering: Answering, generator: GeneratorSettings, instructions: str = INSTRUCTIONS) -> None:
         self._settings = answering
         self._generator = generator
+        self._instructions = instructions
         self._lexicon = Lexicon()
 
     def compose(
@@ -115,7 +117,8 @@ class Composer:
         self, question: str, sources: Sequence[Source], generator: Streams, deadline: float
     ) -> Iterator[Delta | Final]:
         tokens = min(self._settings.source_tokens, self._generator.context_tokens - _OTHER_TOKENS)
-        prompt = build_prompt(question, excerpts(question, sources, self._lexicon, tokens=tokens))
+        quoted = excerpts(question, sources, self._lexicon, tokens=tokens)
+        prompt = build_prompt(question, quoted, self._instructions)
         text = ""
         try:
             for piece in generator.stream(prompt.messages, max_tokens=self._generator.max_tokens, deadline=deadline):

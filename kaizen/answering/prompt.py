@@ -39,20 +39,20 @@ class Prompt:
     marker: str
 
 
-def prompt_record(settings: Answering) -> dict[str, Any]:
+def prompt_record(settings: Answering, instructions: str = INSTRUCTIONS) -> dict[str, Any]:
     """Return the JSON object that a release keeps under `prompt`."""
-    record = {"version": VERSION, "instructions": INSTRUCTIONS, "settings": settings.model_dump()}
+    record = {"version": VERSION, "instructions": instructions, "settings": settings.model_dump()}
     return {**record, "fingerprint": fingerprint(record)}
 
 
-def build_prompt(question: str, excerpts: Sequence[Excerpt]) -> Prompt:
+def build_prompt(question: str, excerpts: Sequence[Excerpt], instructions: str = INSTRUCTIONS) -> Prompt:
     """Return the chat that asks `question` of `excerpts`."""
     question = defused(question)
     lines = [f"[{e.number}] {defused(f'{e.title}: {e.text}' if e.title else e.text)}" for e in excerpts]
     marker = _marker([question, *lines])
     quoted = "\n".join([f"<{marker}>", *lines, f"</{marker}>"])
     messages: tuple[Message, ...] = (
-        {"role": "system", "content": INSTRUCTIONS},
+        {"role": "system", "content": instructions},
         {"role": "user", "content": f"Sources:\n{quoted}\n\nQuestion: {question}"},
     )
     return Prompt(messages=messages, marker=marker)

@@ -86,12 +86,16 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardAnswer:
-    """A shard's part of a result. `texts` maps a candidate's number to its row (chunk_table.SCHEMA names)."""
+    """A shard's part of a result. `texts` maps a candidate's number to its row (chunk_table.SCHEMA names).
+
+    index: id of the index that the shard is of, in its own word.
+    """
 
     seq: int
     statistics: TermStatistics
     candidates: Candidates
     texts: dict[int, dict[str, Any]]
+    index: str = ""
 
     def pickled(self) -> bytes:
         """What travels back to the gateway."""
