@@ -1,0 +1,77 @@
+"""Guardrails: is a release worse than the level of another in faults, speed, abstention or what people like?
+
+Each guard bets against "no worse than the level, its uncertainty and a margin"; see `sequential`. The level is an
+estimate, so a guard is exact only as far as twice its standard error covers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from kaizen.evaluation.observed import Level, Seen, kind_of, unit_rewards
+from kaizen.evaluation.sequential import mean_above, share_above
+
+_MOST = 0.98  # of a share that is still no alarm
+_LEAST_UNITS = 50  # of a reference whose reward is worth comparing with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardBounds:
+    """How much worse is too much.
+
+    Attributes:
+        error_rate: chance, over all guards and looks, that a release no worse is taken back.
+        fault_margin, abstention_margin: what is added to the reference's share.
+        latency_ratio, latency_slack_ms: slower than p95 times the one plus the other is slow.
+        slow_share: share of slow responses that is borne.
+        reward_drop: share of the reference's mean reward that may be lost.
+        settle_impressions: the newest impressions that are left out because their clicks may be on the way.
+    """
+
+    error_rate: float = 0.01
+    fault_margin: float = 0.05
+    abstention_margin: float = 0.15
+    latency_ratio: float = 2.0
+    latency_slack_ms: float = 50.0
+    slow_share: float = 0.2
+    reward_drop: float = 0.15
+    settle_impressions: int = 20
+
+
+def guard_evidence(
+    seen: Collection[Seen], rewards: Mapping[int, float], reference: Level, bounds: GuardBounds, settled_seq: int
+) -> dict[str, float]:
+    """Return guard -> evidence that the release is worse; a guard that has nothing to compare with is left out.
+
+    Args:
+        seen: its impressions, in order.
+        settled_seq: rewards count for impressions up to this `seq`.
+    """
+    found = {"faults": _share([one.faulty for one in seen], _upper(*reference.faults) + bounds.fault_margin)}
+    if reference.abstentions[1]:
+        answers = [one.abstained for one in seen if one.abstained is not None]
+        found["abstention"] = _share(answers, _upper(*reference.abstentions) + bounds.abstention_margin)
+    timed = [one for one in seen if kind_of(one) in reference.p95_ms]
+    if timed:
+        limit = {k: p95 * bounds.latency_ratio + bounds.latency_slack_ms for k, p95 in reference.p95_ms.items()}
+        found["latency"] = _share([one.total_ms > limit[kind_of(one)] for one in timed], bounds.slow_share)
+    mean, error, units = reference.reward
+    borne = (mean - 2 * error) * (1 - bounds.reward_drop)
+    if units >= _LEAST_UNITS and borne > 0:
+        settled = unit_rewards([one for one in seen if one.seq <= settled_seq], rewards)
+        found["reward"] = mean_above(-np.array(settled, np.float64), -borne, -1.0)
+    return found
+
+
+def _share(bad: Collection[bool], borne: float) -> float:
+    return share_above(sum(bad), len(bad) - sum(bad), min(_MOST, borne))
+
+
+def _upper(count: int, total: int) -> float:
+    """Upper end of a 95 % interval for a share (Agresti and Coull 1998)."""
+    share = (count + 2) / (total + 4)
+    return share + 2 * sqrt(share * (1 - share) / (total + 4))

@@ -1,0 +1,131 @@
+"""What a test keeps of the impressions it reads, and the level that a release has in them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from math import log2, sqrt
+from typing import Any
+
+import numpy as np
+
+from kaizen.answering.answer import NOT_IN_DOCUMENTS
+from kaizen.records import Arm, Feedback, Impression, Team
+
+Key = tuple[str, str]  # tenant, impression id
+Unit = tuple[str, str]  # identity, normalised query: what somebody repeats is counted once
+_LIKED_RATING = 4
+_ENOUGH = 30  # impressions from which a share or a percentile says something
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """An impression, without its texts.
+
+    Attributes:
+        shown: chunk and team, best first.
+        faulty: shards were missing, or a part was replaced by a lesser one.
+        abstained: None for a search; else whether the answer was that the documents hold none.
+    """
+
+    seq: int
+    arm: Arm
+    release: str
+    unit: Unit
+    shown: tuple[tuple[str, Team], ...]
+    faulty: bool
+    total_ms: float
+    abstained: bool | None
+
+    @classmethod
+    def of(cls, seq: int, impression: Impression) -> Seen:
+        """Keep what tests need."""
+        return cls(
+            seq=seq,
+            arm=impression.arm,
+            release=impression.release,
+            unit=(impression.identity, " ".join(impression.query.casefold().split())),
+            shown=tuple((chunk.chunk_id, chunk.team) for chunk in impression.shown),
+            faulty=impression.coverage < 1 or bool(impression.degraded),
+            total_ms=impression.timings_ms.get("total", 0.0),
+            abstained=impression.answer == NOT_IN_DOCUMENTS if impression.kind == "answer" else None,
+        )
+
+
+def liking(judgement: Feedback) -> int:
+    """Return +1 for a click, a thumb up or a rating from 4, -1 for a thumb down or a rating up to 2, else 0."""
+    value = judgement.value or 0
+    if judgement.kind == "rating":
+        return (value >= _LIKED_RATING) - (value <= 2)
+    return int(value) if judgement.kind in ("click", "thumb") else 0
+
+
+def reward(seen: Seen, chunk_id: str) -> float:
+    """Return what liking a chunk of an impression is worth, in [0, 1]: 1 / log2(position + 1), as in nDCG.
+
+    An answer that is liked as a whole (no chunk) is worth 1.
+    """
+    if not chunk_id:
+        return 1.0
+    position = next((place for place, (shown, _) in enumerate(seen.shown, 1) if shown == chunk_id), None)
+    return 1 / log2(position + 1) if position else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """How a release does on what people do with it.
+
+    Attributes:
+        faults, abstentions: (count, of how many) impressions, answers.
+        p95_ms: of searches and of answers, where there are enough.
+        reward: mean, standard error and number of the units that searched.
+    """
+
+    faults: tuple[int, int]
+    abstentions: tuple[int, int]
+    p95_ms: Mapping[str, float]
+    reward: tuple[float, float, int]
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        mean, error, units = self.reward
+        return {
+            "impressions": self.faults[1],
+            "faults": self.faults[0],
+            "answers": self.abstentions[1],
+            "abstentions": self.abstentions[0],
+            "p95_ms": {kind: round(value, 3) for kind, value in self.p95_ms.items()},
+            "reward": {"mean": round(mean, 6), "standard_error": round(error, 6), "units": units},
+        }
+
+
+def level(seen: Collection[Seen], rewards: Mapping[int, float]) -> Level:
+    """Return the level of what was seen; `rewards` by the impression's `seq`, absent: nothing was liked."""
+    answers = [one.abstained for one in seen if one.abstained is not None]
+    values = np.array(list(unit_rewards(seen, rewards)), np.float64)
+    spread = float(values.std(ddof=1) / sqrt(len(values))) if len(values) > 1 else 1.0
+    return Level(
+        faults=(sum(one.faulty for one in seen), len(seen)),
+        abstentions=(sum(answers), len(answers)),
+        p95_ms={kind: value for kind in ("search", "answer") if (value := _p95(seen, kind)) is not None},
+        reward=(float(values.mean()) if len(values) else 0.0, spread, len(values)),
+    )
+
+
+def unit_rewards(seen: Iterable[Seen], rewards: Mapping[int, float]) -> list[float]:
+    """Return the reward of the first search of each unit, in order."""
+    first: dict[Unit, float] = {}
+    for one in seen:
+        if one.abstained is None:
+            first.setdefault(one.unit, rewards.get(one.seq, 0.0))
+    return list(first.values())
+
+
+def kind_of(seen: Seen) -> str:
+    """`search` or `answer`: their times have nothing in common."""
+    return "search" if seen.abstained is None else "answer"
+
+
+def _p95(seen: Iterable[Seen], kind: str) -> float | None:
+    times = [one.total_ms for one in seen if kind_of(one) == kind]
+    return float(np.percentile(times, 95)) if len(times) >= _ENOUGH else None

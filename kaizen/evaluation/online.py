@@ -1,0 +1,249 @@
+"""The online test: what people do with two releases, folded row by row into a decision that may come at any time.
+
+Pure: the same rows give the same decision, in whatever portions they are folded, so it can be computed again.
+
+    interleave   each (identity, query) has one vote: the team of its first liked hit. Challenger against one half.
+    ab           each identity is one observation (its impressions depend on each other): its mean reward in the first
+                 `window_impressions` of everybody after it came, against chance's assignment of identities.
+    shadow, canary   guards only
+    after a promotion (no challenger): guards of the stable release against the level of the one before it
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import exp, log
+from typing import Any, Literal
+
+import numpy as np
+
+from kaizen.evaluation.guards import GuardBounds, guard_evidence
+from kaizen.evaluation.interleaving import credit
+from kaizen.evaluation.observed import Key, Level, Seen, Unit, level, liking, reward, unit_rewards
+from kaizen.evaluation.sequential import gain, mean_above, share_above, share_interval
+from kaizen.records import Feedback, Impression, Rollout
+
+Action = Literal["promote", "rollback", "continue"]
+_ENOUGH_BESIDE = 100  # impressions of the stable release beside the test, from which they are its level
+_SENTENCES = {
+    "faults": "Its responses are partial or degraded more often than is borne.",
+    "abstention": "It says more often than is borne that the documents hold no answer.",
+    "latency": "It is slower than is borne.",
+    "reward": "People like what it finds less than is borne.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a decision needs.
+
+    Attributes:
+        error_rate: chance, over all looks, that a challenger no better is promoted; and that one no worse loses.
+        min_identities: identities that must have taken part (on each side, in ab) before a promotion.
+        identity_votes, identity_share: an identity has at most so many votes, or that share of all, whichever is more.
+        window_impressions: ab: for how many impressions of everybody an identity is observed.
+        vote_prior: bet of the interleaving test: Beta(p, p) on the share of votes; more looks for smaller leads.
+    """
+
+    error_rate: float = 0.05
+    min_identities: int = 5
+    identity_votes: int = 20
+    identity_share: float = 0.1
+    window_impressions: int = 500
+    vote_prior: float = 4.0
+    guards: GuardBounds = field(default_factory=GuardBounds)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Bounds:
+        """Return the bounds that `dataclasses.asdict` made the record of."""
+        return cls(**{**record, "guards": GuardBounds(**record["guards"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineTest:
+    """All that was read of one rollout.
+
+    Attributes:
+        reference: level of the stable release (after a promotion: of the previous one) before the rollout began.
+        seen: the rollout's impressions. rewards: by their `seq`.
+        votes: in the order they were cast; +1 the challenger.
+        impression_seq, feedback_seq: how far the ledger was read.
+    """
+
+    rollout: Rollout
+    reference: Level
+    seen: Mapping[Key, Seen] = field(default_factory=dict)
+    rewards: Mapping[int, float] = field(default_factory=dict)
+    votes: Mapping[Unit, int] = field(default_factory=dict)
+    impression_seq: int = 0
+    feedback_seq: int = 0
+
+    @property
+    def on_trial(self) -> str:
+        """The release that is judged."""
+        return self.rollout.challenger or self.rollout.stable or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What to do now. `code`: the reason in one word; `figures`: JSON."""
+
+    action: Action
+    code: str
+    reason: str
+    figures: Mapping[str, Any]
+
+
+def begin(rollout: Rollout, reference: Level) -> OnlineTest:
+    """A test of what `rollout` has on trial, before any row."""
+    return OnlineTest(
+        rollout=rollout,
+        reference=reference,
+        impression_seq=rollout.since_impression,
+        feedback_seq=rollout.since_feedback,
+    )
+
+
+def fold(
+    test: OnlineTest, impressions: Iterable[tuple[int, Impression]], feedback: Iterable[tuple[int, Feedback]]
+) -> OnlineTest:
+    """Return the test with the next rows of both tables, in order. Feedback must not outrun its impressions."""
+    seen, rewards, votes = dict(test.seen), dict(test.rewards), dict(test.votes)
+    impression_seq, feedback_seq = test.impression_seq, test.feedback_seq
+    for impression_seq, impression in impressions:
+        if _belongs(impression, test.rollout):
+            seen[impression.tenant, impression.id] = Seen.of(impression_seq, impression)
+    for feedback_seq, judgement in feedback:  # noqa: B007 (the last one is kept)
+        liked, about = liking(judgement), seen.get((judgement.tenant, judgement.impression_id))
+        if about is None or not liked:
+            continue
+        if liked > 0:
+            rewards[about.seq] = max(rewards.get(about.seq, 0.0), reward(about, judgement.chunk_id))
+        if about.arm == "interleaved" and (vote := liked * credit(about.shown, (judgement.chunk_id,))):
+            votes.setdefault((judgement.identity, about.unit[1]), vote)
+    return replace(
+        test, seen=seen, rewards=rewards, votes=votes, impression_seq=impression_seq, feedback_seq=feedback_seq
+    )
+
+
+def decide(test: OnlineTest, bounds: Bounds) -> Outcome:
+    """Return what the rows so far say. A guard comes first; a promotion needs the error rate and enough identities."""
+    guards = _guards(test, bounds.guards)
+    figures: dict[str, Any] = {
+        "impressions": len(test.seen),
+        "reference": test.reference.record(),
+        "guards": {name: round(evidence, 3) for name, evidence in guards.items()},
+    }
+    alarm = log(max(1, len(guards)) / bounds.guards.error_rate)
+    if guards and max(guards.values()) >= alarm:
+        code = max(guards, key=lambda name: guards[name])
+        return Outcome(action="rollback", code=code, reason=_SENTENCES[code], figures=figures)
+    if test.rollout.mode == "interleave":
+        return _interleaved(test, bounds, figures)
+    if test.rollout.mode == "ab" and 0 < test.rollout.weight < 1:
+        return _compared(test, bounds, figures)
+    return Outcome(action="continue", code="guarded", reason="No guard has anything against it.", figures=figures)
+
+
+def _belongs(impression: Impression, rollout: Rollout) -> bool:
+    sides = {"stable": rollout.stable, "challenger": rollout.challenger, "shadow": rollout.challenger}
+    return impression.release == sides.get(impression.arm, rollout.stable)
+
+
+def _guards(test: OnlineTest, bounds: GuardBounds) -> dict[str, float]:
+    """The guards of what is on trial, against whoever answers beside it, or the recorded level where nobody does."""
+    mode, seen = test.rollout.mode, list(test.seen.values())
+    arms = {"interleave": "interleaved", "shadow": "shadow", "off": "stable"}
+    judged = [one for one in seen if one.arm == arms.get(mode, "challenger")]
+    beside = [one for one in seen if one.arm == "stable"] if mode != "off" else []
+    settled = test.impression_seq - bounds.settle_impressions
+    reference = level(beside, test.rewards) if len(beside) >= _ENOUGH_BESIDE else test.reference
+    if mode in ("shadow", "interleave"):  # nobody could like what was not shown; interleaved hits have their own test
+        reference = replace(reference, reward=(0.0, 0.0, 0))
+    return guard_evidence(judged, test.rewards, reference, bounds, settled) if judged else {}
+
+
+def _interleaved(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> Outcome:
+    counted = _capped(test.votes, bounds)
+    wins, losses = counted.count(1), counted.count(-1)
+    balance: Counter[str] = Counter()
+    for (identity, _), vote in test.votes.items():
+        balance[identity] += vote
+    for_it, against = (sum(sign * lead > 0 for lead in balance.values()) for sign in (1, -1))
+    better = share_above(wins, losses, 0.5, bounds.vote_prior)
+    worse = share_above(losses, wins, 0.5, bounds.vote_prior)
+    low, high = share_interval(wins, losses, bounds.error_rate)
+    figures |= {
+        "wins": wins,
+        "losses": losses,
+        "share": [round(low, 4), round(high, 4)],
+        "identities": {"for": for_it, "against": against},
+        "evidence": {"better": round(better, 3), "worse": round(worse, 3)},
+    }
+    said = f"{wins} of {wins + losses} votes are for it"
+    many = len(balance) >= bounds.min_identities and for_it > against
+    return _verdict(better, worse, many, said, bounds, figures)
+
+
+def _compared(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> Outcome:
+    observed = _identities(test, bounds.window_impressions)
+    treated = np.array([arm == "challenger" for arm, _ in observed], np.bool_)
+    rewards = np.array([mean for _, mean in observed], np.float64)
+    weight = test.rollout.weight
+    estimates = gain(rewards, treated, weight)
+    lowest = -1 / min(weight, 1 - weight)
+    better, worse = mean_above(estimates, 0.0, lowest), mean_above(-estimates, 0.0, lowest)
+    sides = (int(treated.sum()), int((~treated).sum()))
+    means = [round(float(rewards[side].mean()), 4) if side.any() else None for side in (treated, ~treated)]
+    figures |= {
+        "identities": dict(zip(("challenger", "stable"), sides, strict=True)),
+        "reward": dict(zip(("challenger", "stable"), means, strict=True)),
+        "gain": round(float(estimates.mean()), 4) if len(estimates) else None,
+        "evidence": {"better": round(better, 3), "worse": round(worse, 3)},
+    }
+    said = f"the mean reward of {sides[0]} identities is {means[0]}, of {sides[1]} with the stable release {means[1]}"
+    return _verdict(better, worse, min(sides) >= bounds.min_identities, said, bounds, figures)
+
+
+def _verdict(better: float, worse: float, many: bool, said: str, bounds: Bounds, figures: Mapping[str, Any]) -> Outcome:
+    need = log(1 / bounds.error_rate)
+    chance = f"once in {exp(min(50, max(better, worse))):.3g} tests"
+    odds = f"{said}; were it no {{}}, evidence as strong would come at most {chance}."
+    if worse >= need:
+        reason = "People prefer the stable release: " + odds.format("worse")
+        return Outcome(action="rollback", code="worse", reason=reason, figures=figures)
+    if better < need:
+        return Outcome(action="continue", code="undecided", reason=f"So far {said}.", figures=figures)
+    if not many:
+        reason = f"So far {said}, but too few identities are for it."
+        return Outcome(action="continue", code="few-identities", reason=reason, figures=figures)
+    return Outcome(
+        action="promote", code="better", reason="People prefer it: " + odds.format("better"), figures=figures
+    )
+
+
+def _capped(votes: Mapping[Unit, int], bounds: Bounds) -> list[int]:
+    """The votes that count. Whether one does is known before it is cast, so chance still favours nobody."""
+    counted: list[int] = []
+    cast: Counter[str] = Counter()
+    for (identity, _), vote in votes.items():
+        if cast[identity] < max(bounds.identity_votes, bounds.identity_share * len(counted)):
+            counted.append(vote)
+            cast[identity] += 1
+    return counted
+
+
+def _identities(test: OnlineTest, window: int) -> list[tuple[str, float]]:
+    """Arm and mean reward of each identity whose window is over, in the order in which they came."""
+    of: dict[str, list[Seen]] = {}
+    for one in test.seen.values():
+        of.setdefault(one.unit[0], []).append(one)
+    observed: list[tuple[str, float]] = []
+    for seen in of.values():
+        end = seen[0].seq + window
+        rewards: Sequence[float] = unit_rewards((one for one in seen if one.seq < end), test.rewards)
+        if end <= test.impression_seq and rewards:
+            observed.append((seen[0].arm, float(np.mean(rewards))))
+    return observed

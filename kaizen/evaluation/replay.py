@@ -1,0 +1,104 @@
+"""The online test and the ledger: read what is new, and compute a decision of the past again from its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from kaizen.errors import InvalidInput
+from kaizen.evaluation.observed import Level, Seen, level, liking, reward
+from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, begin, decide, fold
+from kaizen.records import Decision, Rollout
+from kaizen.storage.ledger import Ledger
+
+EVIDENCE = "online_test"
+_REFERENCE_ROWS = 5000  # impressions before the rollout in which the reference's own are looked for
+_PAGE = 1000
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """A decision, and what its rows say now. `same`: code, action and all figures are equal."""
+
+    decision: Decision
+    outcome: Outcome
+    same: bool
+
+
+def open_test(ledger: Ledger, rollout: Rollout) -> OnlineTest:
+    """Return the test of a rollout before its first row, with the level of the release that it is measured by."""
+    measured = rollout.stable if rollout.challenger else rollout.previous
+    return begin(rollout, _level_before(ledger, rollout, measured or ""))
+
+
+def advance(ledger: Ledger, test: OnlineTest, until: tuple[int, int] | None = None) -> OnlineTest:
+    """Return the test with all rows that are new (up to the `seq`s of impressions and feedback in `until`)."""
+    impressions_end, feedback_end = until or (None, None)
+    # Feedback first: the impression of each is then sure to be among those that are read after it.
+    feedback = list(_rows(ledger.feedback.after, test.feedback_seq, feedback_end))
+    return fold(test, _rows(ledger.impressions.after, test.impression_seq, impressions_end), feedback)
+
+
+def evidence(test: OnlineTest, outcome: Outcome, bounds: Bounds) -> dict[str, Any]:
+    """Return what a decision must keep so that `replay` can compute it again."""
+    return {
+        EVIDENCE: {
+            "rollout": asdict(test.rollout),
+            "bounds": asdict(bounds),
+            "impression_seq": test.impression_seq,
+            "feedback_seq": test.feedback_seq,
+            "outcome": asdict(outcome),
+        }
+    }
+
+
+def replay(ledger: Ledger, seq: int) -> Replayed:
+    """Compute decision `seq` again from the ledger's rows.
+
+    Raises:
+        NotFound: there is no such decision.
+        InvalidInput: it was not decided by an online test.
+    """
+    decision = ledger.decisions.get(seq)
+    kept: Mapping[str, Any] | None = decision.evidence.get(EVIDENCE)
+    if kept is None:
+        raise InvalidInput(
+            f"Decision {seq} ({decision.kind}) was not made by an online test.", advice="Replay another decision."
+        )
+    test = open_test(ledger, Rollout(**kept["rollout"]))
+    test = advance(ledger, test, (kept["impression_seq"], kept["feedback_seq"]))
+    outcome = decide(test, Bounds.from_record(kept["bounds"]))
+    return Replayed(decision=decision, outcome=outcome, same=asdict(outcome) == kept["outcome"])
+
+
+def _level_before(ledger: Ledger, rollout: Rollout, release: str) -> Level:
+    """The level of `release` in the last impressions before the rollout; those shown to nobody do not count."""
+    rows = _rows(ledger.impressions.after, rollout.since_impression - _REFERENCE_ROWS, rollout.since_impression)
+    seen = {
+        (impression.tenant, impression.id): Seen.of(seq, impression)
+        for seq, impression in rows
+        if impression.release == release and impression.arm in ("stable", "challenger")
+    }
+    rewards: dict[int, float] = {}
+    for _, judgement in _rows(
+        ledger.feedback.after, rollout.since_feedback - 2 * _REFERENCE_ROWS, rollout.since_feedback
+    ):
+        about = seen.get((judgement.tenant, judgement.impression_id))
+        if about is not None and liking(judgement) > 0:
+            rewards[about.seq] = max(rewards.get(about.seq, 0.0), reward(about, judgement.chunk_id))
+    return level(seen.values(), rewards)
+
+
+def _rows(
+    after: Callable[[int, int], list[tuple[int, Row]]], since: int, until: int | None
+) -> Iterator[tuple[int, Row]]:
+    """The rows of a table in (since, until], in order."""
+    since = max(0, since)
+    while page := after(since, _PAGE):
+        for seq, row in page:
+            if until is not None and seq > until:
+                return
+            yield seq, row
+        since = page[-1][0]

@@ -1,0 +1,99 @@
+"""The online test as a whole: who wins, who is taken back, and who is not believed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, decide, fold
+from tests.unit.evaluation.traffic import Habits, Traffic, begun
+
+BOUNDS = Bounds()
+GOOD, POOR, SO_SO = Habits(good_first=0.8), Habits(good_first=0.1, click=0.4), Habits()
+
+
+def run(test: OnlineTest, traffic: Traffic, stable: Habits, challenger: Habits, looks: int) -> tuple[Outcome, int]:
+    """Look after each 50 impressions; return the outcome and the impressions that it took."""
+    for look in range(1, looks + 1):  # noqa: B007 (the last one is kept)
+        rows = traffic.rows(50, test.rollout.mode, stable, challenger, test.rollout.weight)
+        test = fold(test, *rows)
+        outcome = decide(test, BOUNDS)
+        if outcome.action != "continue":
+            break
+    return outcome, 50 * look
+
+
+@pytest.mark.parametrize(
+    ("mode", "stable", "challenger", "expected"),
+    [
+        ("interleave", SO_SO, GOOD, ("promote", "better")),
+        ("interleave", GOOD, SO_SO, ("rollback", "worse")),
+        ("ab", POOR, GOOD, ("promote", "better")),
+        ("ab", SO_SO, Habits(faulty=0.3), ("rollback", "faults")),
+        ("canary", SO_SO, Habits(total_ms=90), ("rollback", "latency")),
+        ("canary", GOOD, POOR, ("rollback", "reward")),
+        ("canary", POOR, GOOD, ("continue", "guarded")),
+    ],
+)
+def test_what_is_decided(mode: str, stable: Habits, challenger: Habits, expected: tuple[str, str]) -> None:
+    traffic = Traffic(1, identities=200)
+    reference = traffic.rows(400, "off", stable, stable)
+    outcome, _ = run(begun(mode, reference), traffic, stable, challenger, looks=60)
+    assert (outcome.action, outcome.code) == expected
+
+
+@pytest.mark.parametrize("bad", [POOR, Habits(good_first=0.8, faulty=0.5), Habits(good_first=0.8, total_ms=200)])
+def test_a_release_that_is_bad_after_its_promotion_is_taken_back_within_500_impressions(bad: Habits) -> None:
+    traffic = Traffic(2)
+    before = traffic.rows(1000, "off", GOOD, GOOD)
+    outcome, impressions = run(begun("off", before), traffic, bad, bad, looks=10)
+    assert outcome.action == "rollback"
+    assert impressions <= 500
+
+
+def test_a_release_that_is_as_good_stays() -> None:
+    traffic = Traffic(3)
+    before = traffic.rows(1000, "off", GOOD, GOOD)
+    outcome, _ = run(begun("off", before), traffic, GOOD, GOOD, looks=40)
+    assert outcome.action == "continue"
+
+
+def test_portions_do_not_matter() -> None:
+    impressions, feedback = Traffic(4).rows(300, "interleave", SO_SO, GOOD)
+    whole = fold(begun("interleave"), impressions, feedback)
+    parts = begun("interleave")
+    for start in range(0, 300, 7):
+        portion = impressions[start : start + 7]
+        ids = {made.id for _, made in portion}
+        parts = fold(parts, portion, [row for row in feedback if row[1].impression_id in ids])
+    assert whole == parts
+    assert decide(whole, BOUNDS) == decide(parts, BOUNDS)
+
+
+def test_evidence_is_json() -> None:
+    for mode in ("interleave", "ab", "off"):
+        outcome = decide(fold(begun(mode), *Traffic(5).rows(200, mode, SO_SO, GOOD)), BOUNDS)
+        assert json.loads(json.dumps(asdict(outcome), allow_nan=False)) == asdict(outcome)
+
+
+def test_one_identity_promotes_nothing_however_often_it_clicks() -> None:
+    traffic = Traffic(6, identities=1)
+    outcome, _ = run(begun("interleave"), traffic, Habits(good_first=0), Habits(good_first=1), looks=10)
+    assert (outcome.action, outcome.code) == ("continue", "few-identities")
+    assert outcome.figures["wins"] == BOUNDS.identity_votes
+
+
+def test_what_an_identity_repeats_is_one_vote() -> None:
+    rows = Traffic(7, identities=6, repeat=1.0).rows(300, "interleave", SO_SO, GOOD)
+    figures = decide(fold(begun("interleave"), *rows), BOUNDS).figures
+    assert figures["wins"] + figures["losses"] <= 6
+
+
+def test_equally_good_releases_are_rarely_told_apart() -> None:
+    wrong = 0
+    for seed in range(30):
+        outcome, _ = run(begun("interleave"), Traffic(100 + seed), SO_SO, SO_SO, looks=8)
+        wrong += outcome.action == "promote"
+    assert wrong <= 4  # 5 % each at most: five or more of 30 come once in 60 such tests
