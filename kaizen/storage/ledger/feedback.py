@@ -46,6 +46,11 @@ class FeedbackStore:
         with self._database.read() as connection:
             return [(row.seq, _feedback(row)) for row in connection.execute(query)]
 
+    def end(self) -> int:
+        """Return the `seq` of the newest row; 0 when there is none."""
+        with self._database.read() as connection:
+            return connection.scalar(sa.select(sa.func.max(feedback.c.seq))) or 0
+
     def of_impression(self, tenant: str, impression_id: str) -> list[Feedback]:
         """Return the feedback on one impression, in order."""
         query = (

@@ -46,6 +46,11 @@ class Impressions:
         with self._database.read() as connection:
             return [(row.seq, _impression(row)) for row in connection.execute(query)]
 
+    def end(self) -> int:
+        """Return the `seq` of the newest row; 0 when there is none."""
+        with self._database.read() as connection:
+            return connection.scalar(sa.select(sa.func.max(impressions.c.seq))) or 0
+
     def count(self, tenant: str) -> int:
         """Return how many impressions a tenant has."""
         query = sa.select(sa.func.count()).select_from(impressions).where(impressions.c.tenant == tenant)
