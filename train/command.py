@@ -1,0 +1,188 @@
+"""What the commands of rungs 3 and 4 share: data set and parent in, a recorded candidate with its cost out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kaizen.config import Settings
+from kaizen.config_sources import check_environment, load_settings
+from kaizen.errors import KaizenError, NotFound
+from kaizen.ids import fingerprint
+from kaizen.records import Candidate, Release
+from kaizen.release import Part, with_parts
+from kaizen.workspace import Workspace, open_workspace
+from train.connect import connected
+from train.loop import Trained
+from train.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """What a rung gave: the parts of the release that change, the run behind them, and figures worth showing."""
+
+    parts: Mapping[str, Part]
+    trained: Trained
+    figures: Mapping[str, float]
+
+
+Learn = Callable[..., Learnt]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """A rung of the learning ladder as a command, with the defaults of its settings."""
+
+    number: int
+    module: str
+    description: str
+    epochs: int
+    batch: int
+    learning_rate: float
+
+    def parser(self) -> argparse.ArgumentParser:
+        """The options that all rungs with a training loop have."""
+        parser = argparse.ArgumentParser(
+            prog=f"python -m {self.module}",
+            description=self.description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("--config", type=Path)
+        parser.add_argument("--dataset", required=True, help="id of a data set that jobs.curate made")
+        parser.add_argument("--parent", help="release to begin from; default: the stable one")
+        parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
+        parser.add_argument("--epochs", type=int, default=self.epochs)
+        parser.add_argument("--batch", type=int, default=self.batch, help="examples of a step, over all workers")
+        parser.add_argument("--learning-rate", type=float, default=self.learning_rate)
+        parser.add_argument("--workers", type=int, default=1)
+        parser.add_argument("--zero-stage", type=int, choices=(0, 1, 2, 3), default=1)
+        parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+        parser.add_argument("--max-steps", type=int, default=0, help="stop after so many steps; 0: no limit")
+        parser.add_argument("--checkpoint-steps", type=int, default=50, help="steps that a kill can cost")
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--json", action="store_true")
+        return parser
+
+
+def run_command(rung: Rung, options: argparse.Namespace, learn: Learn, own: Sequence[str]) -> int:
+    """Learn as `options` say, record the release as a candidate, print it, and return the exit status.
+
+    Args:
+        learn: called with workspace, parent, data set, plan, folder of the run, and the options named in `own`.
+    """
+    try:
+        check_environment()
+        workspace = open_workspace(_absolute(load_settings(options.config).settings))
+        candidate = _learn(workspace, rung, options, learn, own)
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    _print(candidate, as_json=options.json)
+    return 0
+
+
+def _learn(
+    workspace: Workspace, rung: Rung, options: argparse.Namespace, learn: Learn, own: Sequence[str]
+) -> Candidate:
+    began = time.perf_counter()
+    plan = _plan(options)
+    parent = _parent(workspace, options.parent)
+    dataset = workspace.ledger.datasets.get(options.dataset)
+    settings = asdict(plan) | {name: getattr(options, name) for name in own}
+    run = _folder(workspace.settings, rung, parent, dataset.id, settings)
+    with connected(workspace.settings, plan.workers):
+        learnt = learn(workspace, parent, dataset, plan, run, **{name: getattr(options, name) for name in own})
+    release = workspace.ledger.releases.record(with_parts(parent, **learnt.parts), parent=parent.id)
+    cost = {
+        "cpu_s": round(learnt.trained.cpu_s + time.process_time(), 1),
+        "gpu_s": round(learnt.trained.gpu_s, 1),
+        "wall_s": round(time.perf_counter() - began, 1),
+    }
+    record = {
+        "dataset": dataset.id,
+        "parent": parent.id,
+        "settings": settings,
+        "cost": cost,
+        "figures": _figures(learnt),
+        "losses": [round(loss, 5) for loss in learnt.trained.losses],
+    }
+    candidate = workspace.ledger.candidates.record(
+        Candidate(release=release.id, at=time.time(), rung=rung.number, turn=options.turn, record=record)
+    )
+    shutil.rmtree(run, ignore_errors=True)  # only now: until here the same command would have gone on from it
+    return candidate
+
+
+def _figures(learnt: Learnt) -> dict[str, float]:
+    losses = learnt.trained.losses
+    tenth = max(1, len(losses) // 10)
+    return {
+        "steps": len(losses),
+        "loss_first": round(sum(losses[:tenth]) / tenth, 4),
+        "loss_last": round(sum(losses[-tenth:]) / tenth, 4),
+        **learnt.figures,
+    }
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    return Plan(
+        epochs=options.epochs,
+        max_steps=options.max_steps,
+        batch=options.batch,
+        learning_rate=options.learning_rate,
+        workers=options.workers,
+        zero_stage=options.zero_stage,
+        precision=options.precision,
+        seed=options.seed,
+        checkpoint_steps=options.checkpoint_steps,
+    )
+
+
+def _parent(workspace: Workspace, named: str | None) -> Release:
+    release = named or workspace.ledger.rollout.current()
+    if release is None:
+        raise NotFound("There is no release yet.", advice="Run `kaizen up` or `python -m jobs.build_release` first.")
+    return workspace.ledger.releases.get(release)
+
+
+def _folder(settings: Settings, rung: Rung, parent: Release, dataset: str, chosen: Mapping[str, Any]) -> Path:
+    """The same for the same run, so that a second call goes on with the first."""
+    name = fingerprint({"parent": parent.fingerprint, "dataset": dataset, "settings": dict(chosen)})[:16]
+    return settings.workspace.directory / "train" / f"rung{rung.number}-{name}"
+
+
+def _absolute(settings: Settings) -> Settings:
+    """Workers have other working directories."""
+    workspace, objects = settings.workspace, settings.objects
+    here = {"directory": workspace.directory.absolute()}
+    local = objects.uri and "://" not in objects.uri
+    uri = str(Path(objects.uri).absolute()) if local else objects.uri
+    return settings.model_copy(
+        update={"workspace": workspace.model_copy(update=here), "objects": objects.model_copy(update={"uri": uri})}
+    )
+
+
+def _print(candidate: Candidate, *, as_json: bool) -> None:
+    record = candidate.record
+    if as_json:
+        line = {
+            "release": candidate.release,
+            "rung": candidate.rung,
+            "cost": record["cost"],
+            "figures": record["figures"],
+        }
+        sys.stdout.write(json.dumps(line) + "\n")
+        return
+    figures, cost = record["figures"], record["cost"]
+    sys.stdout.write(
+        f"candidate {candidate.release} (rung {candidate.rung}) of {record['parent']} and data set {record['dataset']}\n"
+        f"{figures['steps']} steps, loss {figures['loss_first']} -> {figures['loss_last']}\n"
+        f"{cost['wall_s']} s, {cost['cpu_s']} CPU-seconds, {cost['gpu_s']} GPU-seconds\n"
+    )

@@ -1,0 +1,151 @@
+"""The training loop: Ray Train starts the workers and starts them again, DeepSpeed steps them.
+
+A run is a folder. The same call over the same folder goes on where the last one was killed, and a killed worker is
+replaced from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed
+
+from kaizen.errors import BadModel, Unavailable
+from train.checkpoints import Position, read_learnt, resume, save
+from train.deepspeed_engine import learnt_weights, start_engine
+from train.learner import Task, Tensors
+from train.meters import Meter, readings, shown
+from train.plan import Plan
+
+_CHANCES = 3  # times that a run goes on after its workers died
+_KEPT = 2  # checkpoints: the newest, and the one before it while the newest is written
+_METERS = "meters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a run gave.
+
+    Attributes:
+        weights: what learnt, by its name in the learner's module, float32 on the CPU.
+        losses: of each step, over all workers.
+        cpu_s, gpu_s: of all workers, those that were killed included.
+    """
+
+    weights: dict[str, torch.Tensor]
+    losses: tuple[float, ...]
+    cpu_s: float
+    gpu_s: float
+
+
+def train(task: Task, plan: Plan, run: Path, *, what: str) -> Trained:
+    """Train `task` on the connected Ray cluster and return what it learnt.
+
+    Args:
+        run: absolute; where the run keeps its checkpoints, readable and writable for all workers.
+        what: name of the run on the progress bar.
+
+    Raises:
+        BadModel: the loss is NaN or infinite.
+        Unavailable: the workers died more often than is tolerated, or cannot be started.
+    """
+    gpu = ray.cluster_resources().get("GPU", 0) >= plan.workers
+    trainer = ray.train.torch.TorchTrainer(
+        _work,
+        train_loop_config={"task": task, "plan": plan, "meters": str(run / _METERS), "gpu": gpu},
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(num_workers=plan.workers, use_gpu=gpu),
+        run_config=ray.train.RunConfig(
+            name=run.name,
+            storage_path=str(run.parent),
+            failure_config=ray.train.FailureConfig(max_failures=_CHANCES),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=_KEPT),
+            worker_runtime_env={"env_vars": _environment(plan, gpu)},
+        ),
+    )
+    with shown(run / _METERS, what):
+        result = _fit(trainer)
+    return _trained(result, run)
+
+
+def _fit(trainer: ray.train.torch.TorchTrainer) -> ray.train.Result:
+    try:
+        return trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise Unavailable(
+            "The training workers failed again and again.", advice="Run it again to go on; see Ray's logs for why."
+        ) from error
+
+
+def _trained(result: ray.train.Result, run: Path) -> Trained:
+    metrics = result.metrics or {}
+    if "broken_at" in metrics:
+        raise BadModel(
+            f"The loss at step {metrics['broken_at']} is not finite.", advice="Lower the learning rate; check the data."
+        )
+    meters = readings(run / _METERS)
+    if result.checkpoint is None:
+        raise Unavailable("The training ended without a checkpoint.", advice="Run it again.")
+    return Trained(
+        weights=read_learnt(result.checkpoint),
+        losses=tuple(metrics["losses"]),
+        cpu_s=sum(reading.cpu_s for reading in meters),
+        gpu_s=sum(reading.gpu_s for reading in meters),
+    )
+
+
+def _environment(plan: Plan, gpu: bool) -> dict[str, str]:
+    """Of a worker. Without GPUs the machine's threads are shared out among the workers."""
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    return {
+        "OMP_NUM_THREADS": str(max(1, cpus // plan.workers)),
+        "DS_ACCELERATOR": "cuda" if gpu else "cpu",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _work(config: dict[str, Any]) -> None:
+    """One worker, from start or checkpoint to end. Every worker goes through the same calls in the same order."""
+    task, plan = config["task"], config["plan"]
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    torch.manual_seed(plan.seed)
+    learner = task.open()
+    steps = plan.steps(learner.examples)
+    share = plan.global_batch(learner.examples) // workers
+    engine = start_engine(learner.module, plan, share=share, steps=steps)
+    meter = Meter(Path(config["meters"]), gpus=int(config["gpu"]))
+    position = resume(engine)
+    while position.step < steps:
+        rows = plan.rows(position.step, learner.examples)[rank::workers]
+        loss = _step(engine, learner.batch(rows, position.step))
+        if not math.isfinite(loss):  # the same number in every worker, so all leave together
+            ray.train.report({"broken_at": position.step})
+            return
+        position.losses.append(loss)
+        position.step += 1
+        meter.write(position.step, steps, loss)
+        _keep(engine, position, plan, steps)
+
+
+def _step(engine: Any, batch: Tensors) -> float:  # noqa: ANN401 (deepspeed's own)
+    """Learn from a batch and return its loss over all workers."""
+    loss = engine({name: tensor.to(engine.device) for name, tensor in batch.items()})
+    engine.backward(loss)
+    engine.step()
+    mean = loss.detach().float().clone()
+    torch.distributed.all_reduce(mean)
+    return float(mean) / torch.distributed.get_world_size()
+
+
+def _keep(engine: Any, position: Position, plan: Plan, steps: int) -> None:  # noqa: ANN401
+    at_end = position.step == steps
+    if at_end or position.step % plan.checkpoint_steps == 0:
+        save(engine, position, learnt_weights(engine.module) if at_end else None)
