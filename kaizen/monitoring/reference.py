@@ -23,9 +23,9 @@ class Reference:
     sketch: np.ndarray
 
 
-def reference_name(release: str, after: int) -> str:
-    """Where the reference of a release lies that begins after the impression `after`."""
-    return f"monitoring/reference-{release}-{after}"
+def reference_name(release: str, after: int, until: int) -> str:
+    """Where the reference of a release lies that was taken from the impressions in (after, until]."""
+    return f"monitoring/reference-{release}-{after}-{until}"
 
 
 def write_reference(store: ObjectStore, name: str, reference: Reference) -> None:

@@ -37,6 +37,10 @@ class Trigger:
     reason: str
     figures: Mapping[str, Any] = field(default_factory=dict)
 
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"kind": self.kind, "reason": self.reason, "figures": dict(self.figures)}
+
 
 def triggers(signs: Signs, settings: Learning) -> list[Trigger]:
     """Return every trigger that holds, the weightiest first; empty when there is nothing to do."""

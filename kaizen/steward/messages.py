@@ -10,6 +10,7 @@ from kaizen.steward.policy import Choice
 from kaizen.steward.state import Outcome, Stage
 
 ChangeKind = Literal["begin", "adjust", "stop", "promote", "rollback"]
+What = Literal["test", "stage", "guard"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class Change:
 class Watch:
     """Look at what the users do with `release` against `against`, until it can be decided."""
 
-    what: Literal["test", "stage", "guard"]
+    what: What
     release: str
     against: str
 

@@ -1,0 +1,129 @@
+"""Measure whether the traffic has changed since a release's reference was taken; see `kaizen.monitoring.drift`.
+
+    python -m jobs.measure_drift [--release RELEASE] [--config FILE] [--json]
+        [--after SEQ --until SEQ]    impressions of the reference, in (after, until]
+        [--since SEQ --end SEQ]      impressions of the recent window, in (since, end]
+
+Without bounds the reference is the oldest half of the newest impressions and the window is the other half. A reference
+is embedded once and kept as `monitoring/reference-RELEASE-AFTER-UNTIL`. The same bounds give the same report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from kaizen.config_sources import load_settings
+from kaizen.errors import KaizenError, NotFound
+from kaizen.monitoring.drift import REFERENCE_QUERIES, WINDOW_QUERIES, Report, compare, sketch
+from kaizen.monitoring.reference import Reference, read_reference, reference_name, write_reference
+from kaizen.monitoring.window import Window, window_of
+from kaizen.offline import QueryEmbedder, open_query_embedder
+from kaizen.records import Feedback, Impression
+from kaizen.storage.ledger import Ledger
+from kaizen.workspace import Workspace, open_workspace
+
+BATCH = 16
+HALF_ROWS = 1000  # of the reference and of the window when no bounds are given
+_PAGE = 1000
+Row = TypeVar("Row")
+
+
+def measure_drift(workspace: Workspace, release: str, reference: tuple[int, int], recent: tuple[int, int]) -> Report:
+    """Compare the traffic of `release` in two ranges of `seq`, each (after, up to). Raises KaizenError."""
+    embed = open_query_embedder(workspace, workspace.ledger.releases.get(release))
+    base = _reference(workspace, release, reference, embed)
+    window = _window(workspace.ledger, release, recent, WINDOW_QUERIES)
+    return compare(base.window, window, (base.sketch, sketch(_embedded(embed, window))))
+
+
+def _reference(workspace: Workspace, release: str, bounds: tuple[int, int], embed: QueryEmbedder) -> Reference:
+    """The stored reference, or a new one; one that ends elsewhere is another."""
+    name = reference_name(release, *bounds)
+    stored = read_reference(workspace.store, name)
+    if stored is not None:
+        return stored
+    window = _window(workspace.ledger, release, bounds, REFERENCE_QUERIES)
+    made = Reference(release, window, sketch(_embedded(embed, window)))
+    write_reference(workspace.store, name, made)
+    return made
+
+
+def _window(ledger: Ledger, release: str, bounds: tuple[int, int], queries: int) -> Window:
+    impressions = [(seq, one) for seq, one in _rows(ledger.impressions.after, *bounds) if one.release == release]
+    if not impressions:
+        raise NotFound(
+            f"{release} answered nothing between the impressions {bounds[0]} and {bounds[1]}.",
+            advice="Name bounds between which it was in service.",
+        )
+    return window_of(impressions, _feedback_on(ledger, impressions), queries=queries)
+
+
+def _feedback_on(ledger: Ledger, impressions: list[tuple[int, Impression]]) -> list[Feedback]:
+    return [one for _, shown in impressions for one in ledger.feedback.of_impression(shown.tenant, shown.id)]
+
+
+def _rows(after: Callable[[int, int], list[tuple[int, Row]]], since: int, until: int) -> Iterator[tuple[int, Row]]:
+    while page := after(since, _PAGE):
+        for seq, row in page:
+            if seq > until:
+                return
+            yield seq, row
+        since = page[-1][0]
+
+
+def _embedded(embed: QueryEmbedder, window: Window) -> np.ndarray:
+    """(queries, dim) float32, in batches of like length."""
+    order = sorted(range(len(window.queries)), key=lambda number: len(window.queries[number]))
+    parts = [
+        embed([window.queries[number] for number in order[start : start + BATCH]])
+        for start in range(0, len(order), BATCH)
+    ]
+    vectors: np.ndarray = np.concatenate(parts)[np.argsort(order)]
+    return vectors
+
+
+def _bounds(options: argparse.Namespace, ledger: Ledger) -> tuple[tuple[int, int], tuple[int, int]]:
+    end = ledger.impressions.end() if options.end is None else options.end
+    since = max(0, end - HALF_ROWS) if options.since is None else options.since
+    until = since if options.until is None else options.until
+    after = max(0, until - HALF_ROWS) if options.after is None else options.after
+    return (after, until), (since, end)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.measure_drift", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--release", default="", help="Default: the stable one.")
+    for name in ("--after", "--until", "--since", "--end"):
+        parser.add_argument(name, type=int)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        workspace = open_workspace(load_settings(options.config).settings)
+        release = options.release or workspace.ledger.rollout.current() or ""
+        report = measure_drift(workspace, release, *_bounds(options, workspace.ledger))
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    sys.stdout.write(json.dumps(report.record()) + "\n" if options.json else _words(report))
+    return 0
+
+
+def _words(report: Report) -> str:
+    """For people: one line a signal."""
+    lines = [f"{'CHANGED ' if one.alarm else 'as ever '} {one.words}" for one in report.readings]
+    return "\n".join([*(lines or ["There is too little traffic to tell."]), ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""When drift is measured: once for every window of traffic, in a process of its own, because it embeds queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kaizen.ids import fingerprint
+from kaizen.records import Turn
+from kaizen.steward.messages import Ended, Run
+from kaizen.steward.record import remember
+from kaizen.storage.ledger import Ledger
+
+REFERENCE_ROWS = 1000  # impressions from when the release was first seen: what it is used for
+WINDOW_ROWS = 500
+MOST_ROWS = 2000  # newest of a window that are read
+PAUSE_SECONDS = 900.0
+MEMORY = "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """`seq`s of impressions: the reference is in (after, until], the window in (since, end]."""
+
+    after: int
+    until: int
+    since: int
+    end: int
+
+
+class DriftWatch:
+    """Keeps what was measured last in the steward's memory: `release`, `after`, `checked`, `at`, `report`."""
+
+    def __init__(self, ledger: Ledger, run: Callable[[Run], Ended], clock: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._run = run
+        self._clock = clock
+
+    def look(self) -> bool:
+        """Measure drift if a whole window has come since the last time; return whether it did."""
+        kept, stable = self._ledger.turns.memory().get(MEMORY, {}), self._ledger.rollout.current()
+        if stable is None:
+            return False
+        end = self._ledger.impressions.end()
+        if kept.get("release") != stable or self._answered(kept):
+            remember(self._ledger, {MEMORY: {"release": stable, "after": end, "checked": 0, "at": 0.0}})
+            return False
+        bounds = bounds_of(kept, end)
+        if bounds.end - bounds.since < WINDOW_ROWS or self._clock() - kept["at"] < PAUSE_SECONDS:
+            return False
+        ended = self._run(measurement(stable, bounds))
+        report = ended.output if ended.output is not None else {"error": ended.error}
+        remember(self._ledger, {MEMORY: {**kept, "checked": end, "at": self._clock(), "report": report}})
+        return True
+
+    def unanswered(self, last: Turn | None) -> Sequence[Mapping[str, Any]]:
+        """The readings of the latest report, unless the turn `last` began after it."""
+        kept = self._ledger.turns.memory().get(MEMORY, {})
+        if last is not None and kept.get("at", 0.0) <= last.at:
+            return ()
+        readings: Sequence[Mapping[str, Any]] = kept.get("report", {}).get("readings", ())
+        return readings
+
+    def _answered(self, kept: Mapping[str, Any]) -> bool:
+        """A turn has learnt from what changed: from now on that is what is normal, and a new reference is taken."""
+        last = next(iter(self._ledger.turns.newest(1)), None)
+        alarms = [one for one in kept.get("report", {}).get("readings", ()) if one["alarm"]]
+        return bool(alarms) and last is not None and last.at >= kept["at"]
+
+
+def bounds_of(kept: Mapping[str, Any], end: int) -> Bounds:
+    """The reference's rows, and those that came since the last measurement."""
+    until = kept["after"] + REFERENCE_ROWS
+    return Bounds(after=kept["after"], until=until, since=max(until, kept["checked"], end - MOST_ROWS), end=end)
+
+
+def measurement(release: str, bounds: Bounds) -> Run:
+    """The command that measures drift between these bounds."""
+    arguments = (
+        "--release", release, "--after", str(bounds.after), "--until", str(bounds.until),
+        "--since", str(bounds.since), "--end", str(bounds.end),
+    )  # fmt: skip
+    return Run(id=fingerprint(["drift", *arguments])[:12], module="jobs.measure_drift", arguments=arguments)

@@ -1,0 +1,76 @@
+"""The watch over a promotion that no turn looks after: by hand, or when its turn is over. Worse goes back by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from kaizen.config import Learning
+from kaizen.ids import fingerprint
+from kaizen.records import Rollout
+from kaizen.steward.messages import Change, Observed
+from kaizen.steward.record import remember
+from kaizen.steward.rollout_change import BY, carry_out
+from kaizen.steward.watch import Watcher
+from kaizen.storage.ledger import Ledger
+
+_DECISIONS = 50  # among which the one that made the present rollout is looked for
+MEMORY = "guarded"  # version of the rollout whose watch is over
+
+
+class Guard:
+    """Has a thread of its own: a step of a turn may take hours, and a rollback must not."""
+
+    def __init__(self, ledger: Ledger, settings: Learning, clock: Callable[[], float] = time.time) -> None:
+        self._ledger = ledger
+        self._watcher = Watcher(ledger, settings, clock)
+
+    def tick(self) -> bool:
+        """Look once; return whether the watch over the present promotion came to an end."""
+        rollout = self._ledger.rollout.state()
+        if not self._is_mine(rollout):
+            return False
+        observed = self._watcher.look(rollout, "guard")
+        if observed is None:
+            return False
+        if observed.decision == "rollback":
+            carry_out(self._ledger, _rollback(rollout, observed), "")
+        else:
+            self._ledger.decisions.record(
+                by=BY, kind="keep", release=rollout.stable or "", reason=observed.reason, evidence=observed.evidence
+            )
+            remember(self._ledger, {MEMORY: rollout.version})
+        return True
+
+    def _is_mine(self, rollout: Rollout) -> bool:
+        """A promotion is the last that happened to the rollout, its watch is not over, and no open turn made it."""
+        if rollout.previous is None or rollout.mode != "off" or rollout.version == self._guarded():
+            return False
+        made = next(
+            (
+                one
+                for one in self._ledger.decisions.newest(_DECISIONS)
+                if one.evidence.get("rollout_version") == rollout.version
+            ),
+            None,
+        )
+        if made is None or made.kind != "promote":
+            return False
+        turn = self._ledger.turns.open()
+        return turn is None or turn.id != made.turn
+
+    def _guarded(self) -> int | None:
+        version: int | None = self._ledger.turns.memory().get(MEMORY)
+        return version
+
+
+def _rollback(rollout: Rollout, observed: Observed) -> Change:
+    return Change(
+        id=fingerprint(["guard", rollout.version])[:12],
+        kind="rollback",
+        release=rollout.previous or "",
+        reason=observed.reason,
+        stable=rollout.stable or "",
+        challenger="",
+        evidence=observed.evidence,
+    )

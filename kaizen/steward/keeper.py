@@ -1,0 +1,164 @@
+"""Asks the machine what is next and does it; starts a turn when there is reason to. One thread, one thing at a time.
+
+Whatever moment it is killed at, the next one goes on: the turn's state is in the ledger before and after each step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from kaizen.config import Learning
+from kaizen.errors import Conflict
+from kaizen.monitoring.triggers import Signs, Trigger, triggers
+from kaizen.records import Turn
+from kaizen.steward.budget import spent_cpu_s
+from kaizen.steward.drift_watch import DriftWatch
+from kaizen.steward.messages import Change, Choose, Chosen, Ended, Event, Finish, Instruction, Note, Run, Watch
+from kaizen.steward.policy import Facts, choose, estimates
+from kaizen.steward.record import save, state_of
+from kaizen.steward.rollout_change import carry_out, overtaken
+from kaizen.steward.state import Material, TurnState
+from kaizen.steward.turn import after, instruction
+from kaizen.steward.watch import Watcher
+from kaizen.storage.ledger import Ledger
+
+_HOUR = 3600.0
+_DAY_OF_TURNS = 200  # more than there are in a day, to add up what they spent
+REQUEST = "requested"  # in the steward's memory: the turn after which somebody asked for another
+
+
+class Keeper:
+    """The steward's hands.
+
+    Args:
+        run: runs a step to its end; see `process.StepRunner`.
+    """
+
+    def __init__(
+        self, ledger: Ledger, settings: Learning, run: Callable[[Run], Ended], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._run = run
+        self._clock = clock
+        self._watcher = Watcher(ledger, settings, clock)
+        self._drift = DriftWatch(ledger, run, clock)
+
+    def tick(self) -> bool:
+        """Do the next thing; return False when there is nothing to do now."""
+        turn, paused = self._ledger.turns.open(), self._ledger.turns.paused()
+        if turn is not None:
+            return self._go_on(turn, paused)
+        return not paused and (self._drift.look() or self._start())
+
+    def signs(self) -> Signs:
+        """What is known now of reasons to start a turn."""
+        last = self._last_turn()
+        read = state_of(last).until_feedback if last else 0
+        asked = self._ledger.turns.memory().get(REQUEST)
+        return Signs(
+            new_feedback=self._ledger.feedback.end() - read,
+            idle_hours=self._idle_hours(last),
+            readings=self._drift.unanswered(last),
+            requested=asked == (last.id if last else ""),
+        )
+
+    def left_cpu_s(self) -> float:
+        """What the budget of the last 24 hours leaves."""
+        turns = self._ledger.turns.newest(_DAY_OF_TURNS)
+        return self._settings.budget_cpu_seconds - spent_cpu_s(turns, self._clock())
+
+    def progress(self) -> str:
+        """What the last look at the users said."""
+        return self._watcher.progress()
+
+    def _go_on(self, turn: Turn, paused: bool) -> bool:
+        state = state_of(turn)
+        todo = instruction(state, self._settings)
+        if paused and not _allowed_when_paused(todo):
+            return False
+        self._announce(turn)
+        if isinstance(todo, Finish):
+            save(self._ledger, state, finish=True)
+            return True
+        event = self._do(todo, state, paused)
+        if event is None:
+            return False
+        following, notes = after(state, event, self._settings)
+        save(self._ledger, following, notes)
+        return not isinstance(event, Ended) or event.output is not None  # what failed is not tried again at once
+
+    def _do(self, todo: Instruction, state: TurnState, paused: bool) -> Event | None:
+        if isinstance(todo, Run):
+            return self._run(todo)
+        if isinstance(todo, Change):
+            return carry_out(self._ledger, todo, state.turn)
+        if isinstance(todo, Watch):
+            return self._watch(todo, paused)
+        return self._choose(state) if isinstance(todo, Choose) else None
+
+    def _choose(self, state: TurnState) -> Chosen:
+        generator = self._ledger.releases.get(state.stable).parts.get("generator", {})
+        facts = Facts(
+            settings=self._settings,
+            left_cpu_s=self.left_cpu_s(),
+            costs=estimates(self._ledger.candidates.list()),
+            trainable_generator=generator.get("kind") == "transformers",
+        )
+        material = state.material or Material(dataset="", examples=0, queries=0, demonstrations=0)
+        return Chosen(choice=choose(state.attempts, state.stable, material, facts))
+
+    def _watch(self, todo: Watch, paused: bool) -> Event | None:
+        """While paused, what is worse is still taken back; nothing else is decided."""
+        rollout = self._ledger.rollout.state()
+        stable, challenger = (todo.release, "") if todo.what == "guard" else (todo.against, todo.release)
+        if other := overtaken(rollout, stable, challenger):
+            return other
+        observed = self._watcher.look(rollout, todo.what)
+        return None if observed is None or (paused and observed.decision != "rollback") else observed
+
+    def _start(self) -> bool:
+        """Open a turn when there is reason to and nothing is on trial; its bounds are frozen here."""
+        found = triggers(self.signs(), self._settings)
+        rollout = self._ledger.rollout.state()
+        if not found or rollout.stable is None or rollout.challenger is not None:
+            return False
+        if self.left_cpu_s() <= 0 and found[0].kind != "request":
+            return False
+        until_feedback = self._ledger.feedback.end()  # first, so that the impression of each is among those read
+        state = TurnState(
+            turn="", stable=rollout.stable, until_impression=self._ledger.impressions.end(),
+            until_feedback=until_feedback,
+        )  # fmt: skip
+        try:
+            self._ledger.turns.start(_words(found), {**state.to_json(), "trigger": [one.record() for one in found]})
+        except Conflict:
+            return False  # another process opened one between the look and now
+        return True
+
+    def _announce(self, turn: Turn) -> None:
+        """Write the turn's first decision; here and not when it is opened, where a kill could come between."""
+        if self._ledger.decisions.newest(1, turn=turn.id):
+            return
+        bounds = {name: turn.state[name] for name in ("until_impression", "until_feedback")}
+        note = Note(
+            kind="start_turn", release=turn.state["stable"], reason=turn.trigger,
+            evidence={"triggers": turn.state.get("trigger", []), **bounds},
+        )  # fmt: skip
+        save(self._ledger, state_of(turn), [note])
+
+    def _last_turn(self) -> Turn | None:
+        return next(iter(self._ledger.turns.newest(1)), None)
+
+    def _idle_hours(self, last: Turn | None) -> float | None:
+        since = last.at if last else next((one.at for _, one in self._ledger.impressions.after(0, 1)), None)
+        return None if since is None else (self._clock() - since) / _HOUR
+
+
+def _allowed_when_paused(todo: Instruction) -> bool:
+    return isinstance(todo, Watch) or (isinstance(todo, Change) and todo.kind in ("stop", "rollback"))
+
+
+def _words(found: list[Trigger]) -> str:
+    return " ".join(trigger.reason for trigger in found)

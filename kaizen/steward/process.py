@@ -1,0 +1,112 @@
+"""Running a step's command as a child process, low in priority, and taking in what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kaizen.config import Settings
+from kaizen.config_sources import PREFIX
+from kaizen.steward.messages import Ended, Run
+
+_FOLDER = "steward"
+_ERROR_CHARACTERS = 500
+
+
+class StepRunner:
+    """Runs steps, one at a time, under exactly these settings.
+
+    Attributes:
+        folder: logs of the steps, and `kaizen.toml`, with which any step can be run again by hand.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = settings.workspace.directory.absolute() / _FOLDER
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._config = self.folder / "kaizen.toml"
+        self._seconds = settings.learning.step_seconds
+        _write_config(self._config, settings)
+
+    def run(self, step: Run) -> Ended:
+        """Run a step to its end."""
+        log = self.folder / f"{step.id}-{step.module}.log"
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with log.open("ab") as errors:
+            status, printed = self._run(step, errors.fileno())
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+        return _ended(status, printed, log, cpu_s)
+
+    def _run(self, step: Run, errors: int) -> tuple[int | None, str]:
+        """Exit status (None: out of time) and standard output."""
+        wrapper = [sys.executable, "-P", "-m", "kaizen.steward.step", str(os.getpid())]
+        command = [*wrapper, step.module, *step.arguments, "--config", str(self._config), "--json"]
+        child = subprocess.Popen(  # noqa: S603 (our own modules)
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=_environment(os.environ), cwd=self.folder, start_new_session=True,
+        )  # fmt: skip
+        try:
+            printed, _ = child.communicate(timeout=self._seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+            return None, ""
+        return child.returncode, printed
+
+
+def _ended(status: int | None, printed: str, log: Path, cpu_s: float) -> Ended:
+    output = _last_object(printed) if status == 0 else None
+    if output is not None:
+        told = float(output.get("cost", {}).get("cpu_s", 0.0))  # with what ran elsewhere on the cluster
+        return Ended(output=output, at=time.time(), cpu_s=max(cpu_s, told))
+    killed = status is not None and status < 0
+    words = {None: "it took too long and was stopped", 0: "it printed no result"}
+    why = f"signal {-status}" if killed and status else words.get(status, _last_line(log) or f"status {status}")
+    return Ended(error=f"{why} (log: {log.name})", killed=killed, at=time.time(), cpu_s=cpu_s)
+
+
+def _last_object(printed: str) -> dict[str, Any] | None:
+    lines = printed.strip().splitlines()
+    try:
+        value = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1][:_ERROR_CHARACTERS] if lines else ""
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Without settings (the file has them all), and without what Ray told the steward's own process: a step may use
+    all CPUs and GPUs, and finds the cluster by itself."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(PREFIX) and (not name.startswith("RAY_") or name.startswith("RAY_AUTH_"))
+    }
+    kept.pop("OMP_NUM_THREADS", None)
+    if not kept.get("CUDA_VISIBLE_DEVICES"):
+        kept.pop("CUDA_VISIBLE_DEVICES", None)
+    return kept
+
+
+def _write_config(path: Path, settings: Settings) -> None:
+    lines = []
+    for section, values in settings.model_dump(mode="json", exclude_none=True).items():
+        # A JSON string, number, boolean or list is the same in TOML.
+        lines += [f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.touch(mode=0o600)
+    partial.write_text("\n".join(lines) + "\n")
+    partial.replace(path)
