@@ -16,7 +16,7 @@ from kaizen.steward.budget import spent_cpu_s
 from kaizen.steward.drift_watch import DriftWatch
 from kaizen.steward.messages import Change, Choose, Chosen, Ended, Event, Finish, Instruction, Note, Run, Watch
 from kaizen.steward.policy import Facts, choose, estimates
-from kaizen.steward.record import save, state_of
+from kaizen.steward.record import asked, save, state_of
 from kaizen.steward.rollout_change import carry_out, overtaken
 from kaizen.steward.state import Material, TurnState
 from kaizen.steward.turn import after, instruction
@@ -25,7 +25,6 @@ from kaizen.storage.ledger import Ledger
 
 _HOUR = 3600.0
 _DAY_OF_TURNS = 200  # more than there are in a day, to add up what they spent
-REQUEST = "requested"  # in the steward's memory: the turn after which somebody asked for another
 
 
 class Keeper:
@@ -56,12 +55,11 @@ class Keeper:
         """What is known now of reasons to start a turn."""
         last = self._last_turn()
         read = state_of(last).until_feedback if last else 0
-        asked = self._ledger.turns.memory().get(REQUEST)
         return Signs(
             new_feedback=self._ledger.feedback.end() - read,
             idle_hours=self._idle_hours(last),
             readings=self._drift.unanswered(last),
-            requested=asked == (last.id if last else ""),
+            requested=asked(self._ledger),
         )
 
     def left_cpu_s(self) -> float:

@@ -17,6 +17,8 @@ from kaizen.steward.state import TurnState
 from kaizen.storage.ledger import Ledger, decisions
 from kaizen.storage.ledger.tables import steward, turns
 
+REQUEST = "requested"  # in the steward's memory: the turn after which somebody asked for another
+
 
 def state_of(turn: Turn) -> TurnState:
     """The state of a turn as it was stored last."""
@@ -35,6 +37,19 @@ def save(ledger: Ledger, state: TurnState, notes: Sequence[Note] = (), *, finish
 def remember(ledger: Ledger, changes: Mapping[str, Any]) -> None:
     """Merge `changes` into the steward's memory. In one transaction: commands write there, too."""
     ledger.submit(lambda connection: _remember(connection, changes)).result()
+
+
+def ask(ledger: Ledger) -> None:
+    """Leave word that a turn is wanted after the newest one: a second word before it begins changes nothing."""
+    newest = next(iter(ledger.turns.newest(1)), None)
+    remember(ledger, {REQUEST: newest.id if newest else ""})
+
+
+def asked(ledger: Ledger) -> bool:
+    """Whether somebody wants a turn after the newest one."""
+    newest = next(iter(ledger.turns.newest(1)), None)
+    wanted: bool = ledger.turns.memory().get(REQUEST) == (newest.id if newest else "")
+    return wanted
 
 
 def _line(note: Note, turn: str) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""What the steward is at, as JSON: for the command and for whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from kaizen.config import Learning
+from kaizen.monitoring.triggers import Signs
+from kaizen.records import Turn
+from kaizen.steward.drift_watch import MEMORY as DRIFT
+from kaizen.steward.drift_watch import WINDOW_ROWS, bounds_of
+from kaizen.steward.keeper import Keeper
+from kaizen.steward.messages import Ended, Run
+from kaizen.steward.record import state_of
+from kaizen.storage.ledger import Ledger
+
+
+def overview(ledger: Ledger, settings: Learning, now: float, *, decisions: int) -> dict[str, Any]:
+    """Return the open turn, the triggers with their present figures, the budget and the latest decisions."""
+    keeper = Keeper(ledger, settings, _runs_nothing, lambda: now)
+    turn = ledger.turns.open()
+    return {
+        "enabled": settings.steward,
+        "paused": ledger.turns.paused(),
+        "turn": None if turn is None else {**turn_record(turn), "phase_since": _phase_since(ledger, turn)},
+        "triggers": _triggers(ledger, keeper.signs(), settings),
+        "drift": ledger.turns.memory().get(DRIFT, {}),
+        "budget": {"cpu_s": settings.budget_cpu_seconds, "left_cpu_s": round(keeper.left_cpu_s(), 1)},
+        "decisions": [asdict(one) for one in ledger.decisions.newest(decisions)],
+    }
+
+
+def turn_record(turn: Turn) -> dict[str, Any]:
+    """A turn for people and programs: its state, flat."""
+    state = state_of(turn).to_json()
+    shown = ("phase", "stable", "candidate", "stage", "material", "attempts", "reason")
+    return {
+        "id": turn.id,
+        "at": turn.at,
+        "finished": turn.finished,
+        "outcome": turn.outcome,
+        "trigger": turn.trigger,
+        **{name: state[name] for name in shown},
+        "cpu_s": round(sum(step["cpu_s"] for step in state["spent"]), 2),
+    }
+
+
+def _triggers(ledger: Ledger, signs: Signs, settings: Learning) -> list[Mapping[str, Any]]:
+    """Each with how far it is from starting a turn."""
+    rows: list[Mapping[str, Any]] = [
+        {"kind": "feedback", "now": signs.new_feedback, "needed": settings.min_feedback},
+        {
+            "kind": "schedule",
+            "now": "" if signs.idle_hours is None else f"{signs.idle_hours:.1f} hours",
+            "needed": f"{settings.schedule_hours:g} hours and new feedback" if settings.schedule_hours else "off",
+        },
+        *({"kind": one["signal"], "now": one["words"], "needed": "a change"} for one in signs.readings),
+    ]
+    return rows if signs.readings else [*rows, {"kind": "drift", "now": _until_measured(ledger), "needed": "a change"}]
+
+
+def _until_measured(ledger: Ledger) -> str:
+    kept = ledger.turns.memory().get(DRIFT)
+    if kept is None:
+        return "not measured yet"
+    bounds = bounds_of(kept, ledger.impressions.end())
+    return f"not measured; {max(0, bounds.since + WINDOW_ROWS - bounds.end)} more impressions make a window"
+
+
+def _phase_since(ledger: Ledger, turn: Turn) -> float:
+    return next((one.at for one in ledger.decisions.newest(1, turn=turn.id)), turn.at)
+
+
+def _runs_nothing(step: Run) -> Ended:
+    raise AssertionError(f"an overview runs nothing: {step.module}")
