@@ -7,7 +7,20 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from kaizen.commands import configuration, documents, jobs, keys, ledger, machine, queries, service, simulate, starting
+from kaizen.commands import (
+    configuration,
+    documents,
+    jobs,
+    keys,
+    learning,
+    ledger,
+    machine,
+    queries,
+    service,
+    simulate,
+    starting,
+    steward,
+)
 from kaizen.commands.output import exit_code, print_error
 from kaizen.errors import KaizenError
 
@@ -35,11 +48,12 @@ def build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.command("simulate")(simulate.simulate_service)
-    for job in (jobs.ingest, jobs.evaluate):
+    for job in (jobs.ingest, jobs.evaluate, learning.curate):
         app.command(context_settings=jobs.PASS_ON)(job)
     app.add_typer(documents.app, name="documents")
     app.add_typer(ledger.quarantine, name="quarantine")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(steward.app, name="steward")
     return app
 
 

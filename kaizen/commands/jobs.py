@@ -13,15 +13,15 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_optio
 
 def ingest(context: typer.Context) -> None:
     """Take in folders, files and globs of documents. `kaizen ingest --help` lists the options."""
-    _become("jobs.ingest", context.args)
+    become("jobs.ingest", context.args)
 
 
 def evaluate(context: typer.Context) -> None:
     """Measure retrieval on a BEIR folder. `kaizen evaluate --help` lists the options."""
-    _become("jobs.evaluate", context.args)
+    become("jobs.evaluate", context.args)
 
 
-def _become(module: str, arguments: list[str]) -> None:
+def become(module: str, arguments: list[str]) -> None:
     """Replace this process by a job: its output, its signals and its exit code are then its own.
 
     -P: a folder called `jobs` in the current directory is not ours.

@@ -1,0 +1,159 @@
+"""Make a data set of the impressions and the feedback in the ledger.
+
+    python -m jobs.curate [--since 2026-11-01] [--config FILE] [--json]
+
+Reads the ledger and the sealed index of the stable release; asks nothing of the service. The same ledger gives the
+same data set again. Prints a summary, or with --json one line: {"dataset": id, "artifact": .., "examples": n,
+"queries": n, "relevant": n, "demonstrations": n, "feedback": n, "left_out": {..}, "seconds": ..}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from kaizen.config_sources import load_settings
+from kaizen.errors import InvalidInput, KaizenError, NotFound, Unavailable
+from kaizen.ids import chunk_id
+from kaizen.learning.curation import ChunkText, Curation, Place
+from kaizen.learning.dataset import DatasetContent, write_dataset
+from kaizen.offline import OfflineIndex
+from kaizen.records import Dataset, Feedback, Impression
+from kaizen.workspace import Workspace, open_workspace
+
+T = TypeVar("T", Impression, Feedback)
+_PAGE = 1000
+
+
+def curate(workspace: Workspace, *, since: float = 0.0, quiet: bool = True) -> tuple[Dataset, DatasetContent]:
+    """Make, store and record a data set.
+
+    Args:
+        since: leave out what was shown before this moment (seconds since the epoch).
+
+    Raises:
+        NotFound: nothing is in service, or there is no feedback.
+        Unavailable: a part of the index is not sealed yet.
+    """
+    ledger = workspace.ledger
+    # Impressions after this point may yet get feedback that is not read: they are the next data set's.
+    end = ledger.impressions.end()
+    curation = Curation(
+        _pages(ledger.feedback.after),
+        trusted=ledger.judgements.all(),
+        groups={key.id: key.groups for key in ledger.keys.list()},
+    )
+    shown = track(_pages(ledger.impressions.after, end), total=end, console=Console(stderr=True), disable=quiet)
+    for seq, impression in shown:
+        if impression.at >= since:
+            curation.add(seq, impression)
+    content = curation.finish(_texts_of(workspace))
+    if not content.examples.num_rows and not content.demonstrations.num_rows:
+        raise NotFound("No feedback can be learnt from yet.", advice="Send feedback, or see `kaizen simulate`.")
+    artifact = write_dataset(workspace.store, content)
+    record = {**content.record, "id": content.id, **_sizes(content)}
+    ledger.datasets.record(Dataset(id=content.id, at=time.time(), artifact=artifact, record=record))
+    return ledger.datasets.get(content.id), content
+
+
+def _pages(after: Callable[[int, int], list[tuple[int, T]]], end: int | None = None) -> Iterator[tuple[int, T]]:
+    """All rows in order up to `end`, a page at a time."""
+    last = 0
+    while rows := after(last, _PAGE):
+        for seq, row in rows:
+            if end is not None and seq > end:
+                return
+            yield seq, row
+        last = rows[-1][0]
+
+
+def _texts_of(workspace: Workspace) -> Callable[[Sequence[Place]], dict[Place, ChunkText]]:
+    """Looks chunks up in the sealed index of the stable release."""
+    stable = workspace.ledger.rollout.state().stable
+    if stable is None:
+        raise NotFound("No release is in service.", advice="Start Kaizen with `kaizen up`.")
+    index = OfflineIndex.open(workspace, workspace.ledger.releases.get(stable))
+    if index.coverage < 1:
+        raise Unavailable("A part of the index is not sealed.", advice="Wait for index.seal_seconds, and try again.")
+    rows = index.rows(["tenant", "document_id", "ordinal", "title", "text"])
+
+    def texts(places: Sequence[Place]) -> dict[Place, ChunkText]:
+        documents = pa.array(sorted({chunk.rpartition("#")[0] for _, chunk in places}), pa.string())
+        wanted = set(places)
+        found = {}
+        for row in rows.filter(pc.is_in(rows["document_id"], value_set=documents)).to_pylist():
+            place = (row["tenant"], chunk_id(row["document_id"], row["ordinal"]))
+            if place in wanted:
+                found[place] = ChunkText(row["title"], row["text"])
+        return found
+
+    return texts
+
+
+def _sizes(content: DatasetContent) -> dict[str, int]:
+    return {
+        "examples": content.examples.num_rows,
+        "queries": len(pc.unique(content.examples["query_id"])),
+        "relevant": content.record["relevant"],
+        "demonstrations": content.demonstrations.num_rows,
+        "feedback_used": content.feedback_ids.num_rows,
+    }
+
+
+def _since(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"--since {text!r} is no date.", advice="Write it as 2026-11-01 or 2026-11-01T08:00."
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _print(summary: dict[str, Any]) -> None:
+    table = Table(title=f"data set {summary['dataset']}", show_header=False)
+    for name, value in {**summary, **summary["left_out"]}.items():
+        if not isinstance(value, dict):
+            table.add_row(name.replace("_", " "), str(value))
+    Console().print(table)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.curate", description=__doc__)
+    parser.add_argument("--since", metavar="DATE", help="leave out what was shown before; UTC unless it says otherwise")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    try:
+        workspace = open_workspace(load_settings(options.config).settings)
+        with workspace.ledger:
+            since = _since(options.since) if options.since else 0.0
+            dataset, content = curate(workspace, since=since, quiet=options.json)
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    summary = {"dataset": dataset.id, "artifact": dataset.artifact, **_sizes(content)}
+    summary |= {"left_out": content.record["left_out"], "seconds": round(time.monotonic() - started, 3)}
+    if options.json:
+        sys.stdout.write(json.dumps(summary) + "\n")
+    else:
+        _print(summary)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

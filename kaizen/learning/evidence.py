@@ -1,0 +1,211 @@
+"""What people did with what they were shown, as columns: about 20 bytes a shown chunk, however many there are.
+
+An item is a (tenant, query, chunk). Spellings of one query are one query. One identity has one vote on an item: of
+all the times that it saw it, the first on which it clicked counts, or else the first.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from kaizen.learning.splits import query_id
+from kaizen.records import Feedback, Impression, ShownChunk
+
+Ints = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+MOST_POSITIONS = 100  # deeper hits share the last one's examination
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Votes:
+    """n times that an identity saw an item.
+
+    Attributes:
+        item, who, session: (n,) numbers of the item, of the identity and of the impression.
+        position: (n,) from 1.
+        above: (n,) whether something above it was clicked in the same impression.
+        clicked: (n,) whether it was clicked.
+        swap: (n,) the upper position of the random pair that it was part of, 0 when it was in none.
+        drafted: (n,) whether it was part of an interleaved list.
+    """
+
+    item: Ints
+    who: Ints
+    session: Ints
+    position: Ints
+    above: Bools
+    clicked: Bools
+    swap: Ints
+    drafted: Bools
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def of(self, keep: npt.NDArray[np.generic]) -> Votes:
+        """Those of a mask (n,), or of row numbers in their order."""
+        return replace(self, **{name: getattr(self, name)[keep] for name in self.__dataclass_fields__})
+
+    def once_each(self) -> Votes:
+        """One vote for each identity and item."""
+        order = np.lexsort((np.arange(len(self)), ~self.clicked, self.who, self.item))
+        item, who = self.item[order], self.who[order]
+        first = np.append(True, (item[1:] != item[:-1]) | (who[1:] != who[:-1]))[: len(self)]
+        return self.of(order[first])
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """An explicit judgement of an identity on an item: `value` from -1 (not relevant) to 1 (relevant)."""
+
+    item: int
+    who: int
+    value: float
+
+
+@dataclass(slots=True)
+class Query:
+    """One query of one tenant under all its spellings; `text` is the first. `groups`: of the keys that asked it."""
+
+    tenant: str
+    id: str
+    text: str
+    groups: set[str]
+
+
+@dataclass(slots=True)
+class Item:
+    """A chunk that was shown for a query, and how it ranked there: sums over `shown` impressions."""
+
+    query: int
+    chunk_id: str
+    document_id: str
+    features: tuple[float, ...] = ()
+    shown: int = 0
+    positions: float = 0.0
+
+
+class Evidence:
+    """Collects impressions with their feedback. Call `add` in the order of the ledger.
+
+    Attributes:
+        queries, items, identities: by number; an identity is "tenant" + "\\0" + `Impression.identity`.
+        asked_by, asked_at: identity, and time in seconds since the epoch, of each impression, in order.
+    """
+
+    def __init__(self) -> None:
+        self.queries: list[Query] = []
+        self.items: list[Item] = []
+        self.identities: list[str] = []
+        self.asked_by, self.asked_at = array("i"), array("d")
+        self.opinions: list[Opinion] = []
+        self._columns = {name: array("i") for name in Votes.__dataclass_fields__}
+        self._query_numbers: dict[str, int] = {}
+        self._item_numbers: dict[tuple[int, str], int] = {}
+        self._identity_numbers: dict[str, int] = {}
+        self._spellings: dict[tuple[str, str], int] = {}
+
+    def add(self, impression: Impression, feedback: Sequence[Feedback], groups: Sequence[str]) -> None:
+        """Count one search impression and the feedback on it. `groups`: those of the key that asked."""
+        query = self._query(impression.tenant, impression.query)
+        self.queries[query].groups.update(groups)
+        who = self.identity(impression.tenant, impression.identity)
+        session = len(self.asked_by)
+        self.asked_by.append(who)
+        self.asked_at.append(impression.at)
+        clicked = {given.chunk_id for given in feedback if given.kind == "click"}
+        swaps = _swaps(impression.shown)
+        any_above = False
+        for chunk in sorted(impression.shown, key=lambda chunk: chunk.position):
+            item = self._item(query, chunk)
+            hit = chunk.chunk_id in clicked
+            row = (item, who, session, chunk.position, any_above, hit, swaps.get(chunk.position, 0), bool(chunk.team))
+            for column, value in zip(self._columns.values(), row, strict=True):
+                column.append(value)
+            any_above |= hit
+            self._opinions(item, chunk.chunk_id, impression.tenant, feedback)
+
+    def votes(self) -> Votes:
+        """All that was seen, as often as it was seen."""
+        numbers = {name: np.array(column, np.int32) for name, column in self._columns.items()}
+        return Votes(
+            item=numbers["item"],
+            who=numbers["who"],
+            session=numbers["session"],
+            position=numbers["position"],
+            above=numbers["above"] != 0,
+            clicked=numbers["clicked"] != 0,
+            swap=numbers["swap"],
+            drafted=numbers["drafted"] != 0,
+        )
+
+    def identity(self, tenant: str, identity: str) -> int:
+        """Number of an identity."""
+        return _number(self._identity_numbers, f"{tenant}\0{identity}", self.identities)
+
+    def latest_opinions(self) -> list[Opinion]:
+        """One for each identity and item: the last word counts."""
+        return list({(opinion.item, opinion.who): opinion for opinion in self.opinions}.values())
+
+    def _opinions(self, item: int, chunk: str, tenant: str, feedback: Sequence[Feedback]) -> None:
+        for given in feedback:
+            value = opinion_value(given)
+            if given.chunk_id == chunk and value is not None:
+                self.opinions.append(Opinion(item, self.identity(tenant, given.identity), value))
+
+    def _query(self, tenant: str, text: str) -> int:
+        known = self._spellings.get((tenant, text))
+        if known is None:
+            name = query_id(tenant, text)
+            known = self._query_numbers.setdefault(name, len(self.queries))
+            if known == len(self.queries):
+                self.queries.append(Query(tenant, name, text, set()))
+            self._spellings[tenant, text] = known
+        return known
+
+    def _item(self, query: int, chunk: ShownChunk) -> int:
+        number = self._item_numbers.setdefault((query, chunk.chunk_id), len(self.items))
+        if number == len(self.items):
+            self.items.append(Item(query, chunk.chunk_id, chunk.document_id))
+        item = self.items[number]
+        item.shown += 1
+        item.positions += chunk.position
+        item.features = chunk.features or item.features
+        return number
+
+
+def opinion_value(given: Feedback) -> float | None:
+    """What a thumb or a rating says, from -1 to 1; None for one that says nothing, and for other kinds."""
+    if given.kind == "thumb":
+        return given.value
+    if given.kind == "rating" and given.value is not None and given.value != 3:
+        return (given.value - 3) / 2
+    return None
+
+
+def _number(numbers: dict[str, int], name: str, names: list[str]) -> int:
+    number = numbers.setdefault(name, len(names))
+    if number == len(names):
+        names.append(name)
+    return number
+
+
+def _swaps(shown: Sequence[ShownChunk]) -> dict[int, int]:
+    """Position -> upper position of its pair, for the adjacent pair whose order was drawn at random."""
+    drawn = [chunk.position for chunk in shown if chunk.propensity < 1 and not chunk.team]
+    upper = min(drawn, default=0)
+    return {upper: upper, upper + 1: upper} if sorted(drawn) == [upper, upper + 1] else {}
+
+
+def busiest_minute(at: Floats) -> int:
+    """How many of these moments (n,) fall into the fullest 60 seconds."""
+    if not len(at):
+        return 0
+    moments = np.sort(at)
+    return int((np.searchsorted(moments, moments + 60, side="left") - np.arange(len(moments))).max())

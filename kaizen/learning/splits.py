@@ -1,0 +1,87 @@
+"""Which query is which, which are nearly the same, and on which side of the split each falls."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from kaizen.ids import fingerprint
+from kaizen.retrieval.analyser import Analyser
+from kaizen.text.normalise import one_line
+
+Split = Literal["train", "held_out"]
+HELD_OUT = 0.2
+NEAR = 0.8  # Jaccard of the sets of terms
+_QUERY_CHARACTERS = 4096
+
+
+def normalised(text: str) -> str:
+    """One spelling for a query: case, blanks and what stands at the end of a sentence make no other query."""
+    return one_line(text, _QUERY_CHARACTERS).casefold().rstrip(" .?!")
+
+
+def query_id(tenant: str, text: str) -> str:
+    """Name of a query within all tenants: 16 hex digits."""
+    return fingerprint([tenant, normalised(text)])[:16]
+
+
+class Nearness:
+    """Groups of queries that say nearly the same, so that one cannot be trained on and another held out.
+
+    Two texts are near when the sets of their stemmed terms overlap by at least NEAR (Jaccard), or both spell the same;
+    a group is all that hangs together. Only texts that share one of their rarest terms are compared (prefix
+    filtering: Chaudhuri, Ganti and Kaushik, 2006), which finds the same pairs.
+    """
+
+    def __init__(self, texts: Sequence[str], analyser: Analyser | None = None) -> None:
+        analyser = analyser or Analyser()
+        terms = [frozenset(analyser(normalised(text))) or frozenset((normalised(text),)) for text in texts]
+        self._parents = list(range(len(texts)))
+        self._join_near(terms, _frequencies(terms))
+
+    def leader(self, number: int) -> int:
+        """The lowest number of the group that text `number` is in."""
+        while self._parents[number] != number:
+            self._parents[number] = self._parents[self._parents[number]]
+            number = self._parents[number]
+        return number
+
+    def _join_near(self, terms: Sequence[frozenset[str]], frequency: Mapping[str, int]) -> None:
+        holders: defaultdict[str, list[int]] = defaultdict(list)
+        for number, own in enumerate(terms):
+            rarest = sorted(own, key=lambda term: (frequency[term], term))
+            prefix = rarest[: len(own) - _needed(len(own)) + 1]
+            for other in {other for term in prefix for other in holders[term]}:
+                if _jaccard(own, terms[other]) >= NEAR:
+                    self._join(number, other)
+            for term in prefix:
+                holders[term].append(number)
+
+    def _join(self, one: int, other: int) -> None:
+        low, high = sorted((self.leader(one), self.leader(other)))
+        self._parents[high] = low
+
+
+def split_of(leader: str, seed: int) -> Split:
+    """The side of a group of queries, by the id of its leader: HELD_OUT of all groups are held out."""
+    digest = hashlib.blake2b(f"{seed}\0{leader}".encode(), digest_size=8).digest()
+    return "held_out" if int.from_bytes(digest, "big") < HELD_OUT * 2**64 else "train"
+
+
+def _frequencies(terms: Sequence[frozenset[str]]) -> Mapping[str, int]:
+    found: defaultdict[str, int] = defaultdict(int)
+    for own in terms:
+        for term in own:
+            found[term] += 1
+    return found
+
+
+def _needed(size: int) -> int:
+    """How many terms a near text must share at least."""
+    return max(1, -int(-NEAR * size // 1))
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / len(one | other)
