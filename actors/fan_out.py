@@ -40,10 +40,10 @@ class Gathered:
 
 
 class FanOut:
-    """Asks all shards of one index. Belongs to one event loop."""
+    """Asks all shards of one index. Belongs to one event loop. `index_id` says which index."""
 
     def __init__(self, index_id: str, shards: int, replicas: int, namespace: str) -> None:
-        self._index_id = index_id
+        self.index_id = index_id
         self._shards = shards
         self._replicas = replicas
         self._namespace = namespace
@@ -76,6 +76,18 @@ class FanOut:
         calls = [self._call(s, r, "reach", deadline, seq, max(0.0, deadline - time.monotonic())) for s, r in copies]
         results = await asyncio.gather(*calls, return_exceptions=True)
         return all(result is True for result in results)
+
+    async def serving(self, deadline: float) -> bool:
+        """Whether every copy of every shard says that it serves."""
+        copies = list(itertools.product(range(self._shards), range(self._replicas)))
+        try:
+            # Looking for actors that are not there yet asks the cluster's head and waits: not on the event loop.
+            await asyncio.to_thread(lambda: [self._handle(*copy) for copy in copies])
+            said = await asyncio.gather(*(self._call(*copy, "ping", deadline) for copy in copies))
+        except (RayError, TimeoutError, ValueError):
+            self._handles.clear()
+            return False
+        return all(state == "serving" for state, _, _ in said)
 
     def poke(self) -> None:
         """Tell all shards that the ledger has news. Nobody waits for them; a dead one finds out by itself."""
@@ -142,7 +154,7 @@ class FanOut:
     def _handle(self, shard: int, replica: int) -> ActorHandle:
         key = (shard, replica)
         if key not in self._handles:
-            self._handles[key] = ray.get_actor(shard_name(self._index_id, *key), namespace=self._namespace)
+            self._handles[key] = ray.get_actor(shard_name(self.index_id, *key), namespace=self._namespace)
         return self._handles[key]
 
 

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from actors.index_shard import IndexShard
 from actors.names import FLEET, embedder_name, generator_name, shard_name
 from kaizen.config import Settings
 from kaizen.errors import KaizenError
-from kaizen.fleet import plan
+from kaizen.fleet import Patience, plan
 from kaizen.records import Release
 from kaizen.release import index_of
 from kaizen.workspace import open_workspace
@@ -37,13 +37,15 @@ log = logging.getLogger("kaizen.fleet")
 # Loading a large shard or a model takes its time; silence counts from here on.
 START_SECONDS = 300.0
 SEARCH_THREADS = 8
+# Gateways look at the rollout every half second, and what they had begun on a release that is gone may still run.
+LINGER_SECONDS = 30.0
 PREFIXES = ("shard-", "embedder-", "generator-")
 
 Start = Callable[[], ActorHandle]
 
 
 class Fleet:
-    """Keeps the actors of every release that the rollout names."""
+    """Keeps the actors of every release that the rollout names: stable, challenger and previous."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -54,6 +56,10 @@ class Fleet:
         self._heard: dict[str, float] = {}
         self._processes: dict[str, tuple[str, int]] = {}  # actor -> (node, pid)
         self._states: dict[str, str] = {}
+        self._known: dict[str, Release] = {}
+        self._patience = Patience()
+        self._unneeded: dict[str, float] = {}  # actor -> since when no release in the rollout needs it
+        self._faults: dict[str, str] = {}  # actor or release -> why it does not come up
         self._trouble = ""
         self._due = threading.Event()
         run_in_background(self._keep)
@@ -62,17 +68,24 @@ class Fleet:
         """Compare now: the rollout has changed."""
         self._due.set()
 
-    def states(self) -> dict[str, str]:
-        """What each wanted actor last said of itself; `unknown` when it has not answered yet."""
-        return {name: self._states.get(name, "unknown") for name in self._wanted()}
+    def states(self, releases: Sequence[str] | None = None) -> dict[str, str]:
+        """What each actor of these releases last said of itself; `unknown` when it has not answered yet.
+
+        Default: of the stable release, without which nobody can be answered.
+        """
+        if releases is None:
+            stable = self._ledger.rollout.current()
+            releases = () if stable is None else (stable,)
+        return {name: self._states.get(name, "unknown") for name in self._actors(releases)}
 
     def status(self) -> dict[str, Any]:
         """States of all wanted actors and details of the shards that answer within a second."""
-        details = {}
-        for name in self._wanted():
-            if name.startswith("shard-"):
-                details[name] = self._shard_status(name)
-        return {"actors": self.states(), "shards": details, "trouble": self._trouble}
+        names = list(self._actors(self._ledger.rollout.state().releases))
+        return {
+            "actors": {name: self._states.get(name, "unknown") for name in names},
+            "shards": {name: self._shard_status(name) for name in names if name.startswith("shard-")},
+            "trouble": "; ".join(filter(None, [self._trouble, *dict(self._faults).values()])),
+        }
 
     def _shard_status(self, name: str) -> dict[str, Any]:
         try:
@@ -93,38 +106,56 @@ class Fleet:
             self._due.wait(self._settings.fleet.heartbeat_seconds)
 
     def _reconcile(self) -> None:
-        wanted = self._wanted()
+        releases = self._ledger.rollout.state().releases
+        wanted = self._actors(releases)
+        self._faults = {name: why for name, why in dict(self._faults).items() if name in wanted or name in releases}
         existing = [name for name in named_actors(self._namespace) if name.startswith(PREFIXES)]
         self._listen([name for name in existing if name in wanted])
         now = time.monotonic()
-        silent = {name: now - self._heard[name] for name in existing if name in self._heard}
-        todo = plan(wanted, existing, silent, self._settings.fleet.hang_seconds)
+        self._unneeded = {name: self._unneeded.get(name, now) for name in existing if name not in wanted}
+        todo = plan(
+            wanted,
+            existing,
+            silent_seconds={name: now - self._heard[name] for name in existing if name in self._heard},
+            hang_seconds=self._settings.fleet.hang_seconds,
+            unneeded_seconds={name: now - since for name, since in self._unneeded.items()},
+            linger_seconds=LINGER_SECONDS,
+        )
         for name in todo.start:
-            log.info("starting %s", name)
-            wanted[name]()
-            self._heard[name] = now + START_SECONDS
+            if self._patience.may_start(name, now):
+                self._begin(name, wanted[name], now)
         for name in todo.replace:
-            log.warning("%s has been silent for %.0f s: replacing it", name, silent[name])
+            log.warning("%s has been silent for %.0f s: replacing it", name, now - self._heard[name])
             self._replace(name)
         for name in todo.end:
             log.info("ending %s: no release needs it", name)
             self._end(name)
 
-    def _wanted(self) -> dict[str, Start]:
-        """Actors of the releases in the rollout, by name, with what starts each."""
+    def _begin(self, name: str, start: Start, now: float) -> None:
+        log.info("starting %s", name)
+        self._patience.started(name, now)
+        self._pings[name] = start().ping.remote()  # its answer tells why, when it cannot be built
+        self._heard[name] = now + START_SECONDS
+
+    def _actors(self, releases: Sequence[str]) -> dict[str, Start]:
+        """Actors of these releases by name, with what starts each. Releases may share some."""
         wanted: dict[str, Start] = {}
-        for release in self._releases():
-            wanted.update(self._actors_of(release))
+        for name in releases:
+            try:
+                wanted.update(self._actors_of(self._release(name)))
+                self._faults.pop(name, None)
+            except Exception as error:  # noqa: BLE001 (one whose record makes no sense must not take the others along)
+                self._faults[name] = f"{name}: {type(error).__name__}: {error}"
         return wanted
 
-    def _releases(self) -> Iterator[Release]:
-        stable = self._ledger.rollout.current()
-        if stable is not None:
-            yield self._ledger.releases.get(stable)
+    def _release(self, name: str) -> Release:
+        if name not in self._known:
+            self._known[name] = self._ledger.releases.get(name)
+        return self._known[name]
 
     def _actors_of(self, release: Release) -> Iterator[tuple[str, Start]]:
         spec = index_of(release)
-        yield embedder_name(spec.embedder), partial(self._start, embedder_name(spec.embedder), Embedder, release)
+        yield embedder_name(spec.made_by), partial(self._start, embedder_name(spec.made_by), Embedder, release)
         if release.parts["generator"]["kind"] != "extractive":
             name = generator_name(release.parts["generator"]["fingerprint"])
             yield name, partial(self._start, name, GeneratorActor, release)
@@ -169,10 +200,13 @@ class Fleet:
         try:
             self._states[name], node, pid = ray.get(ping)
             self._processes[name] = (node, pid)
+            self._patience.forget(name)
+            self._faults.pop(name, None)
         except ActorUnavailableError:
             self._states[name] = "restarting"  # Ray knows and is at it
         except RayError as error:
             self._states[name] = type(error).__name__
+            self._faults[name] = f"{name}: {str(error).strip().splitlines()[-1]}"
         self._heard[name] = max(time.monotonic(), self._heard.get(name, 0) if self._states[name] == "restarting" else 0)
 
     def _replace(self, name: str) -> None:
@@ -193,8 +227,9 @@ class Fleet:
         self._forget(name)
 
     def _forget(self, name: str) -> None:
-        for known in (self._pings, self._heard, self._processes, self._states):
+        for known in (self._pings, self._heard, self._processes, self._states, self._faults, self._unneeded):
             known.pop(name, None)
+        self._patience.forget(name)
 
     def _handle(self, name: str) -> ActorHandle:
         return ray.get_actor(name, namespace=self._namespace)

@@ -25,7 +25,11 @@ class GeneratorActor:
 
     @ray.method(num_returns="streaming")
     def stream(self, prompt: Sequence[Message], max_tokens: int, seconds: float) -> Iterator[str]:
-        """Pieces of text as they are made; ends after `seconds`. Raises as `Generator.stream` does."""
+        """First the fingerprint of what writes, taken from its files; then pieces of text as they are made.
+
+        Ends after `seconds`. Raises as `Generator.stream` does.
+        """
+        yield str(self._generator.record["fingerprint"])
         yield from self._generator.stream(prompt, max_tokens=max_tokens, deadline=time.monotonic() + seconds)
 
     @ray.method(concurrency_group="control")

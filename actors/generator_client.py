@@ -13,12 +13,17 @@ from kaizen.errors import DeadlineExceeded, KaizenError, Unavailable
 from kaizen.models.generator import Message
 
 
-class GeneratorClient:
-    """Asks the generator actor of one release. Used from worker threads, never from an event loop."""
+class GeneratorCall:
+    """One answer's way to the generator actor of a release. Used from a worker thread, never from an event loop.
 
-    def __init__(self, fingerprint: str, namespace: str) -> None:
-        self._name = generator_name(fingerprint)
+    Attributes:
+        fingerprint: of the generator that wrote, in its own word; empty until it did.
+    """
+
+    def __init__(self, release_fingerprint: str, namespace: str) -> None:
+        self._name = generator_name(release_fingerprint)
         self._namespace = namespace
+        self.fingerprint = ""
 
     def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
         """Pieces of text; `deadline` is of time.monotonic().
@@ -38,8 +43,31 @@ class GeneratorClient:
                     piece: str = ray.get(next(pieces))
                 except StopIteration:
                     return
-                yield piece
+                if self.fingerprint:
+                    yield piece
+                self.fingerprint = self.fingerprint or piece
         except KaizenError:
             raise
         except (RayError, ValueError) as error:
             raise Unavailable("The generator does not answer.", advice="Try again in a moment.") from error
+
+
+class GeneratorClient:
+    """Makes calls to the generator of one release."""
+
+    def __init__(self, release_fingerprint: str, namespace: str) -> None:
+        self.fingerprint = release_fingerprint
+        self._namespace = namespace
+
+    def call(self) -> GeneratorCall:
+        """For one answer."""
+        return GeneratorCall(self.fingerprint, self._namespace)
+
+    def serving(self, seconds: float) -> bool:
+        """Whether the actor is up; waits for its word at most so long."""
+        try:
+            actor = ray.get_actor(generator_name(self.fingerprint), namespace=self._namespace)
+            state: str = ray.get(actor.ping.remote(), timeout=seconds)[0]
+        except (RayError, TimeoutError, ValueError):
+            return False
+        return state == "serving"

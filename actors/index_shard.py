@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import faiss
@@ -46,7 +47,8 @@ class IndexShard:
         workspace = open_workspace(settings)
         self._settings = settings
         self._namespace = settings.cluster.namespace
-        self._embedder = embedder_name(spec.embedder)
+        self._index_id = spec.id
+        self._embedder = embedder_name(spec.made_by)
         self._ledger = workspace.ledger
         self._generations = GenerationStore(workspace.store, spec.shard_prefix(shard), settings.index.device)
         self._feed = Feed(
@@ -83,7 +85,7 @@ class IndexShard:
         self._wait_for(min_seq, wait_seconds)
         if self._shard.state is not State.SERVING:
             raise Unavailable("The shard is catching up with the ledger.", advice="Try again in a moment.")
-        return search(self._shard.view, ShardQuery.unpickled(pickled)).pickled()
+        return replace(search(self._shard.view, ShardQuery.unpickled(pickled)), index=self._index_id).pickled()
 
     def reach(self, seq: int, seconds: float) -> bool:
         """Wait until `seq` is applied; whether it was within `seconds`."""

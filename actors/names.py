@@ -10,9 +10,9 @@ def shard_name(index_id: str, shard: int, replica: int) -> str:
     return f"shard-{index_id}-{shard:03d}-{replica}"
 
 
-def embedder_name(artifact: str) -> str:
-    """Name of the actor that embeds documents (and, when so placed, queries) with one embedder."""
-    return f"embedder-{artifact.rsplit('/', 1)[-1]}"
+def embedder_name(made_by: str) -> str:
+    """Name of the actor that cuts and embeds documents for an index: embedder and chunking make it what it is."""
+    return f"embedder-{made_by[:12]}"
 
 
 def generator_name(fingerprint: str) -> str:

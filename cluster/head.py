@@ -25,6 +25,7 @@ from pathlib import Path
 import psutil
 import ray
 from ray import serve
+from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, RayError
 
 from actors.fleet import PREFIXES, named_actors, start_fleet
@@ -41,6 +42,7 @@ from kaizen.workspace import open_workspace
 from serve_apps.gateway import APP_NAME, gateway_app
 
 START_SECONDS = 240.0
+PATIENCE_SECONDS = 30.0
 
 
 class Steps:
@@ -123,7 +125,7 @@ def _start_ray(settings: Settings) -> ray._private.worker.BaseContext:
 
 def _start_fleet(settings: Settings) -> None:
     fleet = start_fleet(settings)
-    deadline = time.monotonic() + START_SECONDS
+    deadline, patience = time.monotonic() + START_SECONDS, time.monotonic() + PATIENCE_SECONDS
     states: dict[str, str] = {}
     trouble = ""
     pause = threading.Event()
@@ -132,12 +134,22 @@ def _start_fleet(settings: Settings) -> None:
             states, trouble = ray.get(fleet.states.remote(), timeout=START_SECONDS), ""
         except ActorUnavailableError:
             trouble = "The fleet's process ends again and again."
-        if states and all(state == "serving" for state in states.values()):
+        if _all_serve(states) or (time.monotonic() > patience and _previous_serves(settings, fleet)):
             return
         pause.wait(0.2)
     waiting = sorted(name for name, state in states.items() if state != "serving")
     trouble = trouble or ray.get(fleet.status.remote(), timeout=START_SECONDS)["trouble"]
     raise DeadlineExceeded(f"These actors did not come up: {', '.join(waiting)}. {trouble}", advice="See Ray's logs.")
+
+
+def _all_serve(states: dict[str, str]) -> bool:
+    return bool(states) and all(state == "serving" for state in states.values())
+
+
+def _previous_serves(settings: Settings, fleet: ActorHandle) -> bool:
+    """A release that was made stable before its index was built can take hours: the one before answers meanwhile."""
+    previous = open_workspace(settings).ledger.rollout.state().previous
+    return previous is not None and _all_serve(ray.get(fleet.states.remote([previous]), timeout=START_SECONDS))
 
 
 def _start_gateway(settings: Settings, port: int) -> None:

@@ -1,10 +1,11 @@
-"""Make and record the release that the configuration describes, and put it in service when there is none.
+"""Make and record the release that the configuration describes, and put it in service unless a better one came of it.
 
     python -m jobs.build_release [--config FILE] [--json]
 
 Exports the embedder to ONNX once (checked against torch), puts it into the object store, records the release with a
 fingerprint for each part, and makes it the stable one. A configuration that changed since then gives a new release;
-the same one gives the same release again.
+the same one gives the same release again. When the stable release was learnt from the one that is configured, it stays:
+a restart must not undo what was learnt.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from kaizen.answering.prompt import prompt_record
@@ -22,14 +24,17 @@ from kaizen.errors import KaizenError, NotFound
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.generator_spec import generator_record
 from kaizen.models.onnx_cache import ensure_onnx
-from kaizen.records import Release, Rollout
+from kaizen.records import Release
 from kaizen.release import Part, release_parts
+from kaizen.rollout import promote
+from kaizen.storage.ledger import Ledger
 from kaizen.storage.object_store import ObjectStore
 from kaizen.workspace import Workspace, open_workspace
 
 
 def build_release(workspace: Workspace) -> Release:
-    """Record the release of `workspace.settings` and make it stable. Raises KaizenError."""
+    """Record the release of `workspace.settings`, and return the one that is stable then: this one, or one that was
+    learnt from it. Raises KaizenError."""
     settings = workspace.settings
     parts = release_parts(
         settings,
@@ -37,12 +42,22 @@ def build_release(workspace: Workspace) -> Release:
         prompt=prompt_record(settings.answering),
         generator=generator_record(settings.generator),
     )
-    state = workspace.ledger.rollout.state()
-    release = workspace.ledger.releases.record(parts, parent=state.stable)
-    if state.stable != release.id:
-        wanted = Rollout(version=state.version, stable=release.id, previous=state.stable)
-        workspace.ledger.rollout.change(wanted, by="command", kind="configure", reason="The configuration changed.")
-    return release
+    ledger = workspace.ledger
+    state = ledger.rollout.state()
+    configured = ledger.releases.record(parts)  # it has no parent: nothing was learnt to make it
+    if state.stable is not None and configured.id in _line(ledger, state.stable):
+        return ledger.releases.get(state.stable)
+    reason = "The configuration changed." if state.stable else "The first release."
+    ledger.rollout.change(promote(state, configured.id), by="command", kind="configure", reason=reason)
+    return configured
+
+
+def _line(ledger: Ledger, release_id: str) -> Iterator[str]:
+    """A release, what it was learnt from, and so on."""
+    name: str | None = release_id
+    while name is not None:
+        yield name
+        name = ledger.releases.get(name).parent
 
 
 def embedder_part(store: ObjectStore, settings: Settings) -> Part:

@@ -16,6 +16,7 @@ from kaizen.commands import (
     ledger,
     machine,
     queries,
+    rollout,
     service,
     simulate,
     starting,
@@ -53,6 +54,7 @@ def build() -> typer.Typer:
     app.add_typer(documents.app, name="documents")
     app.add_typer(ledger.quarantine, name="quarantine")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(rollout.app, name="rollout")
     app.add_typer(steward.app, name="steward")
     return app
 

@@ -4,8 +4,8 @@
     rollback                                what was stable before is stable again
     retire                                  what was stable before need not be kept warm any longer
 
-Each takes the row as it was read and gives the row that is wanted, with the version it was read at: the ledger stores it
-by compare-and-set, so that of two who decide at once one loses.
+Each takes the row as it was read and gives the row that is wanted, with the version it was read at: the ledger stores
+it by compare-and-set, so that of two who decide at once one loses.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from serve_apps.body_limit import BodyLimit
 from serve_apps.documents import Wait, with_id
 from serve_apps.measured import Measured
 from serve_apps.metrics import exposition
+from serve_apps.rollout_schemas import HistoryReply, RolloutChange, RolloutReply, Switch
 from serve_apps.schemas import (
     AnswerRequest,
     AnswerResponse,
@@ -50,13 +51,14 @@ def build_api(service: Service) -> FastAPI:
         description=DESCRIPTION,
         lifespan=_lifespan(service),
         responses=PROBLEMS,
-        openapi_tags=[{"name": name} for name in ("search", "documents", "feedback", "operation")],
+        openapi_tags=[{"name": name} for name in ("search", "documents", "feedback", "rollout", "operation")],
     )
     problems.install(app, service.settings.server.retry_after_seconds)
     app.add_middleware(Measured, metrics=service.metrics)
     app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes)
     _add_search(app, service)
     _add_documents(app, service)
+    _add_rollout(app, service)
     _add_operation(app, service)
     return app
 
@@ -78,15 +80,17 @@ def _add_search(app: FastAPI, service: Service) -> None:
     async def search(request: SearchRequest, principal: reader) -> SearchResponse:
         """Rank the chunks that answer a query best."""
         async with service.admission.slot():
-            return await service.search(principal, request)
+            return await service.asking.search(principal, request)
 
     @app.post("/v1/answer", tags=["search"], response_model=AnswerResponse)
     async def answer(request: AnswerRequest, principal: reader) -> Response | AnswerResponse:
         """Answer a question from the documents, with citations; or say honestly that they do not hold the answer."""
         if request.stream:
-            return StreamingResponse(await service.answer_events(principal, request), media_type="text/event-stream")
+            return StreamingResponse(
+                await service.asking.answer_events(principal, request), media_type="text/event-stream"
+            )
         async with service.admission.slot():
-            return await service.answer(principal, request)
+            return await service.asking.answer(principal, request)
 
     @app.post("/v1/feedback", tags=["feedback"])
     async def feedback(request: FeedbackRequest, principal: judge) -> FeedbackResponse:
@@ -106,8 +110,7 @@ def _add_documents(app: FastAPI, service: Service) -> None:
     ) -> ChangeResponse:
         """Store documents together: all or none."""
         async with service.admission.slot():
-            served = service.router.for_caller(principal)
-            return await service.documents.put_many(served, principal, body.documents, idempotency_key, wait_for)
+            return await service.documents.put_many(principal, body.documents, idempotency_key, wait_for)
 
     @app.put("/v1/documents/{document_id:path}", tags=["documents"])
     async def put(
@@ -119,9 +122,8 @@ def _add_documents(app: FastAPI, service: Service) -> None:
     ) -> ChangeResponse:
         """Store a document under an id, replacing what was there. Durable when this responds."""
         async with service.admission.slot():
-            served = service.router.for_caller(principal)
             document = with_id(document_id, body)
-            return await service.documents.put(served, principal, document, idempotency_key, wait_for)
+            return await service.documents.put(principal, document, idempotency_key, wait_for)
 
     @app.get("/v1/documents/{document_id:path}", tags=["documents"])
     async def get(document_id: str, principal: reader) -> DocumentResponse:
@@ -132,8 +134,37 @@ def _add_documents(app: FastAPI, service: Service) -> None:
     async def delete(document_id: str, principal: writer, wait_for: wait_query = "durable") -> ChangeResponse:
         """Delete a document. Durable when this responds."""
         async with service.admission.slot():
-            served = service.router.for_caller(principal)
-            return await service.documents.delete(served, principal, document_id, wait_for)
+            return await service.documents.delete(principal, document_id, wait_for)
+
+
+def _add_rollout(app: FastAPI, service: Service) -> None:
+    admin = Annotated[Principal, Depends(service.callers.with_scope("admin"))]
+    rollouts = service.rollouts
+
+    @app.get("/v1/rollout", tags=["rollout"])
+    async def show(principal: admin) -> RolloutReply:
+        """Who gets which release, and how each stands on the replica that responds."""
+        return await rollouts.show()
+
+    @app.post("/v1/rollout", tags=["rollout"])
+    async def change(request: RolloutChange, principal: admin) -> RolloutReply:
+        """Begin, adjust or stop a trial, or retire the previous release. 409 when the version is another now."""
+        return await rollouts.change(principal, request)
+
+    @app.post("/v1/releases/{release_id}:promote", tags=["rollout"])
+    async def promote(release_id: str, request: Switch, principal: admin) -> RolloutReply:
+        """Make a release stable. Replicas take it when it is ready there, and keep the one before warm."""
+        return await rollouts.promote(principal, release_id, request)
+
+    @app.post("/v1/rollback", tags=["rollout"])
+    async def rollback(request: Switch, principal: admin) -> RolloutReply:
+        """Go back to the previous release, which is warm, within about a second."""
+        return await rollouts.rollback(principal, request)
+
+    @app.get("/v1/rollout/history", tags=["rollout"])
+    async def history(principal: admin, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> HistoryReply:
+        """Changes of the rollout, the newest first: what, by whom, why."""
+        return await rollouts.history(limit)
 
 
 def _add_operation(app: FastAPI, service: Service) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable
 from typing import Literal
 
@@ -14,8 +13,8 @@ from kaizen.records import Document, DocumentState, Principal
 from kaizen.text.document import make_document
 from kaizen.text.metadata import access_groups
 from kaizen.workspace import Workspace
+from serve_apps.indices import Indices
 from serve_apps.schemas import ChangeResponse, DocumentBody, DocumentResponse, DocumentWithId
-from serve_apps.served import Served
 
 WAIT_SECONDS = 10.0
 Wait = Literal["durable", "searchable"]
@@ -24,19 +23,18 @@ Wait = Literal["durable", "searchable"]
 class DocumentWriter:
     """Writes and reads documents of a caller's tenant."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, indices: Indices) -> None:
+        self._indices = indices
         self._ledger = workspace.ledger
         self._store = workspace.store
         self._max_documents = workspace.settings.server.max_batch_documents
 
-    async def put(
-        self, served: Served, principal: Principal, document: DocumentWithId, key: str | None, wait: Wait
-    ) -> ChangeResponse:
+    async def put(self, principal: Principal, document: DocumentWithId, key: str | None, wait: Wait) -> ChangeResponse:
         """Store one document."""
-        return await self.put_many(served, principal, [document], key, wait)
+        return await self.put_many(principal, [document], key, wait)
 
     async def put_many(
-        self, served: Served, principal: Principal, documents: list[DocumentWithId], key: str | None, wait: Wait
+        self, principal: Principal, documents: list[DocumentWithId], key: str | None, wait: Wait
     ) -> ChangeResponse:
         """Store all or none."""
         if len(documents) > self._max_documents:
@@ -47,12 +45,12 @@ class DocumentWriter:
         # Megabytes of text take a while to normalise and hash: not on the event loop.
         rows = await asyncio.to_thread(lambda: [_document(principal, document) for document in documents])
         change = self._ledger.documents.submit_upsert_many(rows, key)
-        return await _acknowledge(served, asyncio.wrap_future(change), wait)
+        return await self._acknowledge(asyncio.wrap_future(change), wait)
 
-    async def delete(self, served: Served, principal: Principal, document_id: str, wait: Wait) -> ChangeResponse:
+    async def delete(self, principal: Principal, document_id: str, wait: Wait) -> ChangeResponse:
         """Delete one document; raises NotFound."""
         change = self._ledger.documents.submit_delete(principal.tenant, document_id)
-        return await _acknowledge(served, asyncio.wrap_future(change), wait)
+        return await self._acknowledge(asyncio.wrap_future(change), wait)
 
     async def get(self, principal: Principal, document_id: str) -> DocumentResponse:
         """One document as it is stored; raises NotFound also when the caller may not see it."""
@@ -72,6 +70,13 @@ class DocumentWriter:
             seq=state.seq,
             content_sha256=state.content_sha256,
         )
+
+    async def _acknowledge(self, change: Awaitable[int], wait: Wait) -> ChangeResponse:
+        """The response is made only when the change is durable."""
+        seq = await change
+        self._indices.poke()
+        reached = wait == "searchable" and await self._indices.reach(seq, WAIT_SECONDS)
+        return ChangeResponse(seq=seq, searchable=reached)
 
     def _read(self, tenant: str, document_id: str) -> tuple[DocumentState, Document]:
         state, document = self._ledger.documents.get(tenant, document_id)
@@ -99,11 +104,3 @@ def _document(principal: Principal, body: DocumentWithId) -> Document:
         metadata=body.metadata,
         groups=access_groups(body.groups),
     )
-
-
-async def _acknowledge(served: Served, change: Awaitable[int], wait: Wait) -> ChangeResponse:
-    """The response is made only when the change is durable."""
-    seq = await change
-    served.fan_out.poke()
-    reached = wait == "searchable" and await served.fan_out.reach(seq, time.monotonic() + WAIT_SECONDS)
-    return ChangeResponse(seq=seq, searchable=reached)

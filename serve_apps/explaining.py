@@ -6,12 +6,13 @@ import json
 
 from kaizen.ids import chunk_id
 from kaizen.retrieval.ranking import Ranked
+from serve_apps.places import Place
 from serve_apps.schemas import Explanation, Hit
 
 
-def hit_of(position: int, item: Ranked, terms: tuple[str, ...], explain: bool) -> Hit:
-    """The hit at `position` (from 1); `item.text` is there by now."""
-    row = item.text or {}
+def hit_of(position: int, place: Place, explain: bool, interleaved: bool) -> Hit:
+    """The hit at `position` (from 1); its text is there by now."""
+    item, row = place.item, place.item.text or {}
     return Hit(
         position=position,
         chunk_id=chunk_id(row["document_id"], row["ordinal"]),
@@ -23,7 +24,8 @@ def hit_of(position: int, item: Ranked, terms: tuple[str, ...], explain: bool) -
         score=item.score,
         source=row["source"],
         metadata=json.loads(row["metadata"]),
-        explain=_explanation(item, terms) if explain else None,
+        release=place.release if interleaved else None,
+        explain=_explanation(item, place.terms) if explain else None,
     )
 
 

@@ -30,6 +30,15 @@ class Metrics:
         self._degraded = Counter(
             "kaizen_degraded_total", description="Responses that were degraded, by reason.", tag_keys=("reason",)
         )
+        self._arms = Counter("kaizen_arms_total", description="Responses by arm of the rollout.", tag_keys=("arm",))
+        self._shadows = Counter(
+            "kaizen_shadow_total", description="Unseen work of a challenger, by what came of it.", tag_keys=("outcome",)
+        )
+        self._mixed = Counter(
+            "kaizen_mixed_total",
+            description="Stages whose work was not of the release that the response names; there must be none.",
+            tag_keys=("stage",),
+        )
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a response."""
@@ -42,6 +51,18 @@ class Metrics:
             self._stages.observe(spent / 1000, tags={"stage": stage})
         for reason in degraded:
             self._degraded.inc(tags={"reason": reason})
+
+    def arm(self, arm: str) -> None:
+        """Count who answered."""
+        self._arms.inc(tags={"arm": arm})
+
+    def shadow(self, outcome: str) -> None:
+        """Count what came of unseen work: done, failed or dropped."""
+        self._shadows.inc(tags={"outcome": outcome})
+
+    def mixed(self, stage: str) -> None:
+        """Count a stage that worked for another release than the response names."""
+        self._mixed.inc(tags={"stage": stage})
 
 
 async def exposition() -> str:

@@ -11,6 +11,15 @@ from kaizen.retrieval.filters import FilterExpression
 
 MAX_QUERY_CHARACTERS = 4096
 MAX_TEXT_CHARACTERS = 65_536
+User = Annotated[
+    str,
+    Field(
+        max_length=256,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="Pseudonym of your own user for whom you ask; needs the scope `delegate`. It keeps a user on one "
+        "side of a rollout, and counts each user's feedback by itself.",
+    ),
+]
 MetadataItem = StrictStr | StrictBool | StrictInt | StrictFloat | list[StrictStr]
 
 
@@ -33,6 +42,7 @@ class SearchRequest(Body):
         json_schema_extra={
             "examples": [
                 {"query": "how do I read a file line by line", "k": 5},
+                {"query": "thread pool", "user": "u-4711"},
                 {
                     "query": "thread pool",
                     "mode": "hybrid",
@@ -56,6 +66,7 @@ class SearchRequest(Body):
         0, description="Answer from an index that holds the change with this seq: read your writes."
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=60)] | None = None
+    user: User = ""
 
 
 class Explanation(Reply):
@@ -81,18 +92,25 @@ class Hit(Reply):
     score: float
     source: str
     metadata: dict[str, Any]
+    release: str | None = Field(None, description="Who drafted it, when the response is of two releases.")
     explain: Explanation | None = None
 
 
 class Envelope(Reply):
     """What every response about documents says of itself."""
 
-    release: str = Field(description="The one release that made this response.")
+    release: str = Field(description="The release that made this response; see `challenger`.")
     index_seq: int = Field(description="The index held all changes up to this seq.")
     coverage: float = Field(description="Share of the shards that answered; below 1 the result is partial.")
     degraded: list[str] = Field(description="What was replaced by something simpler, and why.")
     impression_id: str = Field(description="Name this in feedback.")
     timings_ms: dict[str, float]
+    challenger: str | None = Field(
+        None, description="A release on trial that drafted some of the hits; each hit then names its `release`."
+    )
+    fingerprints: dict[str, dict[str, str]] | None = Field(
+        None, description="With `explain`: release -> stage -> fingerprint, from whatever did the work."
+    )
 
 
 class SearchResponse(Envelope):
@@ -115,6 +133,8 @@ class AnswerRequest(Body):
     stream: bool = Field(False, description="Server-sent events: `delta`, then one `final` with the whole answer.")
     min_seq: Annotated[int, Field(ge=0, strict=True)] = 0
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] | None = None
+    user: User = ""
+    explain: bool = Field(False, description="Say which parts of the release made it (`fingerprints`).")
 
 
 class CitationReply(Reply):
@@ -153,6 +173,7 @@ class FeedbackRequest(Body):
     value: Annotated[float, Field(ge=-1, le=5)] | None = None
     text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)] = ""
     idempotency_key: Annotated[str, Field(max_length=256)] = ""
+    user: User = ""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> FeedbackRequest:

@@ -1,27 +1,27 @@
-"""A query's path through the gateway: embed, ask the shards, rank, log what was shown."""
+"""A query's path through one release: embed, ask the shards, rank."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from kaizen.errors import BadModel, KaizenError, NotYetSearchable, Unavailable
-from kaizen.ids import chunk_id, new_id
-from kaizen.records import FieldType, Impression, Principal, ShownChunk
+from kaizen.errors import BadModel, NotYetSearchable, Unavailable
+from kaizen.records import FieldType, Principal
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, check, fields
 from kaizen.retrieval.fusion import Mode
-from kaizen.retrieval.query import ShardQuery
+from kaizen.retrieval.query import ShardAnswer, ShardQuery
 from kaizen.retrieval.ranking import Ranked, Unit, rank
 from kaizen.retrieval.segment import BUILT_IN_FIELDS
 from kaizen.storage.ledger import Ledger
 from serve_apps.field_types import FieldTypes
+from serve_apps.places import Found, Place
 from serve_apps.served import Served
 from serve_apps.stopwatch import Stopwatch
 
@@ -42,22 +42,10 @@ class Query:
     deadline: float  # of time.monotonic
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Ranked chunks, each with its row (chunk_table.SCHEMA names), and what the response must say of itself."""
-
-    ranked: tuple[Ranked, ...]
-    terms: tuple[str, ...]
-    index_seq: int
-    coverage: float
-    degraded: tuple[str, ...]
-
-
 class Searcher:
     """Searches under whatever release it is handed. One per replica; belongs to its event loop."""
 
     def __init__(self, ledger: Ledger, embedding_threads: int) -> None:
-        self._ledger = ledger
         self._types = FieldTypes(ledger)
         self._analyser = Analyser()
         self._embedding = ThreadPoolExecutor(embedding_threads, thread_name_prefix="embed")
@@ -91,54 +79,25 @@ class Searcher:
                 f"The index has not reached {query.min_seq} yet.", advice="Try again, or allow more time."
             )
         with watch.stage("rank"):
-            ranked = rank(gathered.answers, mode=mode, unit=query.unit, k=query.k, settings=served.retrieval)
+            ranked = rank(
+                gathered.answers,
+                mode=mode,
+                unit=query.unit,
+                k=query.k,
+                settings=served.retrieval,
+                ranker=served.ranker,
+            )
             ranked = await _with_texts(served, ranked, query.deadline)
         if gathered.coverage < 1:
             degraded = (*degraded, "shard-unavailable")
-        seqs = [answer.seq for answer in gathered.answers.values()]
+        name = served.release.id
         return Found(
-            ranked=tuple(ranked),
-            terms=terms,
-            index_seq=min(seqs, default=0),
+            places=tuple(Place(item=item, terms=terms, release=name) for item in ranked),
+            index_seq=min((answer.seq for answer in gathered.answers.values()), default=0),
             coverage=gathered.coverage,
             degraded=degraded,
+            used={name: _used(served, mode, gathered.answers.values())},
         )
-
-    async def log(
-        self,
-        served: Served,
-        principal: Principal,
-        query: Query,
-        found: Found,
-        watch: Stopwatch,
-        *,
-        kind: Literal["search", "answer"],
-        answer: str | None = None,
-    ) -> tuple[str, tuple[str, ...]]:
-        """Record what was shown, durably. Returns its id and, when the ledger cannot take it, that the response is
-        degraded: reading goes on when the disk is full, and then nobody can judge what was shown."""
-        impression = Impression(
-            id=new_id("imp"),
-            at=time.time(),
-            tenant=principal.tenant,
-            key_id=principal.key_id,
-            release=served.release.id,
-            index_seq=found.index_seq,
-            kind=kind,
-            query=query.text,
-            mode=query.mode,
-            shown=tuple(_shown(place, item) for place, item in enumerate(found.ranked, start=1)),
-            answer=answer,
-            coverage=found.coverage,
-            degraded=found.degraded,
-            timings_ms=watch.timings_ms(),
-        )
-        try:
-            with watch.stage("log"):
-                await asyncio.wrap_future(self._ledger.impressions.submit_record(impression))
-        except KaizenError:
-            return impression.id, ("impression-not-recorded",)
-        return impression.id, ()
 
     async def _checked_types(self, condition: Filter | None, tenant: str) -> Mapping[str, FieldType]:
         if condition is None:
@@ -178,14 +137,14 @@ async def _with_texts(served: Served, ranked: list[Ranked], deadline: float) -> 
     return [item for item in filled if item.text is not None]
 
 
-def _shown(position: int, item: Ranked) -> ShownChunk:
-    row = item.text or {}
-    return ShownChunk(
-        chunk_id=chunk_id(row["document_id"], row["ordinal"]),
-        document_id=row["document_id"],
-        position=position,
-        score=item.score,
-        dense=item.cosine,
-        lexical=item.bm25,
-        propensity=1.0,
-    )
+def _used(served: Served, mode: Mode, answers: Iterable[ShardAnswer]) -> dict[str, str]:
+    """Stage -> fingerprint of what worked on this search."""
+    stages = ["retrieval"]
+    if mode != "lexical":
+        stages.append("query_encoder")
+    if mode == "hybrid" and served.ranker is not None:
+        stages.append("ranker")
+    used = {stage: served.opened[stage] for stage in stages}
+    if indices := {answer.index for answer in answers}:
+        used["index"] = "+".join(sorted(indices))
+    return used

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import ray
@@ -13,31 +14,20 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from actors.names import FLEET
 from kaizen.config import Settings
-from kaizen.errors import InvalidInput
 from kaizen.ids import new_id
-from kaizen.records import Feedback, Principal, Release
+from kaizen.records import Feedback, Principal, Release, identity_of
 from kaizen.security.keys import Authenticator
 from kaizen.workspace import open_workspace
 from serve_apps.admission import Admission
-from serve_apps.answering import Answerer
+from serve_apps.asking import Asking, check_user
 from serve_apps.callers import Callers
 from serve_apps.documents import DocumentWriter
-from serve_apps.explaining import hit_of
+from serve_apps.indices import Indices
 from serve_apps.metrics import Metrics
 from serve_apps.rollout_router import RolloutRouter
-from serve_apps.schemas import (
-    AnswerRequest,
-    AnswerResponse,
-    FeedbackRequest,
-    FeedbackResponse,
-    ReleaseReply,
-    ReleasesResponse,
-    SearchRequest,
-    SearchResponse,
-)
-from serve_apps.searching import Query, Searcher
-from serve_apps.served import open_served
-from serve_apps.stopwatch import Stopwatch
+from serve_apps.rollouts import Rollouts
+from serve_apps.schemas import FeedbackRequest, FeedbackResponse, ReleaseReply, ReleasesResponse
+from serve_apps.served import Opener, Served
 
 READY_SECONDS = 2.0
 
@@ -50,80 +40,30 @@ class Service:
         workspace = open_workspace(settings)
         self._ledger = workspace.ledger
         self.callers = Callers(settings, Authenticator(workspace.ledger.keys))
-        self.documents = DocumentWriter(workspace)
         self.metrics = Metrics()
-        self.router = RolloutRouter(
-            workspace.ledger.rollout.current, lambda release_id: open_served(settings, workspace, release_id)
-        )
-        self._searcher = Searcher(workspace.ledger, embedding_threads=2)
-        self._answerer = Answerer(settings, self._searcher)
+        opener = Opener(settings, workspace)
+        self.router = RolloutRouter(workspace.ledger.rollout.state, opener.open, self._caught_up)
+        self.rollouts = Rollouts(workspace.ledger, self.router, partial(self._ask_fleet, "wake", READY_SECONDS))
+        self.documents = DocumentWriter(workspace, Indices(workspace.ledger, opener, self.router))
         server = settings.server
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
+        self.asking = Asking(settings, workspace.ledger, self.router, self.metrics, self.admission)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the rollout while the replica runs. It gets no requests before it has a release to answer with."""
-        await self.router.look()
-        following = asyncio.create_task(self.router.follow())
+        await self.router.first()
+        running = [asyncio.create_task(self.router.follow()), asyncio.create_task(self.asking.shadow.run())]
         try:
             yield
         finally:
-            following.cancel()
-
-    async def search(self, principal: Principal, request: SearchRequest) -> SearchResponse:
-        """Rank chunks for a query."""
-        watch = Stopwatch()
-        self._check_k(request.k)
-        served = self.router.for_caller(principal)
-        query = Query(
-            text=request.query,
-            mode=request.mode,
-            unit=request.unit,
-            k=request.k,
-            condition=request.filter,
-            min_seq=request.min_seq,
-            deadline=time.monotonic() + (request.timeout_seconds or served.retrieval.timeout_seconds),
-        )
-        found = await self._searcher.search(served, principal, query, watch)
-        impression_id, unlogged = await self._searcher.log(served, principal, query, found, watch, kind="search")
-        degraded = [*found.degraded, *unlogged]
-        self.metrics.stages(watch.timings_ms(), degraded)
-        return SearchResponse(
-            hits=[
-                hit_of(place, item, found.terms, request.explain) for place, item in enumerate(found.ranked, start=1)
-            ],
-            release=served.release.id,
-            index_seq=found.index_seq,
-            coverage=found.coverage,
-            degraded=degraded,
-            impression_id=impression_id,
-            timings_ms=watch.timings_ms(),
-        )
-
-    async def answer(self, principal: Principal, request: AnswerRequest) -> AnswerResponse:
-        """Answer a question."""
-        response = await self._answerer.answer(self.router.for_caller(principal), principal, request)
-        self.metrics.stages(response.timings_ms, response.degraded)
-        return response
-
-    async def answer_events(self, principal: Principal, request: AnswerRequest) -> AsyncIterator[str]:
-        """Answer a question as server-sent events. What goes wrong before the first event is raised here."""
-        events = self._answerer.stream(self.router.for_caller(principal), principal, request)
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.admission.slot())
-            first = await anext(events)
-            held = stack.pop_all()
-
-        async def all_events() -> AsyncIterator[str]:
-            async with held:
-                yield first
-                async for event in events:
-                    yield event
-
-        return all_events()
+            for task in running:
+                task.cancel()
+            await self.router.close()
 
     async def feedback(self, principal: Principal, request: FeedbackRequest) -> FeedbackResponse:
         """Keep a judgement; durable when this returns. NotFound for an impression that the caller's tenant has not."""
+        check_user(principal, request.user)
         judgement = Feedback(
             id=new_id("fb"),
             at=time.time(),
@@ -133,7 +73,7 @@ class Service:
             chunk_id=request.chunk_id,
             value=1.0 if request.kind == "click" else request.value,
             text=request.text,
-            identity=principal.key_id,
+            identity=identity_of(principal.key_id, request.user),
             idempotency_key=request.idempotency_key,
         )
         stored, created = await asyncio.wrap_future(self._ledger.feedback.submit_record(judgement))
@@ -160,8 +100,10 @@ class Service:
         return {"readiness": await self.readiness(), "ledger": ledger, "fleet": fleet, "router": self.router.trouble}
 
     async def readiness(self) -> dict[str, Any]:
-        """Whether a release is in service and every actor that it needs serves."""
-        states = await asyncio.to_thread(self._ask_fleet, "states", READY_SECONDS)
+        """Whether a release is in service here and every actor that it needs serves; others may come and go."""
+        stable = self.router.stable
+        releases = None if stable is None else [stable]
+        states = await asyncio.to_thread(self._ask_fleet, "states", READY_SECONDS, releases)
         waiting = sorted(name for name, state in states.items() if state != "serving")
         return {
             "ready": self.router.ready and bool(states) and not waiting,
@@ -169,18 +111,22 @@ class Service:
             "waiting_for": waiting,
         }
 
-    def _ask_fleet(self, what: str, seconds: float) -> dict[str, Any]:
+    async def _caught_up(self, served: Served) -> bool:
+        """Whether a release's actors serve, and its index holds what the ledger holds once they do."""
+        if not await served.fan_out.serving(time.monotonic() + READY_SECONDS):
+            return False
+        if not await asyncio.to_thread(served.serving, READY_SECONDS):
+            return False
+        head = await asyncio.to_thread(self._ledger.documents.head)
+        return await served.fan_out.reach(head, time.monotonic() + READY_SECONDS)
+
+    def _ask_fleet(self, what: str, seconds: float, *arguments: object) -> dict[str, Any]:
         try:
             fleet = ray.get_actor(FLEET, namespace=self.settings.cluster.namespace)
-            answer: dict[str, Any] = ray.get(getattr(fleet, what).remote(), timeout=seconds)
+            answer: dict[str, Any] = ray.get(getattr(fleet, what).remote(*arguments), timeout=seconds)
         except (RayError, GetTimeoutError, ValueError):
             return {FLEET: "not answering"}
         return answer
-
-    def _check_k(self, k: int) -> None:
-        most = self.settings.server.max_k
-        if k > most:
-            raise InvalidInput(f"k is {k}, and at most {most} results are given.", advice=f"Ask for at most {most}.")
 
 
 def _release_reply(release: Release) -> ReleaseReply:

@@ -43,22 +43,24 @@ def when(seconds: float | None) -> str:
 
 
 def releases(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List the releases, the newest first, and which one is stable."""
+    """List the releases, the newest first, and which part each has in the rollout."""
     with opened(configuration(config).settings) as ledger:
-        stable, found = ledger.rollout.current(), ledger.releases.list()
+        state, found = ledger.rollout.state(), ledger.releases.list()
     if as_json:
-        print_json({"stable": stable, "releases": [asdict(release) for release in found]})
+        print_json({"stable": state.stable, "releases": [asdict(release) for release in found]})
         return
+    roles = {state.previous: "previous", state.challenger: "challenger", state.stable: "stable"}
     rows = [
         [
             release.id,
-            "stable" if release.id == stable else "",
+            roles.get(release.id, ""),
+            release.parent or "",
             when(release.at),
             ", ".join(f"{name} {str(part.get('fingerprint', ''))[:8]}" for name, part in release.parts.items()),
         ]
         for release in found
     ]
-    Terminal().table(["release", "", "made", "parts"], rows)
+    Terminal().table(["release", "", "learnt from", "made", "parts"], rows)
 
 
 @quarantine.command("list")

@@ -1,4 +1,4 @@
-"""The rollout's transitions keep what must always hold; callers stay on their side, in the shares that were asked for."""
+"""The rollout's transitions keep what must always hold; callers stay on their side, in the shares asked for."""
 
 from __future__ import annotations
 

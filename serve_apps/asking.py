@@ -1,0 +1,182 @@
+"""Searches and answers from the first step to the last: assign, search, compose, record, respond, and shadow."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
+
+from kaizen.answering.answer import Delta
+from kaizen.config import Settings
+from kaizen.errors import InvalidInput, NotAllowed
+from kaizen.ids import new_id
+from kaizen.records import Principal
+from kaizen.storage.ledger import Ledger
+from serve_apps.admission import Admission
+from serve_apps.answering import Answered, Answerer
+from serve_apps.arms import Arms, Outcome
+from serve_apps.explaining import hit_of
+from serve_apps.metrics import Metrics
+from serve_apps.recorder import Asked, Recorder
+from serve_apps.rollout_router import RolloutRouter
+from serve_apps.schemas import AnswerRequest, AnswerResponse, SearchRequest, SearchResponse
+from serve_apps.searching import Query, Searcher
+from serve_apps.shadow import Shadow
+from serve_apps.stopwatch import Stopwatch
+
+
+class Asking:
+    """What one replica does with a query or a question."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, router: RolloutRouter, metrics: Metrics, admission: Admission
+    ) -> None:
+        self._max_k = settings.server.max_k
+        self._router = router
+        self._admission = admission
+        self._arms = Arms(Searcher(ledger, embedding_threads=2), settings.learning.explore_share)
+        self._answerer = Answerer(settings, self._arms)
+        self._recorder = Recorder(ledger, metrics)
+        self.shadow = Shadow(metrics, lambda: admission.waiting > 0)
+
+    async def search(self, principal: Principal, request: SearchRequest) -> SearchResponse:
+        """Rank chunks for a query."""
+        watch = Stopwatch()
+        self._check_k(request.k)
+        asked = self._asked(principal, request.user, "search")
+        query = _query(asked, request)
+        outcome = await self._arms.search(asked.assigned, principal, query, watch, asked.id)
+        degraded = await self._recorder.record(asked, query, outcome, watch)
+        if asked.assigned.shadow is not None:
+            self.shadow.offer(partial(self._search_unseen, asked.unseen(), query))
+        drafted = outcome.arm == "interleaved"
+        return SearchResponse(
+            hits=[
+                hit_of(position, place, request.explain, drafted)
+                for position, place in enumerate(outcome.found.places, start=1)
+            ],
+            **_envelope(asked, outcome, degraded, watch, request.explain),
+        )
+
+    async def answer(self, principal: Principal, request: AnswerRequest) -> AnswerResponse:
+        """Answer a question."""
+        async for event in self._answer(principal, request):
+            if isinstance(event, AnswerResponse):
+                return event
+        raise AssertionError("the composer ends with a final answer")
+
+    async def answer_events(self, principal: Principal, request: AnswerRequest) -> AsyncIterator[str]:
+        """Server-sent events: `delta` with a piece of text each, then `final` with an AnswerResponse.
+
+        The text of `final` counts: it takes the place of the deltas when they did not stand in the sources. What goes
+        wrong before the first event is raised here.
+        """
+        events = self._answer(principal, request)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._admission.slot())
+            first = await anext(events)
+            held = stack.pop_all()
+
+        async def all_events() -> AsyncIterator[str]:
+            async with held:
+                yield _sse(first)
+                async for event in events:
+                    yield _sse(event)
+
+        return all_events()
+
+    async def _answer(self, principal: Principal, request: AnswerRequest) -> AsyncIterator[Delta | AnswerResponse]:
+        asked = self._asked(principal, request.user, "answer")
+        async for event in self._answerer.events(asked.assigned, principal, request):
+            yield event if isinstance(event, Delta) else await self._respond(asked, request, event)
+
+    async def _respond(self, asked: Asked, request: AnswerRequest, event: Answered) -> AnswerResponse:
+        outcome, answer = event.outcome, event.answer
+        degraded = await self._recorder.record(asked, event.query, outcome, event.watch, answer.text)
+        if asked.assigned.shadow is not None:
+            self.shadow.offer(partial(self._answer_unseen, asked, request))
+        return AnswerResponse(
+            answer=answer.text,
+            citations=event.citations,
+            grounded=answer.grounded,
+            support=answer.support,
+            abstained=answer.abstained,
+            **_envelope(asked, outcome, degraded, event.watch, request.explain),
+        )
+
+    async def _search_unseen(self, asked: Asked, query: Query) -> None:
+        """What the challenger would have shown."""
+        watch, timeout = Stopwatch(), asked.assigned.served.retrieval.timeout_seconds
+        again = replace(query, deadline=time.monotonic() + timeout)
+        outcome = await self._arms.search_alone(asked.assigned, asked.principal, again, watch)
+        await self._recorder.record(asked, again, outcome, watch)
+
+    async def _answer_unseen(self, seen: Asked, request: AnswerRequest) -> None:
+        """What the challenger would have answered. A generator that it shares with the stable release is left to the
+        users, who would wait for it; then only what it was to read is recorded."""
+        asked, stable = seen.unseen(), seen.assigned.stable
+        mine, theirs = asked.assigned.served.generator, stable.generator
+        shared = mine is not None and theirs is not None and mine.fingerprint == theirs.fingerprint
+        async for event in self._answerer.events(asked.assigned, asked.principal, request, generate=not shared):
+            if isinstance(event, Answered):
+                text = None if shared else event.answer.text
+                await self._recorder.record(asked, event.query, event.outcome, event.watch, text)
+
+    def _asked(self, principal: Principal, user: str, kind: Literal["search", "answer"]) -> Asked:
+        check_user(principal, user)
+        name = new_id("imp")
+        assigned = self._router.for_caller(principal, user, name)
+        return Asked(id=name, kind=kind, principal=principal, user=user, assigned=assigned)
+
+    def _check_k(self, k: int) -> None:
+        if k > self._max_k:
+            raise InvalidInput(
+                f"k is {k}, and at most {self._max_k} results are given.", advice=f"Ask for at most {self._max_k}."
+            )
+
+
+def check_user(principal: Principal, user: str) -> None:
+    """Only a key that may speak for others names a user; raises NotAllowed."""
+    if user and "delegate" not in principal.scopes:
+        raise NotAllowed(
+            "This key has not the scope 'delegate' and cannot name a user.",
+            advice="Leave `user` out, or make a key that has it: kaizen keys create --scope delegate.",
+        )
+
+
+def _query(asked: Asked, request: SearchRequest) -> Query:
+    seconds = request.timeout_seconds or asked.assigned.stable.retrieval.timeout_seconds
+    return Query(
+        text=request.query,
+        mode=request.mode,
+        unit=request.unit,
+        k=request.k,
+        condition=request.filter,
+        min_seq=request.min_seq,
+        deadline=time.monotonic() + seconds,
+    )
+
+
+def _envelope(asked: Asked, outcome: Outcome, degraded: list[str], watch: Stopwatch, explain: bool) -> dict[str, Any]:
+    """What every response says of itself."""
+    found = outcome.found
+    return {
+        "release": outcome.served.release.id,
+        "challenger": outcome.challenger if outcome.arm == "interleaved" else None,
+        "index_seq": found.index_seq,
+        "coverage": found.coverage,
+        "degraded": degraded,
+        "impression_id": asked.id,
+        "timings_ms": watch.timings_ms(),
+        "fingerprints": {name: dict(used) for name, used in found.used.items()} if explain else None,
+    }
+
+
+def _sse(event: Delta | AnswerResponse) -> str:
+    if isinstance(event, Delta):
+        return f"event: delta\ndata: {json.dumps({'text': event.text})}\n\n"
+    return f"event: final\ndata: {event.model_dump_json()}\n\n"

@@ -1,0 +1,98 @@
+"""Logs what was shown, and checks that each stage of it was the work of the releases that are named."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from kaizen.errors import KaizenError
+from kaizen.records import Impression, Principal
+from kaizen.storage.ledger import Ledger
+from serve_apps.arms import Outcome
+from serve_apps.metrics import Metrics
+from serve_apps.rollout_router import Assigned
+from serve_apps.searching import Query
+from serve_apps.stopwatch import Stopwatch
+
+log = logging.getLogger("kaizen.recorder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request: who asks for whom, and what it holds to its end. `id` will be its impression's."""
+
+    id: str
+    kind: Literal["search", "answer"]
+    principal: Principal
+    user: str
+    assigned: Assigned
+
+    def unseen(self) -> Asked:
+        """The same once more, by the challenger, for nobody's eyes."""
+        challenger = self.assigned.shadow
+        assert challenger is not None  # noqa: S101 (the caller looked)
+        assigned = Assigned(served=challenger, arm="shadow", rollout=self.assigned.rollout, stable=challenger)
+        return replace(self, id=f"{self.id}-shadow", assigned=assigned)
+
+
+class Recorder:
+    """Writes impressions."""
+
+    def __init__(self, ledger: Ledger, metrics: Metrics) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+
+    async def record(
+        self, asked: Asked, query: Query, outcome: Outcome, watch: Stopwatch, answer: str | None = None
+    ) -> list[str]:
+        """Record what is shown, durably. Returns what the response must call degraded: when the ledger cannot take it,
+        reading goes on, and nobody can judge what was shown."""
+        impression = _impression(asked, query, outcome, watch, answer)
+        self._metrics.arm(impression.arm)
+        self._check(asked.assigned, outcome)
+        degraded = list(impression.degraded)
+        try:
+            with watch.stage("log"):
+                await asyncio.wrap_future(self._ledger.impressions.submit_record(impression))
+        except KaizenError:
+            degraded.append("impression-not-recorded")
+        if asked.assigned.arm != "shadow":
+            self._metrics.stages(watch.timings_ms(), degraded)
+        return degraded
+
+    def _check(self, assigned: Assigned, outcome: Outcome) -> None:
+        """A response that two releases had a hand in, and does not say so, must be seen."""
+        parts = {
+            served.release.id: served for served in (assigned.stable, assigned.served, assigned.challenger) if served
+        }
+        for name, used in outcome.found.used.items():
+            for stage in parts[name].mixed(used):
+                log.error("%s of release %s was the work of %s", stage, name, used[stage])
+                self._metrics.mixed(stage)
+
+
+def _impression(asked: Asked, query: Query, outcome: Outcome, watch: Stopwatch, answer: str | None) -> Impression:
+    found = outcome.found
+    return Impression(
+        id=asked.id,
+        at=time.time(),
+        tenant=asked.principal.tenant,
+        key_id=asked.principal.key_id,
+        release=outcome.served.release.id,
+        index_seq=found.index_seq,
+        kind=asked.kind,
+        query=query.text,
+        mode=query.mode,
+        shown=tuple(place.shown(position) for position, place in enumerate(found.places, start=1)),
+        answer=answer,
+        coverage=found.coverage,
+        degraded=found.degraded,
+        timings_ms=watch.timings_ms(),
+        user=asked.user,
+        arm="shadow" if asked.assigned.arm == "shadow" else outcome.arm,
+        rollout=asked.assigned.rollout,
+        challenger=outcome.challenger,
+    )

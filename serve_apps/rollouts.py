@@ -1,0 +1,100 @@
+"""The rollout over HTTP: read it, change it by compare-and-set, and read who changed it and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+
+from kaizen import rollout
+from kaizen.errors import Conflict
+from kaizen.records import Principal, Rollout
+from kaizen.storage.ledger import Ledger
+from serve_apps.rollout_router import RolloutRouter
+from serve_apps.rollout_schemas import (
+    Adjust,
+    Begin,
+    DecisionReply,
+    HistoryReply,
+    Retire,
+    RolloutReply,
+    Stop,
+    Switch,
+)
+
+KINDS = ("begin", "adjust", "stop", "promote", "rollback", "retire", "configure")
+PAGE = 1000
+Step = Callable[[Rollout], Rollout]
+
+
+class Rollouts:
+    """Changes of the rollout on behalf of callers.
+
+    Args:
+        wake: tells the fleet that it has something to do.
+    """
+
+    def __init__(self, ledger: Ledger, router: RolloutRouter, wake: Callable[[], object]) -> None:
+        self._ledger = ledger
+        self._router = router
+        self._wake = wake
+
+    async def show(self) -> RolloutReply:
+        """The row as it is now."""
+        await self._router.look()
+        return self._reply(await asyncio.to_thread(self._ledger.rollout.state))
+
+    async def change(self, principal: Principal, wanted: Begin | Adjust | Stop | Retire) -> RolloutReply:
+        """Raises Conflict when the version is not the present one, or the rollout is not such; NotFound."""
+        return await self._do(principal, wanted.action, wanted.version, wanted.reason, lambda s: _after(s, wanted))
+
+    async def promote(self, principal: Principal, release: str, switch: Switch) -> RolloutReply:
+        """Make a release stable. Raises Conflict or NotFound."""
+        return await self._do(
+            principal, "promote", switch.version, switch.reason, lambda state: rollout.promote(state, release)
+        )
+
+    async def rollback(self, principal: Principal, switch: Switch) -> RolloutReply:
+        """Go back to the previous release. Raises Conflict."""
+        return await self._do(principal, "rollback", switch.version, switch.reason, rollout.rollback)
+
+    async def history(self, limit: int) -> HistoryReply:
+        """The newest changes."""
+        found = await asyncio.to_thread(self._ledger.decisions.newest, PAGE)
+        ours = [decision for decision in found if decision.kind in KINDS][:limit]
+        return HistoryReply(decisions=[DecisionReply(**asdict(decision)) for decision in ours])
+
+    async def _do(self, principal: Principal, kind: str, version: int | None, reason: str, step: Step) -> RolloutReply:
+        def decide() -> Rollout:
+            state = self._ledger.rollout.state()
+            if version not in (None, state.version):
+                raise Conflict(
+                    f"The rollout is at version {state.version}, not {version}.",
+                    advice="Read its state again, then decide again.",
+                )
+            return self._ledger.rollout.change(step(state), by=principal.key_id, kind=kind, reason=reason)
+
+        stored = await asyncio.to_thread(decide)
+        await self._router.look()
+        await asyncio.to_thread(self._wake)
+        return self._reply(stored)
+
+    def _reply(self, state: Rollout) -> RolloutReply:
+        return RolloutReply(
+            version=state.version,
+            stable=state.stable,
+            challenger=state.challenger,
+            mode=state.mode,
+            weight=state.weight,
+            previous=state.previous,
+            at=state.at,
+            standing=self._router.standing(),
+        )
+
+
+def _after(state: Rollout, wanted: Begin | Adjust | Stop | Retire) -> Rollout:
+    if isinstance(wanted, Begin):
+        return rollout.begin(state, wanted.challenger, wanted.mode, wanted.weight)
+    if isinstance(wanted, Adjust):
+        return rollout.adjust(state, wanted.mode or state.mode, wanted.weight or state.weight)
+    return rollout.stop(state) if isinstance(wanted, Stop) else rollout.retire(state)
