@@ -116,7 +116,7 @@ class Composer:
     def _generated(
         self, question: str, sources: Sequence[Source], generator: Streams, deadline: float
     ) -> Iterator[Delta | Final]:
-        tokens = min(self._settings.source_tokens, self._generator.context_tokens - _OTHER_TOKENS)
+        tokens = prompt_tokens(self._settings, self._generator)
         quoted = excerpts(question, sources, self._lexicon, tokens=tokens)
         prompt = build_prompt(question, quoted, self._instructions)
         text = ""
@@ -146,6 +146,11 @@ class Composer:
         if not good or prompt.marker in text:
             return self._extractive(question, sources, "ungrounded")
         return _answer(plain[: good[-1].end], good, sources, ())
+
+
+def prompt_tokens(answering: Answering, generator: GeneratorSettings) -> int:
+    """Tokens of the sources that a prompt may hold."""
+    return min(answering.source_tokens, generator.context_tokens - _OTHER_TOKENS)
 
 
 def _plain(text: str, sources: Sequence[Source]) -> str:
