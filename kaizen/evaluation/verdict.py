@@ -15,7 +15,7 @@ from kaizen.evaluation.slices import SliceResult
 from kaizen.records import Verdict
 
 PRIMARY = "ndcg@10"
-GROUNDED = "grounded"
+AGREEMENT = "agreement"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Evidence:
         findings: of the integrity checks, in their order; with any, nothing else was measured.
         trusted: on the judgements of people who are trusted; None without such.
         held_out, train: on queries with feedback that the candidate did not, and did, learn from.
-        answers: on demonstrations held out, for a candidate with another generator; metric `grounded`.
+        answers: on demonstrations held out, for a candidate with another generator; by `agreement`.
         p50_ms: (stable, candidate) of embedding and ranking one query.
         cpu_s: what it cost to learn.
     """
@@ -67,7 +67,7 @@ class VerdictBounds:
     """What is asked.
 
     Attributes:
-        min_queries: a set with fewer decides nothing.
+        min_queries, min_answers: a set with fewer decides nothing; demonstrations are rarer.
         metric_drop, slice_drop: fall of another metric, or of one slice, that is borne.
         fit_gap: by how much the gain on the train queries may exceed the one that counts.
         latency_ratio, latency_slack_ms: slower than the stable p50 times the one plus the other is too slow.
@@ -75,6 +75,7 @@ class VerdictBounds:
     """
 
     min_queries: int = 30
+    min_answers: int = 10
     metric_drop: float = 0.01
     slice_drop: float = 0.05
     fit_gap: float = 0.1
@@ -105,8 +106,9 @@ def judge(evidence: Evidence, bounds: VerdictBounds | None = None) -> Judged:
 def deciding(evidence: Evidence, bounds: VerdictBounds) -> tuple[str, Compared, str] | None:
     """Return name, set and primary metric of the comparison that counts; None when there are too few queries."""
     ranked = (("trusted", evidence.trusted, PRIMARY), ("held_out", evidence.held_out, PRIMARY))
-    for name, compared, metric in (("answers", evidence.answers, GROUNDED), *ranked):
-        if compared is not None and compared.queries >= bounds.min_queries:
+    for name, compared, metric in (("answers", evidence.answers, AGREEMENT), *ranked):
+        least = bounds.min_answers if name == "answers" else bounds.min_queries
+        if compared is not None and compared.queries >= least:
             return name, compared, metric
     return None
 
@@ -166,9 +168,10 @@ def _worse(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
 
 
 def _guard_metric(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
-    for name, compared in (("trusted", evidence.trusted), ("held_out", evidence.held_out)):
+    sets = {"trusted": evidence.trusted, "held_out": evidence.held_out, "answers": evidence.answers}
+    for name, compared in sets.items():
         for metric, figure in compared.metrics.items() if compared is not None else ():
-            enough = figure.queries >= bounds.min_queries
+            enough = figure.queries >= (bounds.min_answers if name == "answers" else bounds.min_queries)
             if enough and figure.high < 0 and figure.difference < -bounds.metric_drop:
                 said = f"{metric} falls: {_said(figure)} on {_words(name)}."
                 return _reject("guard-metric", said, {"metric": metric, name: figure.record()})

@@ -97,7 +97,11 @@ def test_small_slices_of_noise_raise_no_alarm() -> None:
         (Evidence(held_out=on(0.1), train=on(0.3)), ("promote", "better")),
         (Evidence(held_out=on(0.1, **{"recall@100": sides(-0.05)})), ("reject", "guard-metric")),
         (Evidence(held_out=on(0.1), cpu_s=1e7), ("reject", "not-worth-it")),
-        (Evidence(held_out=on(0.0), answers=Compared(metrics={"grounded": sides(0.1)})), ("promote", "better")),
+        (Evidence(held_out=on(0.0), answers=Compared(metrics={"agreement": sides(0.1)})), ("promote", "better")),
+        (
+            Evidence(answers=Compared(metrics={"agreement": sides(0.1), "grounded": sides(-0.1)})),
+            ("reject", "guard-metric"),
+        ),
     ],
 )
 def test_verdicts(evidence: Evidence, expected: tuple[str, str]) -> None:

@@ -1,0 +1,220 @@
+"""Judge a candidate against the stable release: is it whole, is it better, for whom, and at what cost?
+
+    python -m jobs.judge RELEASE [--against RELEASE] [--config FILE] [--json]
+
+In this order: integrity; generators on held-out demonstrations (when the generator is another one); rankings on the
+trusted set, on queries that the candidate did not learn from and on those that it did; the time of a query. The
+report goes to the object store under `reports/RELEASE` (report.json, report.html), the verdict to the ledger.
+
+Prints the verdict, or with --json one line: {"release": .., "verdict": .., "code": .., "reason": .., "gain": ..}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kaizen.config_sources import check_environment, load_settings
+from kaizen.errors import Conflict, KaizenError, NotFound
+from kaizen.evaluation.answers import Answerer, Question, check_generator, compare_answers, demonstrated
+from kaizen.evaluation.integrity import check_integrity
+from kaizen.evaluation.query_sets import Asked, dataset_queries, slices_of, trusted_queries
+from kaizen.evaluation.report import build_report
+from kaizen.evaluation.report_html import report_html
+from kaizen.evaluation.side import Side, as_everybody, compare_sides, compare_speed
+from kaizen.evaluation.verdict import Compared, Evidence, Finding, VerdictBounds, judge
+from kaizen.learning.dataset import DatasetContent, read_dataset
+from kaizen.records import Candidate, Release
+from kaizen.release import generator_of
+from kaizen.workspace import Workspace, open_workspace
+
+MOST_QUERIES = {"trusted": 2000, "held_out": 1000, "train": 300}
+MOST_ANSWERS = 40
+PROBES = 6
+PROBE_SOURCES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What is judged, and all that is known of it."""
+
+    candidate: Release
+    stable: Release
+    learnt: Candidate | None
+    dataset: DatasetContent | None
+
+    @property
+    def cpu_s(self) -> float:
+        """What it cost to learn, GPU time included."""
+        cost: Mapping[str, float] = self.learnt.record.get("cost", {}) if self.learnt else {}
+        return float(cost.get("cpu_s", 0.0)) + float(cost.get("gpu_s", 0.0))
+
+    @property
+    def answers_change(self) -> bool:
+        """Whether its generator is another one."""
+        return self.candidate.parts["generator"] != self.stable.parts["generator"]
+
+
+def judge_release(
+    workspace: Workspace, release: str, against: str | None = None, bounds: VerdictBounds | None = None
+) -> dict[str, Any]:
+    """Judge a release, store report and verdict, and return the report. Raises KaizenError."""
+    limits = bounds or VerdictBounds()
+    case = _case(workspace, release, against)
+    evidence, seq = _evidence(workspace, case)
+    report = build_report(
+        candidate=case.candidate.id,
+        stable=case.stable.id,
+        at=time.time(),
+        index_seq=seq,
+        record=case.learnt.record if case.learnt else {},
+        evidence=evidence,
+        bounds=limits,
+        judged=judge(evidence, limits),
+    )
+    _store(workspace, report, candidate=case.learnt is not None)
+    return report
+
+
+def _case(workspace: Workspace, release: str, against: str | None) -> Case:
+    ledger = workspace.ledger
+    stable = against or ledger.rollout.current()
+    if stable is None:
+        raise NotFound("There is no stable release to judge against.", advice="Name one with --against.")
+    if stable == release:
+        raise Conflict(f"{release} would be judged against itself.", advice="Name another release with --against.")
+    learnt = next((one for one in ledger.candidates.list() if one.release == release), None)
+    named = learnt.record.get("dataset") if learnt else None
+    recorded = ledger.datasets.get(named) if named else ledger.datasets.newest()
+    return Case(
+        candidate=ledger.releases.get(release),
+        stable=ledger.releases.get(stable),
+        learnt=learnt,
+        dataset=read_dataset(workspace.store, recorded.artifact) if recorded else None,
+    )
+
+
+def _evidence(workspace: Workspace, case: Case) -> tuple[Evidence, int]:
+    """Measure until something is decisive; return it with the `seq` of the index."""
+    findings = check_integrity(workspace, case.candidate, case.stable)
+    if findings:
+        return Evidence(findings=findings, cpu_s=case.cpu_s), 0
+    stable = Side.open(workspace, case.stable)
+    candidate = Side.open(workspace, case.candidate, beside=stable)
+    sets = _sets(workspace, case, stable)
+    asked = [one for queries in sets.values() for one in queries.values()]
+    seq = min(stable.index.seq, candidate.index.seq)
+    wrong, answers = _answers(workspace, case, _probes(candidate, asked))
+    if wrong:
+        return Evidence(findings=wrong, cpu_s=case.cpu_s), seq
+    compared = {name: _compared(stable, candidate, queries) for name, queries in sets.items() if queries}
+    speed = compare_speed(stable, candidate, asked) if asked else None
+    evidence = Evidence(
+        trusted=compared.get("trusted"),
+        held_out=compared.get("held_out"),
+        train=compared.get("train"),
+        answers=answers,
+        p50_ms=speed,
+        cpu_s=case.cpu_s,
+    )
+    return evidence, seq
+
+
+def _sets(workspace: Workspace, case: Case, side: Side) -> dict[str, dict[str, Asked]]:
+    trusted = trusted_queries(workspace.ledger.judgements.all(), MOST_QUERIES["trusted"])
+    sets = {"trusted": as_everybody(trusted, side.index)}
+    if case.dataset is not None:
+        for split in ("held_out", "train"):
+            sets[split] = dataset_queries(case.dataset.examples, split, MOST_QUERIES[split])
+    return sets
+
+
+def _compared(stable: Side, candidate: Side, asked: Mapping[str, Asked]) -> Compared:
+    rows = stable.index.rows(["tenant", "document_id", "metadata"])
+    return compare_sides(stable, candidate, asked, slices_of(asked, rows))
+
+
+def _probes(side: Side, asked: Sequence[Asked]) -> list[Question]:
+    return [Question(text=one.text, sources=tuple(side.sources(one, PROBE_SOURCES))) for one in asked[:PROBES]]
+
+
+def _answers(workspace: Workspace, case: Case, probes: Sequence[Question]) -> tuple[Sequence[Finding], Compared | None]:
+    """What is wrong with the candidate's generator, and how its answers compare."""
+    if not case.answers_change:
+        return (), None
+    if generator_of(case.candidate, workspace.settings.generator).kind != "extractive":
+        findings = check_generator(workspace, case.candidate, probes, os.environ)
+        if findings:
+            return findings, None
+    questions = demonstrated(case.dataset.demonstrations, MOST_ANSWERS) if case.dataset else []
+    if not questions:
+        return (), None
+    with (
+        closing(Answerer(workspace, case.stable, os.environ)) as before,
+        closing(Answerer(workspace, case.candidate, os.environ)) as after,
+    ):
+        return (), compare_answers(before, after, questions)
+
+
+def _store(workspace: Workspace, report: Mapping[str, Any], *, candidate: bool) -> None:
+    """The report first: a verdict in the ledger names one that is there."""
+    name = f"reports/{report['candidate']}"
+    workspace.store.put_bytes(f"{name}/report.json", json.dumps(report, indent=1).encode())
+    workspace.store.put_bytes(f"{name}/report.html", report_html(report).encode())
+    if candidate:
+        workspace.ledger.candidates.judge(
+            report["candidate"], verdict=report["verdict"], reason=report["reason"], report=name
+        )
+
+
+def _line(report: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: report[name] for name in ("verdict", "code", "reason", "stable")}
+    sets = {name: found["metrics"] for name, found in report["sets"].items()}
+    return {
+        "release": report["candidate"],
+        **told,
+        "gain": report["cost"]["gain"],
+        "cost": report["cost"],
+        "metrics": {name: {metric: figure["difference"] for metric, figure in f.items()} for name, f in sets.items()},
+        "report": f"reports/{report['candidate']}",
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a command; returns the exit status: 0 whatever the verdict is."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.judge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("release")
+    parser.add_argument("--against", metavar="RELEASE", help="default: the stable release")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        check_environment()
+        workspace = open_workspace(load_settings(options.config).settings)
+        with Console(stderr=True).status(f"judging {options.release}"):
+            report = judge_release(workspace, options.release, options.against)
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    if options.json:
+        sys.stdout.write(json.dumps(_line(report)) + "\n")
+    else:
+        sys.stdout.write(f"{report['verdict']} ({report['code']}): {report['reason']}\n")
+        sys.stdout.write(f"report: {workspace.store.uri}/reports/{report['candidate']}/report.html\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
