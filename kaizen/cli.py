@@ -11,6 +11,7 @@ from kaizen.commands import (
     configuration,
     documents,
     jobs,
+    judging,
     keys,
     learning,
     ledger,
@@ -33,6 +34,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     queries.ask,
     queries.feedback,
     ledger.releases,
+    judging.candidates,
     configuration.config,
     machine.doctor,
 )
@@ -49,11 +51,13 @@ def build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.command("simulate")(simulate.simulate_service)
-    for job in (jobs.ingest, jobs.evaluate, learning.curate):
+    for job in (jobs.ingest, jobs.evaluate, learning.curate, judging.judge):
         app.command(context_settings=jobs.PASS_ON)(job)
     app.add_typer(documents.app, name="documents")
     app.add_typer(ledger.quarantine, name="quarantine")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(judging.trusted, name="trusted")
+    app.add_typer(judging.decisions, name="decisions")
     app.add_typer(rollout.app, name="rollout")
     app.add_typer(steward.app, name="steward")
     return app

@@ -1,0 +1,114 @@
+"""The trusted set by command, and a decision that is computed again from the ledger's rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaizen.cli import main
+from kaizen.config import LedgerSettings
+from kaizen.evaluation.online import Bounds, Outcome, decide
+from kaizen.evaluation.replay import advance, evidence, open_test
+from kaizen.records import Feedback, Impression, Rollout
+from kaizen.rollout import begin
+from kaizen.storage.ledger import Ledger
+from tests.unit.evaluation.traffic import Habits, Traffic
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "kaizen.toml"
+    path.write_text(f'[workspace]\ndirectory = "{tmp_path}/w"\n')
+    return path
+
+
+@pytest.fixture
+def ledger(config: Path) -> Ledger:
+    (config.parent / "w").mkdir()
+    return Ledger.open(LedgerSettings(), f"sqlite:///{config.parent}/w/ledger.sqlite")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[Any, int]:
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, arguments), "--json"])
+    out = capsys.readouterr()
+    return json.loads(out.out or out.err), int(ended.value.code or 0)
+
+
+def test_trusted_judgements_come_from_a_file_or_a_folder_and_go(
+    config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = [{"query": "Why?", "document_id": "a", "grade": 1}, {"query": "why", "document_id": "b", "grade": 0}]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "beir").mkdir()
+    (tmp_path / "beir/corpus.jsonl").write_text('{"_id": "d", "text": "x"}\n')
+    (tmp_path / "beir/queries.jsonl").write_text('{"_id": "q", "text": "how"}\n')
+    (tmp_path / "beir/qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t2\n")
+    added, _ = run(capsys, "trusted", "add", tmp_path / "own.jsonl", "--config", config)
+    assert added == {"tenant": "default", "judgements": 2, "queries": 1}
+    added, _ = run(capsys, "trusted", "add", tmp_path / "beir", "--tenant", "t", "--config", config)
+    assert added == {"tenant": "t", "judgements": 1, "queries": 1}
+    listed, _ = run(capsys, "trusted", "list", "--config", config)
+    assert [one["judgements"] for one in listed["trusted"]] == [2, 1]
+    gone, _ = run(capsys, "trusted", "clear", "--tenant", "t", "--config", config)
+    assert gone == {"tenant": "t", "deleted": 1}
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"query": "q", "document_id": "d"}', '{"query": "q", "grad": 1}',
+                                  '{"query": "q", "document_id": "d", "grade": -1}',
+                                  '{"query": 1, "document_id": "d", "grade": 1}'])  # fmt: skip
+def test_a_line_that_is_no_judgement_is_named(
+    config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "bad.jsonl").write_text("\n" + line)
+    told, code = run(capsys, "trusted", "add", tmp_path / "bad.jsonl", "--config", config)
+    assert (told["error"]["code"], code) == ("invalid-input", 1)
+    assert told["error"]["message"].startswith("bad.jsonl:2")
+
+
+def test_a_decision_comes_out_the_same_and_a_changed_one_does_not(
+    ledger: Ledger, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome, kept = decided(ledger)
+    assert outcome.action == "promote"
+    seq = ledger.decisions.record(by="steward", kind="promote", reason=outcome.reason, evidence=kept)
+    told, code = run(capsys, "decisions", "replay", seq, "--config", config)
+    assert (told["same"], told["outcome"], code) == (True, asdict(outcome), 0)
+    kept["online_test"]["feedback_seq"] -= 5
+    changed = ledger.decisions.record(by="steward", kind="promote", reason="", evidence=kept)
+    told, code = run(capsys, "decisions", "replay", changed, "--config", config)
+    assert (told["same"], code) == (False, 1)
+    other = ledger.decisions.record(by="steward", kind="start", reason="", evidence={})
+    told, code = run(capsys, "decisions", "replay", other, "--config", config)
+    assert (told["error"]["code"], code) == ("invalid-input", 1)
+
+
+def decided(ledger: Ledger) -> tuple[Outcome, dict[str, Any]]:
+    """A rollout with its traffic in the ledger, before it and under it, and what it came to."""
+    stable, challenger = (ledger.releases.record({"p": {"fingerprint": str(n)}}, parent=None).id for n in range(2))
+    ledger.rollout.change(Rollout(version=0, stable=stable), by="t", kind="x", reason="")
+    traffic = Traffic(1)
+    write(ledger, stable, challenger, *traffic.rows(30, "off", Habits(), Habits()))
+    rollout = begin(ledger.rollout.state(), challenger, "interleave", 1.0)
+    rollout = ledger.rollout.change(rollout, by="t", kind="begin", reason="")
+    test = open_test(ledger, rollout)
+    write(ledger, stable, challenger, *traffic.rows(80, "interleave", Habits(good_first=0), Habits(good_first=1)))
+    test = advance(ledger, test)
+    bounds = Bounds()
+    return decide(test, bounds), evidence(test, decide(test, bounds), bounds)
+
+
+def write(
+    ledger: Ledger, stable: str, challenger: str, impressions: list[tuple[int, Impression]],
+    feedback: list[tuple[int, Feedback]],
+) -> None:  # fmt: skip
+    for _, made in impressions:
+        kept = asdict(made) | {"shown": made.shown, "release": challenger if made.arm == "challenger" else stable}
+        ledger.impressions.submit_record(Impression(**kept))
+    waiting = [ledger.feedback.submit_record(judgement) for _, judgement in feedback]
+    for one in waiting:
+        one.result()
