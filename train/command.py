@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import time
@@ -14,14 +13,15 @@ from typing import Any
 
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import KaizenError, NotFound
+from kaizen.errors import KaizenError
 from kaizen.ids import fingerprint
-from kaizen.records import Candidate, Release
-from kaizen.release import Part, with_parts
+from kaizen.records import Candidate
+from kaizen.release import Part
 from kaizen.workspace import Workspace, open_workspace
 from train.connect import connected
 from train.loop import Trained
 from train.plan import Plan
+from train.recording import Lesson, open_lesson, record, tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,42 +80,30 @@ def run_command(rung: Rung, options: argparse.Namespace, learn: Learn, own: Sequ
     try:
         check_environment()
         workspace = open_workspace(_absolute(load_settings(options.config).settings))
-        candidate = _learn(workspace, rung, options, learn, own)
+        tell(_learn(workspace, rung, options, learn, own), as_json=options.json)
     except KaizenError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
         return 1
-    _print(candidate, as_json=options.json)
     return 0
 
 
 def _learn(
     workspace: Workspace, rung: Rung, options: argparse.Namespace, learn: Learn, own: Sequence[str]
 ) -> Candidate:
-    began = time.perf_counter()
+    began = time.monotonic()
     plan = _plan(options)
-    parent = _parent(workspace, options.parent)
-    dataset = workspace.ledger.datasets.get(options.dataset)
-    settings = asdict(plan) | {name: getattr(options, name) for name in own}
-    run = _folder(workspace.settings, rung, parent, dataset.id, settings)
+    lesson = open_lesson(workspace, rung=rung.number, dataset=options.dataset, parent=options.parent, turn=options.turn)
+    chosen = {name: getattr(options, name) for name in own}
+    settings = {**asdict(plan), **chosen}
+    run = _folder(lesson, settings)
     with connected(workspace.settings, plan.workers):
-        learnt = learn(workspace, parent, dataset, plan, run, **{name: getattr(options, name) for name in own})
-    release = workspace.ledger.releases.record(with_parts(parent, **learnt.parts), parent=parent.id)
+        learnt = learn(workspace, lesson.parent, lesson.dataset, plan, run, **chosen)
     cost = {
-        "cpu_s": round(learnt.trained.cpu_s + time.process_time(), 1),
-        "gpu_s": round(learnt.trained.gpu_s, 1),
-        "wall_s": round(time.perf_counter() - began, 1),
+        "cpu_s": round(learnt.trained.cpu_s + time.process_time(), 2),
+        "gpu_s": round(learnt.trained.gpu_s, 2),
+        "wall_s": round(time.monotonic() - began, 2),
     }
-    record = {
-        "dataset": dataset.id,
-        "parent": parent.id,
-        "settings": settings,
-        "cost": cost,
-        "figures": _figures(learnt),
-        "losses": [round(loss, 5) for loss in learnt.trained.losses],
-    }
-    candidate = workspace.ledger.candidates.record(
-        Candidate(release=release.id, at=time.time(), rung=rung.number, turn=options.turn, record=record)
-    )
+    candidate = record(lesson, learnt.parts, settings=settings, cost=cost, figures=_figures(learnt))
     shutil.rmtree(run, ignore_errors=True)  # only now: until here the same command would have gone on from it
     return candidate
 
@@ -145,17 +133,11 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _parent(workspace: Workspace, named: str | None) -> Release:
-    release = named or workspace.ledger.rollout.current()
-    if release is None:
-        raise NotFound("There is no release yet.", advice="Run `kaizen up` or `python -m jobs.build_release` first.")
-    return workspace.ledger.releases.get(release)
-
-
-def _folder(settings: Settings, rung: Rung, parent: Release, dataset: str, chosen: Mapping[str, Any]) -> Path:
+def _folder(lesson: Lesson, settings: Mapping[str, Any]) -> Path:
     """The same for the same run, so that a second call goes on with the first."""
-    name = fingerprint({"parent": parent.fingerprint, "dataset": dataset, "settings": dict(chosen)})[:16]
-    return settings.workspace.directory / "train" / f"rung{rung.number}-{name}"
+    made_of = {"parent": lesson.parent.fingerprint, "dataset": lesson.dataset.id, "settings": dict(settings)}
+    directory = lesson.workspace.settings.workspace.directory
+    return directory / "train" / f"rung{lesson.rung}-{fingerprint(made_of)[:16]}"
 
 
 def _absolute(settings: Settings) -> Settings:
@@ -166,23 +148,4 @@ def _absolute(settings: Settings) -> Settings:
     uri = str(Path(objects.uri).absolute()) if local else objects.uri
     return settings.model_copy(
         update={"workspace": workspace.model_copy(update=here), "objects": objects.model_copy(update={"uri": uri})}
-    )
-
-
-def _print(candidate: Candidate, *, as_json: bool) -> None:
-    record = candidate.record
-    if as_json:
-        line = {
-            "release": candidate.release,
-            "rung": candidate.rung,
-            "cost": record["cost"],
-            "figures": record["figures"],
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
-        return
-    figures, cost = record["figures"], record["cost"]
-    sys.stdout.write(
-        f"candidate {candidate.release} (rung {candidate.rung}) of {record['parent']} and data set {record['dataset']}\n"
-        f"{figures['steps']} steps, loss {figures['loss_first']} -> {figures['loss_last']}\n"
-        f"{cost['wall_s']} s, {cost['cpu_s']} CPU-seconds, {cost['gpu_s']} GPU-seconds\n"
     )

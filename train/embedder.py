@@ -1,7 +1,7 @@
 """Rung 3: the whole embedder learns from a data set, queries and documents; a new index is then built beside the old.
 
     python -m train.embedder --dataset ID [--parent RELEASE] [--turn ID] [--epochs N] [--batch N] [--learning-rate X]
-        [--negatives N] [--workers N] [--zero-stage 0..3] [--precision auto|float32|bfloat16] [--max-steps N] [--json]
+        [--negatives N] [--workers N] [--zero-stage 0..3] [--max-steps N] [--json]
 
 Each query is pulled towards a chunk that answered it and away from the other chunks of the batch, hard negatives among
 them. The same command again goes on where a killed one was.
@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 import torch.distributed
-from kaizen.learning.dataset import read_dataset
 
 from kaizen.config import Settings
+from kaizen.learning.dataset import read_dataset
 from kaizen.learning.export import export_embedder
 from kaizen.learning.losses import contrastive
 from kaizen.learning.pairs import Batch, Question, draw_batch, questions

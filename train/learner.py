@@ -11,16 +11,21 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 class Learner(Protocol):
-    """A model with its examples, in one worker.
+    """A model with its examples, in one worker."""
 
-    Attributes:
-        module: its `forward(batch)` gives the loss of this worker's share of a batch: a scalar, scaled such that the
-            mean over all workers is the loss of the whole batch. What has `requires_grad` learns.
-        examples: how many there are, in every worker the same ones.
-    """
+    @property
+    def module(self) -> torch.nn.Module:
+        """What learns: whatever of it has `requires_grad`.
 
-    module: torch.nn.Module
-    examples: int
+        Its `forward(batch)` gives the loss of this worker's share of a batch: a scalar, scaled such that the mean over
+        all workers is the loss of the whole batch.
+        """
+        ...
+
+    @property
+    def examples(self) -> int:
+        """How many there are; in every worker the same ones."""
+        ...
 
     def batch(self, rows: Sequence[int], step: int) -> Tensors:
         """The tensors of these examples at this step, on the CPU."""

@@ -1,19 +1,23 @@
-"""A trained encoder as what a release holds: safetensors for bulk work, ONNX for queries, proven equal."""
+"""What learnt, as a release holds it: an encoder as safetensors and ONNX, proven equal; a generator as safetensors."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from kaizen.config import GeneratorSettings
 from kaizen.errors import BadModel, NotFound
+from kaizen.models.chat_model import load_chat_model
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
-from kaizen.models.location import OBJECT
+from kaizen.models.generator_spec import generator_record
+from kaizen.models.location import OBJECT, check_safe, fingerprint_of
 from kaizen.models.onnx_export import export_onnx
 from kaizen.storage.object_store import ObjectStore
 
@@ -60,15 +64,51 @@ def export_embedder(
     return {**spec.record(), "artifact": name}
 
 
+def export_generator(
+    model: Any,  # noqa: ANN401 (transformers' own)
+    tokenizer: Any,  # noqa: ANN401
+    base: GeneratorSettings,
+    store: ObjectStore,
+) -> dict[str, Any]:
+    """Put a trained generator into the object store and return its part of a release.
+
+    The artifact `models/generator-FINGERPRINT` holds a transformers directory in `torch/`, bfloat16: what generators
+    run in. Equal weights give the same artifact.
+
+    Args:
+        model: a causal model, without adapters.
+        base: the generator that it was; limits stay.
+
+    Raises:
+        BadModel: a weight is NaN or infinite, or what was written cannot be opened.
+    """
+    with tempfile.TemporaryDirectory(prefix="kaizen-export-") as scratch:
+        directory = Path(scratch) / TORCH
+        _refuse_broken(model.state_dict())
+        model.to(torch.bfloat16).save_pretrained(str(directory), max_shard_size=_LARGEST_SHARD)
+        tokenizer.save_pretrained(str(directory))
+        check_safe(directory)
+        load_chat_model(directory, torch.bfloat16)
+        name = f"models/generator-{fingerprint_of(directory)[:12]}"
+        if not _stored(store, name):
+            store.put_directory(name, Path(scratch))
+        settings = base.model_copy(update={"kind": "transformers", "model": f"{OBJECT}{name}/{TORCH}"})
+        return generator_record(settings, lambda _reference: directory)
+
+
 def _write(encoder: Any, base: EmbedderSpec, base_directory: Path, directory: Path) -> None:  # noqa: ANN401 (transformers' own)
     weights = {
         name: value.detach().to("cpu", torch.float32).contiguous() for name, value in encoder.state_dict().items()
     }
-    if bad := sorted(name for name, value in weights.items() if not bool(torch.isfinite(value).all())):
-        raise BadModel(f"{len(bad)} weights of the trained encoder are NaN or infinite ({bad[0]}).", advice=_ADVICE)
+    _refuse_broken(weights)
     _copy_texts(base_directory, directory)
     _write_layout(base, directory)
     encoder.save_pretrained(str(directory), state_dict=weights, max_shard_size=_LARGEST_SHARD)
+
+
+def _refuse_broken(weights: Mapping[str, torch.Tensor]) -> None:
+    if bad := sorted(name for name, value in weights.items() if not bool(torch.isfinite(value).all())):
+        raise BadModel(f"{len(bad)} trained weights are NaN or infinite ({bad[0]}).", advice=_ADVICE)
 
 
 def _copy_texts(source: Path, directory: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kaizen.config import GeneratorSettings
-from kaizen.errors import BadModel, DeadlineExceeded, InvalidInput, Unavailable
+from kaizen.errors import DeadlineExceeded, InvalidInput, Unavailable
+from kaizen.models.chat_model import ends_of, load_chat_model
 from kaizen.models.generator import Message
 
 _PREFILL_TOKENS = 256  # the prompt is read in such pieces, and between two of them the deadline is looked at
@@ -32,10 +32,9 @@ class TransformersGenerator:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self._device.type == "cpu":
             torch.set_num_threads(settings.threads)
-        self._tokenizer, model = _load(settings, path, self._device)
-        if not self._tokenizer.chat_template:
-            raise BadModel(f"{settings.model!r} has no chat template.", advice="Use an instruction-tuned model.")
-        self._ends = _ends(model.generation_config.eos_token_id, self._tokenizer.eos_token_id)
+        sixteen = self._device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self._tokenizer, model = load_chat_model(path, torch.bfloat16 if sixteen else torch.float32)
+        self._ends = ends_of(model, self._tokenizer)
         self._model: Any = model.eval().to(self._device)
 
     def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
@@ -89,26 +88,6 @@ class TransformersGenerator:
         """Release the model. Idempotent."""
         with self._turn:
             self._model = None
-
-
-def _load(settings: GeneratorSettings, path: Path, device: torch.device) -> tuple[Any, Any]:
-    where: dict[str, Any] = {"pretrained_model_name_or_path": str(path), "local_files_only": True}
-    if path.is_file():
-        where = where | {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    sixteen = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    dtype = torch.bfloat16 if sixteen else torch.float32
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(**where, trust_remote_code=False, dtype=dtype)
-    except (ImportError, OSError, ValueError, KeyError) as error:
-        advice = "Use a causal chat model; for a GGUF file install accelerate and gguf, or set kind llama_cpp."
-        raise BadModel(f"transformers cannot open {settings.model!r}.", advice=advice) from error
-    return tokenizer, model
-
-
-def _ends(of_model: int | list[int] | None, of_tokenizer: int | None) -> frozenset[int]:
-    ends = of_model if isinstance(of_model, list) else [of_model]
-    return frozenset(token for token in (*ends, of_tokenizer) if token is not None)
 
 
 def _late() -> DeadlineExceeded:
