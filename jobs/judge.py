@@ -26,13 +26,13 @@ from rich.console import Console
 
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import Conflict, KaizenError, NotFound
-from kaizen.evaluation.answers import Answerer, Question, check_generator, compare_answers, demonstrated
-from kaizen.evaluation.integrity import check_integrity
-from kaizen.evaluation.query_sets import Asked, dataset_queries, slices_of, trusted_queries
 from kaizen.evaluation.report import build_report
 from kaizen.evaluation.report_html import report_html
-from kaizen.evaluation.side import Side, as_everybody, compare_sides, compare_speed
 from kaizen.evaluation.verdict import Compared, Evidence, Finding, VerdictBounds, judge
+from kaizen.judging.answers import Answerer, Question, check_generator, compare_answers, demonstrated
+from kaizen.judging.integrity import check_integrity
+from kaizen.judging.query_sets import Asked, dataset_queries, slices_of, trusted_queries
+from kaizen.judging.side import Side, as_everybody, compare_sides, compare_speed
 from kaizen.learning.dataset import DatasetContent, read_dataset
 from kaizen.records import Candidate, Release
 from kaizen.release import generator_of

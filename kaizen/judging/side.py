@@ -11,11 +11,11 @@ import numpy as np
 from kaizen.answering.source import Source
 from kaizen.config import Retrieval
 from kaizen.evaluation.paired import compare
-from kaizen.evaluation.query_sets import Asked
 from kaizen.evaluation.ranking import measure
 from kaizen.evaluation.slices import Slices, compare_slices
 from kaizen.evaluation.verdict import PRIMARY, Compared
 from kaizen.ids import chunk_id
+from kaizen.judging.query_sets import Asked
 from kaizen.offline import OfflineIndex, QueryEmbedder, offline_queries, open_query_embedder
 from kaizen.records import Release
 from kaizen.release import index_of, ranker_of, retrieval_of
