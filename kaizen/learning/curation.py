@@ -260,7 +260,9 @@ class _Judged:
         clicks = np.bincount(votes.who, votes.clicked, len(person)) * person
         weight = person * capped(clicks)
         positions = np.array([item.positions / item.shown for item in evidence.items])
-        found = relevance.estimate(votes, evidence.latest_opinions(), positions, examination, weight)
+        found = relevance.estimate(
+            votes, evidence.latest_opinions(), positions, evidence.documents(), examination, weight
+        )
         trust = found.honest * weight
         return cls(
             seen=seen,
@@ -297,6 +299,7 @@ class _Judged:
             "identities_that_click_all": int(self.robots.clicks_all.sum()),
             "identities_of_one_position": int(self.robots.constant.sum()),
             "identities_that_disagree": int(careless.sum()),
+            "documents_pushed": self.relevance.pushes,
             "identities_capped": int(((self.weight > 0) & (self.weight < 1)).sum()),
             "repeats": len(self.seen) - len(self.votes),
         }

@@ -145,6 +145,12 @@ class Evidence:
             drafted=numbers["drafted"] != 0,
         )
 
+    def documents(self) -> Ints:
+        """(items,) number of the document that each item is of; one id in two tenants is two documents."""
+        numbers: dict[tuple[str, str], int] = {}
+        places = ((self.queries[item.query].tenant, item.document_id) for item in self.items)
+        return np.array([numbers.setdefault(place, len(numbers)) for place in places], np.int32)
+
     def identity(self, tenant: str, identity: str) -> int:
         """Number of an identity."""
         return _number(self._identity_numbers, f"{tenant}\0{identity}", self.identities)
