@@ -1,0 +1,161 @@
+"""Rung 2: the encoder of queries learns from a data set; documents and index stay as they are.
+
+    python -m train.query_encoder --dataset ID [--parent RELEASE] [--turn ID] [--epochs N] [--max-steps N]
+        [--learning-rate X] [--seed N] [--config FILE] [--json]
+
+Reads the sealed index of the parent, trains in this process (a minute or two on one CPU core for a small encoder),
+and records a candidate release with a `query_encoder`: safetensors, and ONNX that was checked against them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from kaizen.config_sources import check_environment, load_settings
+from kaizen.errors import KaizenError, Unavailable
+from kaizen.learning.export import export_embedder
+from kaizen.learning.query_encoder import QueryEncoderPlan, QueryExample, learn_query_encoder
+from kaizen.models.embedder_spec import EmbedderSpec
+from kaizen.models.encoder import load_encoder
+from kaizen.models.tokens import EmbedderTokenizer
+from kaizen.offline import OfflineIndex, Pool
+from kaizen.records import Candidate
+from kaizen.release import query_encoder_of, retrieval_of
+from kaizen.workspace import open_workspace
+from train.lesson_queries import LessonQuery, lesson_queries, pools
+from train.recording import Clock, Lesson, open_lesson, record, tell
+
+RUNG = 2
+
+
+def learn(lesson: Lesson, plan: QueryEncoderPlan, progress: Progress) -> Candidate:
+    """Train, export, record. Raises InvalidInput (nothing to learn from), BadModel, Unavailable (index not sealed)."""
+    clock = Clock()
+    workspace, parent = lesson.workspace, lesson.parent
+    index = OfflineIndex.open(workspace, parent)
+    if index.coverage < 1:
+        raise Unavailable("A shard of the index is not sealed yet.", advice="Wait `index.seal_seconds`, then again.")
+    vectors = index.vectors()
+    places = Places(index)
+    examples = query_examples(lesson, index, places)
+    part = query_encoder_of(parent)
+    spec = EmbedderSpec.from_record(part)
+    directory = workspace.model_path(spec.model)
+    encoder = load_encoder(directory)
+    tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
+    task = progress.add_task("query encoder", total=None)
+    losses = learn_query_encoder(
+        encoder,
+        spec,
+        tokenizer,
+        examples,
+        vectors,
+        places.documents,
+        plan,
+        lambda step, steps, loss: progress.update(
+            task, completed=step, total=steps, description=f"query encoder: loss {loss:.4f}"
+        ),
+    )
+    made = export_embedder(encoder, spec, directory, workspace.store, "query-encoder")
+    tenth = max(1, len(losses) // 10)
+    figures = {
+        "queries": len(examples),
+        "steps": len(losses),
+        "loss_first": round(sum(losses[:tenth]) / tenth, 4),
+        "loss_last": round(sum(losses[-tenth:]) / tenth, 4),
+    }
+    return record(lesson, {"query_encoder": made}, settings=asdict(plan), cost=clock.cost(), figures=figures)
+
+
+class Places:
+    """Which row of the index's vectors a chunk is, and which document (as a number) each row belongs to."""
+
+    def __init__(self, index: OfflineIndex) -> None:
+        table = index.rows(["tenant", "document_id", "ordinal"])
+        tenants, documents, ordinals = (table.column(number).to_pylist() for number in range(3))
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._rows = {key: row for row, key in enumerate(zip(tenants, documents, ordinals, strict=True))}
+        pairs = zip(tenants, documents, strict=True)
+        self.documents = np.array([self._numbers.setdefault(p, len(self._numbers)) for p in pairs], np.int64)
+
+    def row(self, tenant: str, document: str, ordinal: int) -> int:
+        """Row of a chunk."""
+        return self._rows[tenant, document, ordinal]
+
+    def document(self, tenant: str, document: str) -> int | None:
+        """Number of a document; None when the index does not hold it any more."""
+        return self._numbers.get((tenant, document))
+
+
+def query_examples(lesson: Lesson, index: OfflineIndex, places: Places) -> list[QueryExample]:
+    """The train queries of the data set with the candidates that the parent finds for them now."""
+    asked = lesson_queries(lesson)
+    found = [_example(lesson, *pair, places) for pair in zip(asked, pools(lesson, index, asked), strict=True)]
+    return [example for example in found if example.answers]
+
+
+def _example(lesson: Lesson, query: LessonQuery, pool: Pool, places: Places) -> QueryExample:
+    settings = retrieval_of(lesson.parent)
+    ranked = pool.ranked(settings, None, k=settings.depth, unit="chunk")
+    numbers = {places.document(query.tenant, name): trust for name, trust in query.answers.items()}
+    return QueryExample(
+        text=query.text,
+        rows=np.array([places.row(query.tenant, *name) for name in pool.names(ranked)], np.int64),
+        lexical=np.array([item.lexical for item in ranked], np.float32),
+        answers={number: trust for number, trust in numbers.items() if number is not None},
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a command; returns the exit status."""
+    plan = QueryEncoderPlan()
+    parser = argparse.ArgumentParser(prog="python -m train.query_encoder", description=__doc__)
+    parser.add_argument("--dataset", required=True, help="id of a data set that jobs.curate made")
+    parser.add_argument("--parent", help="release to begin from; default: the stable one")
+    parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
+    parser.add_argument("--epochs", type=int, default=plan.epochs)
+    parser.add_argument("--max-steps", type=int, default=plan.max_steps)
+    parser.add_argument("--learning-rate", type=float, default=plan.learning_rate)
+    parser.add_argument("--seed", type=int, default=plan.seed)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        check_environment()
+        workspace = open_workspace(load_settings(options.config).settings)
+        lesson = open_lesson(workspace, rung=RUNG, dataset=options.dataset, parent=options.parent, turn=options.turn)
+        torch.set_num_threads(1)  # sums in another order would give other weights, and serving needs the other cores
+        with Progress(console=Console(stderr=True), transient=True, disable=options.json) as progress:
+            candidate = learn(lesson, _plan(lesson, vars(options)), progress)
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    tell(candidate, as_json=options.json)
+    return 0
+
+
+def _plan(lesson: Lesson, options: Mapping[str, Any]) -> QueryEncoderPlan:
+    """The score that is learnt on is the parent's."""
+    settings = retrieval_of(lesson.parent)
+    return QueryEncoderPlan(
+        epochs=options["epochs"],
+        max_steps=options["max_steps"],
+        learning_rate=options["learning_rate"],
+        seed=options["seed"],
+        dense_weight=settings.dense_weight,
+        lexical_weight=settings.lexical_weight,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
