@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kaizen.answering.prompt import prompt_record
@@ -42,7 +42,11 @@ def build_release(workspace: Workspace) -> Release:
         prompt=prompt_record(settings.answering),
         generator=generator_record(settings.generator),
     )
-    ledger = workspace.ledger
+    return put_in_service(workspace.ledger, parts)
+
+
+def put_in_service(ledger: Ledger, parts: Mapping[str, Part]) -> Release:
+    """Make the release of these parts stable, unless the stable one was learnt from it; return the stable one."""
     state = ledger.rollout.state()
     configured = ledger.releases.record(parts)  # it has no parent: nothing was learnt to make it
     if state.stable is not None and configured.id in _line(ledger, state.stable):

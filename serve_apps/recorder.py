@@ -19,6 +19,8 @@ from serve_apps.stopwatch import Stopwatch
 
 log = logging.getLogger("kaizen.recorder")
 
+UNSEEN = "-shadow"  # how the id of an impression ends that nobody saw
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -35,7 +37,7 @@ class Asked:
         challenger = self.assigned.shadow
         assert challenger is not None  # noqa: S101 (the caller looked)
         assigned = Assigned(served=challenger, arm="shadow", rollout=self.assigned.rollout, stable=challenger)
-        return replace(self, id=f"{self.id}-shadow", assigned=assigned)
+        return replace(self, id=self.id + UNSEEN, assigned=assigned)
 
 
 class Recorder:

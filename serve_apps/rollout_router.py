@@ -13,11 +13,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from kaizen import rollout
 from kaizen.errors import Unavailable
 from kaizen.records import Arm, Principal, Rollout, identity_of
-from serve_apps.served import Served
+
+if TYPE_CHECKING:
+    from serve_apps.served import Served  # which imports Ray: this file decides, and needs none
 
 log = logging.getLogger("kaizen.rollout")
 

@@ -14,6 +14,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from actors.names import FLEET
 from kaizen.config import Settings
+from kaizen.errors import NotFound
 from kaizen.ids import new_id
 from kaizen.records import Feedback, Principal, Release, identity_of
 from kaizen.security.keys import Authenticator
@@ -24,6 +25,7 @@ from serve_apps.callers import Callers
 from serve_apps.documents import DocumentWriter
 from serve_apps.indices import Indices
 from serve_apps.metrics import Metrics
+from serve_apps.recorder import UNSEEN
 from serve_apps.rollout_router import RolloutRouter
 from serve_apps.rollouts import Rollouts
 from serve_apps.schemas import FeedbackRequest, FeedbackResponse, ReleaseReply, ReleasesResponse
@@ -64,6 +66,8 @@ class Service:
     async def feedback(self, principal: Principal, request: FeedbackRequest) -> FeedbackResponse:
         """Keep a judgement; durable when this returns. NotFound for an impression that the caller's tenant has not."""
         check_user(principal, request.user)
+        if request.impression_id.endswith(UNSEEN):
+            raise NotFound("Nobody saw this impression.", advice="Send the impression_id of a response.")
         judgement = Feedback(
             id=new_id("fb"),
             at=time.time(),

@@ -1,0 +1,52 @@
+"""Which release a start puts in service: the configured one, or what was learnt from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.build_release import put_in_service
+from kaizen import rollout
+from kaizen.config import LedgerSettings
+from kaizen.storage.ledger import Ledger
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(LedgerSettings(), f"sqlite:///{tmp_path / 'ledger.sqlite'}") as opened:
+        yield opened
+
+
+def parts(name: str) -> dict[str, dict[str, Any]]:
+    return {"retrieval": {"fingerprint": name}}
+
+
+def learnt(ledger: Ledger, name: str, parent: str) -> str:
+    """A release with a parent, promoted."""
+    made = ledger.releases.record(parts(name), parent)
+    ledger.rollout.change(rollout.promote(ledger.rollout.state(), made.id), by="t", kind="promote", reason="")
+    return made.id
+
+
+def test_a_restart_keeps_what_was_learnt(ledger: Ledger) -> None:
+    base = put_in_service(ledger, parts("a"))
+    assert (ledger.rollout.current(), base.parent) == (base.id, None)
+    better = learnt(ledger, "b", learnt(ledger, "c", base.id))
+    before = ledger.rollout.state()
+    assert put_in_service(ledger, parts("a")).id == better
+    assert ledger.rollout.state() == before
+
+
+def test_another_configuration_wins_over_what_was_learnt_and_can_be_taken_back(ledger: Ledger) -> None:
+    base = put_in_service(ledger, parts("a"))
+    better = learnt(ledger, "b", base.id)
+    changed = put_in_service(ledger, parts("d"))
+    state = ledger.rollout.state()
+    assert (state.stable, state.previous, state.challenger) == (changed.id, better, None)
+    decision = ledger.decisions.newest(1)[0]
+    assert (decision.kind, decision.by, decision.release) == ("configure", "command", changed.id)
+    assert put_in_service(ledger, parts("a")).id == base.id  # and back to the old configuration
+    assert ledger.rollout.state().previous == changed.id
