@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pyarrow.compute as pc
 
@@ -13,33 +13,40 @@ from kaizen.offline import OfflineIndex, Pool, offline_queries, open_query_embed
 from kaizen.release import retrieval_of
 from train.recording import Lesson
 
-_COLUMNS = ("query_id", "query", "tenant", "groups", "document_id", "label", "weight")
+_COLUMNS = ("query_id", "query", "tenant", "groups", "document_id", "label", "weight", "judged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LessonQuery:
-    """A query with the trusted probability that each document answers it (label x weight; those of label >= 0.5)."""
+    """A query that has an answer.
+
+    Attributes:
+        answers: document -> trust that it answers (label x weight); those of a label of at least 0.5.
+        seen: documents that were shown for it: of the others nobody can have said anything.
+    """
 
     text: str
     tenant: str
     groups: tuple[str, ...]
-    answers: Mapping[str, float]
+    answers: dict[str, float] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
 
 
 def lesson_queries(lesson: Lesson, split: str = "train") -> list[LessonQuery]:
     """The queries of a split that have an answer, ordered by id."""
     table = read_dataset(lesson.workspace.store, lesson.dataset.artifact).examples
     rows = table.filter(pc.equal(table["split"], split)).select(_COLUMNS).to_pylist()
-    found: dict[str, tuple[str, str, tuple[str, ...], dict[str, float]]] = {}
+    found: dict[str, LessonQuery] = {}
     for row in rows:
+        query = found.setdefault(
+            row["query_id"], LessonQuery(text=row["query"], tenant=row["tenant"], groups=tuple(row["groups"]))
+        )
+        if row["judged"]:
+            query.seen.add(row["document_id"])
         trust = row["label"] * row["weight"]
         if row["label"] >= POSITIVE and trust > 0:
-            own = found.setdefault(row["query_id"], (row["query"], row["tenant"], tuple(row["groups"]), {}))
-            own[3][row["document_id"]] = max(trust, own[3].get(row["document_id"], 0.0))
-    return [
-        LessonQuery(text=text, tenant=tenant, groups=groups, answers=answers)
-        for _, (text, tenant, groups, answers) in sorted(found.items())
-    ]
+            query.answers[row["document_id"]] = max(trust, query.answers.get(row["document_id"], 0.0))
+    return [query for _, query in sorted(found.items()) if query.answers]
 
 
 def pools(lesson: Lesson, index: OfflineIndex, queries: Sequence[LessonQuery]) -> list[Pool]:

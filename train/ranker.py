@@ -32,7 +32,8 @@ from train.lesson_queries import LessonQuery, lesson_queries, pools
 from train.recording import Clock, Lesson, open_lesson, record, tell
 
 RUNG = 1
-DEPTH = 50  # documents of each query that are learnt from, and that the ranker orders
+SIGHT = 50  # documents of each query among which those that were shown are looked for
+DEPTH = 20  # chunks that the ranker orders: hardly more than were shown, since it learnt from no others
 
 
 def learn(lesson: Lesson, max_queries: int) -> Candidate:
@@ -55,9 +56,11 @@ def learn(lesson: Lesson, max_queries: int) -> Candidate:
 
 
 def _ranked(lesson: Lesson, query: LessonQuery, pool: Pool) -> RankedQuery:
-    """The best documents under the parent, each by its best chunk."""
-    ranked = pool.ranked(retrieval_of(lesson.parent), None, k=DEPTH)
-    labels = [query.answers.get(name, 0.0) for name, _ in pool.names(ranked)]
+    """The documents that were shown, each by its best chunk. One that nobody saw is not known to be irrelevant."""
+    found = pool.ranked(retrieval_of(lesson.parent), None, k=SIGHT)
+    pairs = [(item, name) for item, (name, _) in zip(found, pool.names(found), strict=True) if name in query.seen]
+    ranked = [item for item, _ in pairs]
+    labels = [query.answers.get(name, 0.0) for _, name in pairs]
     return RankedQuery(
         table=np.array([item.features for item in ranked], np.float32).reshape(-1, len(FEATURES)),
         labels=np.array(labels, np.float64),
