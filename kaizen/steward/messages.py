@@ -64,11 +64,18 @@ Instruction = Run | Choose | Change | Watch | Finish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A step ended. `output` is what it printed; `killed`: by a signal that we did not send; `error` else."""
+    """A step ended.
+
+    Attributes:
+        output: the JSON object that it printed; None when it did not come to its end, and `error` says why.
+        code: of the error (`KaizenError.code`), when it named one.
+        transient: it may come to its end when it is run again: it was killed, or it said so.
+    """
 
     output: Mapping[str, Any] | None = None
     error: str = ""
-    killed: bool = False
+    code: str = ""
+    transient: bool = False
     at: float = 0.0
     cpu_s: float = 0.0
 

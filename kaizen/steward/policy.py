@@ -96,13 +96,12 @@ def _has_cost(candidate: Candidate) -> bool:
 def _ladder(tried: Sequence[Attempt], stable: str) -> Iterator[tuple[int, str]]:
     """Every (rung, parent) that a turn may try, in order."""
     yield 1, stable
-    for rung in (2, 3):
-        if rung == 3 and _proved(tried):
+    for rung in (2, 3, 4):
+        if rung > 2 and _proved(tried) and not any(one.rung == rung for one in tried):
             return
         yield rung, stable
-        yield from ((1, one.release) for one in tried if one.rung == rung and _alive(one))
-    if not _proved(tried):
-        yield 4, stable
+        if rung < 4:
+            yield from ((1, one.release) for one in tried if one.rung == rung and _alive(one))
 
 
 def _was_tried(tried: Sequence[Attempt], rung: int, parent: str) -> bool:
@@ -157,7 +156,7 @@ def _why(rung: int, parent: str, stable: str, facts: Facts) -> str:
 
 def _best(tried: Sequence[Attempt], hindrances: Sequence[str]) -> Choice:
     proved = [one for one in tried if one.verdict == "promote"]
-    open_ = [one for one in tried if one.verdict == "keep_testing" and (one.gain or 0) > 0]
+    open_ = [one for one in tried if one.verdict == "keep_testing" and (one.gain is None or one.gain > 0)]
     for group, words in ((proved, "proved better"), (open_, "may be better")):
         if group:
             best = max(group, key=lambda one: one.gain or 0)  # the first of equals: the cheaper rung

@@ -15,10 +15,18 @@ from typing import Any
 
 from kaizen.config import Settings
 from kaizen.config_sources import PREFIX
+from kaizen.errors import KaizenError, TransientError
 from kaizen.steward.messages import Ended, Run
 
 _FOLDER = "steward"
 _ERROR_CHARACTERS = 500
+
+
+def _codes(base: type[KaizenError]) -> frozenset[str]:
+    return frozenset({base.code}.union(*(_codes(kind) for kind in base.__subclasses__())))
+
+
+_CODES, _TRANSIENT = _codes(KaizenError), _codes(TransientError)
 
 
 class StepRunner:
@@ -67,10 +75,20 @@ def _ended(status: int | None, printed: str, log: Path, cpu_s: float) -> Ended:
     if output is not None:
         told = float(output.get("cost", {}).get("cpu_s", 0.0))  # with what ran elsewhere on the cluster
         return Ended(output=output, at=time.time(), cpu_s=max(cpu_s, told))
-    killed = status is not None and status < 0
-    words = {None: "it took too long and was stopped", 0: "it printed no result"}
-    why = f"signal {-status}" if killed and status else words.get(status, _last_line(log) or f"status {status}")
-    return Ended(error=f"{why} (log: {log.name})", killed=killed, at=time.time(), cpu_s=cpu_s)
+    why, code = _why(status, log)
+    transient = (status is not None and status < 0) or code in _TRANSIENT
+    return Ended(error=f"{why} (log: {log.name})", code=code, transient=transient, at=time.time(), cpu_s=cpu_s)
+
+
+def _why(status: int | None, log: Path) -> tuple[str, str]:
+    """What happened, and the code of the error: our commands end with the line `code: message`."""
+    if status is None:
+        return "It took too long and was stopped.", ""
+    if status <= 0:
+        return f"It was ended by signal {-status}." if status else "It printed no result.", ""
+    line = _last_line(log) or f"It ended with status {status}."
+    code, separator, message = line.partition(": ")
+    return (message, code) if separator and code in _CODES else (line, "")
 
 
 def _last_object(printed: str) -> dict[str, Any] | None:

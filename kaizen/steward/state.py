@@ -64,7 +64,7 @@ class TurnState:
         material: None until it is curated.
         attempts: rungs tried, in order; the last one is being learnt or judged in those phases.
         candidate, stage: the release on trial on users, and how; empty before.
-        failures, kills: of the step that is being run now: ends with an error, and ends by a signal.
+        failures, setbacks: of the step that is being run now: it ended with an error, or with one that may pass.
         evidence: what the last word about the candidate on trial was founded on.
         spent: what each step cost.
     """
@@ -79,7 +79,7 @@ class TurnState:
     candidate: str = ""
     stage: Stage | Literal[""] = ""
     failures: int = 0
-    kills: int = 0
+    setbacks: int = 0
     evidence: Mapping[str, Any] | None = None
     outcome: Outcome = ""
     reason: str = ""

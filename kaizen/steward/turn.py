@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from kaizen.config import Learning
+from kaizen.errors import NotFound
 from kaizen.ids import fingerprint
 from kaizen.steward.messages import (
     Change,
@@ -37,7 +38,7 @@ from kaizen.steward.policy import GiveUp, Learn
 from kaizen.steward.state import Attempt, Material, Outcome, Phase, Spent, Stage, TurnState
 
 RETRIES = 2  # of a step that ended with an error
-KILLS = 10  # of a step that was killed: by a person, a test, or for want of memory
+SETBACKS = 20  # of a step that was killed (by a person, a test, or for want of memory), or that said: not now
 LEARNERS: Mapping[int, str] = {1: "train.ranker", 2: "train.query_encoder", 3: "train.embedder", 4: "train.generator"}
 
 
@@ -153,6 +154,8 @@ _Next = tuple[TurnState, tuple[Note, ...]]
 
 
 def _curated(state: TurnState, event: Ended, _settings: Learning) -> _Next:
+    if event.output is None and event.code == NotFound.code:
+        return _end(state, "nothing_to_learn", event.error)
     if event.output is None:
         return _again_or(state, event, lambda reason: _end(state, "failed", reason))
     told = event.output
@@ -242,15 +245,15 @@ def _guarded(state: TurnState, event: Observed, _settings: Learning) -> _Next:
 
 def _again_or(state: TurnState, event: Ended, give_up: Callable[[str], _Next]) -> _Next:
     """The same step again, or, when it failed too often, what `give_up` makes of the reason."""
-    state = replace(state, failures=state.failures + (not event.killed), kills=state.kills + event.killed)
-    if state.failures > RETRIES or state.kills > KILLS:
-        return give_up(f"Phase {state.phase} failed {state.failures + state.kills} times: {event.error}")
+    state = replace(state, failures=state.failures + (not event.transient), setbacks=state.setbacks + event.transient)
+    if state.failures > RETRIES or state.setbacks > SETBACKS:
+        return give_up(f"Phase {state.phase} failed {state.failures + state.setbacks} times: {event.error}")
     note = Note(kind="retry", reason=f"Phase {state.phase}: {event.error}", evidence={"failures": state.failures})
-    return state, () if event.killed else (note,)
+    return state, () if event.transient else (note,)
 
 
 def _enter(state: TurnState, phase: Phase) -> TurnState:
-    return replace(state, phase=phase, failures=0, kills=0)
+    return replace(state, phase=phase, failures=0, setbacks=0)
 
 
 def _end(

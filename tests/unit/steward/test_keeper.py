@@ -1,0 +1,186 @@
+"""Turns from their trigger to their end, as a steward carries them out."""
+
+from __future__ import annotations
+
+import pytest
+
+from kaizen import rollout
+from kaizen.config import Learning
+from kaizen.steward.record import ask, state_of
+from tests.unit.steward.world import NO_FEEDBACK, SETTINGS, Judgement, World, failed
+
+
+def test_a_better_ranker_is_promoted_and_kept(world: World) -> None:
+    before = world.ledger.rollout.current()
+    world.verdicts = {1: Judgement("promote")}
+    turn = world.until_ended(world.keeper())
+    state = world.ledger.rollout.state()
+    assert (turn.outcome, state.previous, state.mode) == ("promoted", before, "off")
+    assert state.stable == state_of(turn).candidate
+    assert world.decided() == [
+        "start_turn", "curate", "learn", "promote", "learn", "reject", "begin", "promote", "keep",
+    ]  # fmt: skip
+    assert {one.turn for one in world.ledger.decisions.newest(9)} == {turn.id}
+
+
+def test_the_largest_gain_goes_to_the_users_and_rung_1_is_fitted_again_on_rung_2(world: World) -> None:
+    world.verdicts = {1: Judgement("promote", 0.01), 2: Judgement("promote", 0.03)}
+    turn = world.until_ended(world.keeper())
+    tried = state_of(turn).attempts
+    assert [(one.rung, one.parent) for one in tried] == [
+        (1, tried[0].parent), (2, tried[0].parent), (1, tried[1].release),
+    ]  # fmt: skip
+    assert state_of(turn).candidate == tried[1].release
+
+
+def test_what_proves_no_better_never_meets_a_user(world: World) -> None:
+    before = world.ledger.rollout.state()
+    turn = world.until_ended(world.keeper())
+    assert turn.outcome == "rejected"
+    assert world.ledger.rollout.state() == before
+    assert "Rung 1: reject" in state_of(turn).reason
+
+
+def test_what_the_users_do_not_prefer_is_taken_away(world: World) -> None:
+    before = world.ledger.rollout.state().stable
+    world.verdicts, world.challenger_wins = {1: Judgement("promote")}, False
+    turn = world.until_ended(world.keeper())
+    state = world.ledger.rollout.state()
+    assert (turn.outcome, state.stable, state.challenger) == ("not_better", before, None)
+
+
+def test_what_is_worse_once_it_is_promoted_goes_back(world: World) -> None:
+    before = world.ledger.rollout.state().stable
+    world.people(200)
+    world.verdicts, world.stable_is_liked = {1: Judgement("promote")}, False
+    settings = SETTINGS.model_copy(update={"guard_impressions": 5000})
+    turn = world.until_ended(world.keeper(settings))
+    assert (turn.outcome, world.ledger.rollout.state().stable) == ("rolled_back", before)
+    assert world.decided()[-2:] == ["rollback", "end_turn"]
+
+
+def test_shadow_then_canary_then_a_part_of_the_users(world: World) -> None:
+    world.verdicts = {1: Judgement("promote")}
+    keeper = world.keeper(SETTINGS.model_copy(update={"test_mode": "ab"}))
+    modes = [world.ledger.rollout.state().mode]
+    while modes[-1] != "ab":
+        if not keeper.tick():
+            world.people()
+        if (mode := world.ledger.rollout.state().mode) != modes[-1]:
+            modes.append(mode)
+    assert modes == ["off", "shadow", "canary", "ab"]
+
+
+@pytest.mark.parametrize("module", ["jobs.curate", "train.ranker", "jobs.judge"])
+def test_a_step_that_fails_is_tried_three_times_and_changes_nothing_for_users(world: World, module: str) -> None:
+    before = world.ledger.rollout.state()
+    world.broken[module] = failed("It broke.")
+    settings = SETTINGS.model_copy(update={"max_rung": 1})
+    turn = world.until_ended(world.keeper(settings))
+    assert turn.outcome == "failed"
+    assert "It broke." in state_of(turn).reason
+    assert sum(step.module == module for step in world.ran) == 3
+    assert world.ledger.rollout.state() == before
+
+
+def test_what_a_cheaper_rung_proved_is_not_lost_when_a_dearer_one_fails(world: World) -> None:
+    world.verdicts = {1: Judgement("promote")}
+    world.broken["train.query_encoder"] = failed()
+    assert world.until_ended(world.keeper()).outcome == "promoted"
+
+
+def test_a_step_that_is_killed_is_run_again_more_often(world: World) -> None:
+    world.broken["jobs.curate"] = failed(transient=True)
+    keeper = world.keeper()
+    for _ in range(10):
+        keeper.tick()
+    del world.broken["jobs.curate"]
+    assert world.until_ended(keeper).outcome == "rejected"
+
+
+def test_nothing_to_learn_from(world: World) -> None:
+    world.broken["jobs.curate"] = NO_FEEDBACK
+    assert world.until_ended(world.keeper()).outcome == "nothing_to_learn"
+    assert len(world.ran) == 1
+
+
+def test_bounds_are_frozen_when_the_turn_begins(world: World) -> None:
+    world.broken["jobs.curate"] = failed(transient=True)
+    keeper = world.keeper()
+    ends = (str(world.ledger.impressions.end()), str(world.ledger.feedback.end()))
+    for _ in range(3):
+        keeper.tick()
+        world.people(20)
+    assert len(world.ran) >= 2
+    assert {(step.arguments[1], step.arguments[3]) for step in world.ran} == {ends}
+    assert len({step.id for step in world.ran}) == 1
+
+
+def test_somebody_who_decides_meanwhile_wins(world: World) -> None:
+    world.verdicts = {1: Judgement("promote")}
+    keeper = world.keeper()
+    while world.ledger.rollout.state().challenger is None:
+        keeper.tick()
+    state = world.ledger.rollout.state()
+    world.ledger.rollout.change(rollout.stop(state), by="k1", kind="stop", reason="I do not like it.")
+    turn = world.until_ended(keeper)
+    assert (turn.outcome, world.ledger.rollout.state().challenger) == ("overtaken", None)
+
+
+def test_no_turn_without_a_reason_or_without_budget(world: World) -> None:
+    keeper = world.keeper(SETTINGS.model_copy(update={"min_feedback": 61}))
+    assert [keeper.tick(), keeper.tick()] == [False, False]
+    assert not world.keeper(SETTINGS.model_copy(update={"budget_cpu_seconds": 0.0})).tick()
+    assert world.ledger.turns.newest(1) == []
+
+
+def test_a_word_is_enough_and_means_one_turn(world: World) -> None:
+    settings = Learning(min_feedback=10_000, max_rung=1)
+    ask(world.ledger)
+    turn = world.until_ended(world.keeper(settings))
+    assert turn.trigger == "Somebody asked for it."
+    assert not world.keeper(settings).tick()
+    ask(world.ledger)
+    assert world.keeper(settings).tick()
+
+
+def test_paused_starts_nothing_but_takes_back_what_is_worse(world: World) -> None:
+    world.verdicts, world.challenger_wins = {1: Judgement("promote")}, False
+    world.ledger.turns.pause(True)
+    keeper = world.keeper()
+    assert not keeper.tick()
+    world.ledger.turns.pause(False)
+    while world.ledger.rollout.state().challenger is None:
+        keeper.tick()
+    world.ledger.turns.pause(True)
+    for _ in range(10):
+        world.people()
+        keeper.tick()
+    assert world.ledger.rollout.state().challenger is None
+    turn = world.ledger.turns.open()
+    assert turn is not None
+    assert turn.state["outcome"] == "not_better"
+
+
+def test_paused_promotes_nothing(world: World) -> None:
+    world.verdicts = {1: Judgement("promote")}
+    keeper = world.keeper()
+    while world.ledger.rollout.state().challenger is None:
+        keeper.tick()
+    world.ledger.turns.pause(True)
+    for _ in range(5):
+        world.people()
+        keeper.tick()
+    assert world.ledger.rollout.state().challenger is not None
+    world.ledger.turns.pause(False)
+    assert world.until_ended(keeper).outcome == "promoted"
+
+
+def test_a_decision_of_the_test_is_computed_again_from_the_ledger(world: World) -> None:
+    from kaizen.evaluation.replay import replay
+
+    world.verdicts = {1: Judgement("promote")}
+    world.until_ended(world.keeper())
+    made = [one for one in world.ledger.decisions.newest(100) if "online_test" in one.evidence]
+    assert [one.kind for one in made] == ["keep", "promote"]
+    assert [replay(world.ledger, one.seq).same for one in made] == [True, True]

@@ -1,0 +1,88 @@
+"""kill -9 at every point of a turn: before and after each thing that the steward does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import pytest
+
+from kaizen.steward import keeper as keeper_module
+from kaizen.steward.keeper import Keeper
+from kaizen.steward.messages import Change, Note, Run
+from kaizen.steward.record import state_of
+from kaizen.steward.state import TurnState
+from kaizen.storage.ledger import Ledger
+from tests.unit.steward.world import SETTINGS, Judgement, Killed, World
+
+SAVE, CARRY_OUT = keeper_module.save, keeper_module.carry_out
+USUAL = ["start_turn", "curate", "learn", "promote", "learn", "reject", "begin", "promote", "keep"]
+Point = tuple[Hashable, str]
+
+
+class Reaper:
+    """Kills at each point that `wanted` holds for, the first time that it is reached."""
+
+    def __init__(self, wanted: Callable[[int], bool]) -> None:
+        self._wanted = wanted
+        self.points: dict[Point, bool] = {}  # whether it killed there
+
+    def around(self, name: Hashable, deed: Callable[[], Any]) -> Any:  # noqa: ANN401 (whatever the deed gives)
+        """Do it, unless a kill comes before, and lose what it gave when a kill comes after."""
+        self._pass((name, "before"))
+        done = deed()
+        self._pass((name, "after"))
+        return done
+
+    def _pass(self, point: Point) -> None:
+        if point not in self.points:
+            self.points[point] = self._wanted(len(self.points))
+            if self.points[point]:
+                raise Killed
+
+
+def turn_under(reaper: Reaper, world: World, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Carry out one turn; return the candidate of its state."""
+
+    def save(ledger: Ledger, state: TurnState, notes: tuple[Note, ...] = (), *, finish: bool = False) -> None:
+        kinds = tuple(note.kind for note in notes)
+        name = ("save", state.phase, len(state.attempts), kinds, finish)
+        reaper.around(name, lambda: SAVE(ledger, state, notes, finish=finish))
+
+    def carry_out(ledger: Ledger, change: Change, turn: str) -> Any:  # noqa: ANN401
+        return reaper.around(("change", change.id), lambda: CARRY_OUT(ledger, change, turn))
+
+    def keeper() -> Keeper:
+        return Keeper(world.ledger, SETTINGS, run, lambda: world.now)
+
+    def run(step: Run) -> Any:  # noqa: ANN401
+        return reaper.around(("run", step.id), lambda: world.run(step))
+
+    monkeypatch.setattr(keeper_module, "save", save)
+    monkeypatch.setattr(keeper_module, "carry_out", carry_out)
+    turn = world.until_ended(keeper(), renew=keeper)
+    assert turn.outcome == "promoted"
+    return state_of(turn).candidate
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [lambda _: True, lambda point: point % 2 == 0, lambda point: point % 2 == 1, lambda point: point % 7 == 3],
+    ids=["everywhere", "before each", "after each", "now and then"],
+)
+def test_the_verdict_is_the_same_and_nothing_is_done_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch, wanted: Callable[[int], bool]
+) -> None:
+    world.verdicts = {1: Judgement("promote")}
+    before = world.ledger.rollout.current()
+    reaper = Reaper(wanted)
+    candidate = turn_under(reaper, world, monkeypatch)
+    state = world.ledger.rollout.state()
+    assert len(world.ledger.turns.newest(10)) == 1
+    assert (state.stable, state.previous, state.challenger) == (candidate, before, None)
+    assert world.decided() == USUAL
+    assert state.version == 3, "the configuration, the beginning and the promotion: each once"
+    assert len(world.ledger.releases.list()) == 3
+    assert max(Counter(step.id for step in world.ran).values()) <= 3, "run again only when what it gave was lost"
+    assert sum(reaper.points.values()) >= 5
