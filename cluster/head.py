@@ -31,6 +31,7 @@ from ray.exceptions import ActorUnavailableError, RayError
 from actors.fleet import PREFIXES, named_actors, start_fleet
 from actors.names import FLEET
 from actors.ray_token import keep_private, use_token
+from actors.steward import STEWARD, start_steward
 from cluster.ingress import free_ports, ingress_environment
 from cluster.private_ray import start_private_ray
 from kaizen.config import Settings
@@ -93,6 +94,8 @@ def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
     with steps.step("Opening the HTTP API"):
         port = settings.server.port or free_ports(1)[0]
         _start_gateway(settings, port)
+    if settings.learning.steward:
+        start_steward(settings)
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
     state = RunState(
         pid=os.getpid(),
@@ -172,8 +175,8 @@ def _stop(settings: Settings, state: RunState) -> None:
 
 def _end_actors(namespace: str) -> None:
     """On a cluster that is not ours: exactly our detached actors, the supervisor first."""
-    ours = [name for name in named_actors(namespace) if name == FLEET or name.startswith(PREFIXES)]
-    for name in sorted(ours, key=lambda name: name != FLEET):
+    ours = [name for name in named_actors(namespace) if name in (FLEET, STEWARD) or name.startswith(PREFIXES)]
+    for name in sorted(ours, key=lambda name: name not in (FLEET, STEWARD)):
         try:
             ray.kill(ray.get_actor(name, namespace=namespace))
         except (RayError, ValueError) as error:

@@ -1,6 +1,6 @@
 """Make a data set of the impressions and the feedback in the ledger.
 
-    python -m jobs.curate [--since 2026-11-01] [--config FILE] [--json]
+    python -m jobs.curate [--since 2026-11-01] [--until-impression SEQ --until-feedback SEQ] [--config FILE] [--json]
 
 Reads the ledger and the sealed index of the stable release; asks nothing of the service. The same ledger gives the
 same data set again. Prints a summary, or with --json one line: {"dataset": id, "artifact": .., "examples": n,
@@ -37,11 +37,15 @@ T = TypeVar("T", Impression, Feedback)
 _PAGE = 1000
 
 
-def curate(workspace: Workspace, *, since: float = 0.0, quiet: bool = True) -> tuple[Dataset, DatasetContent]:
+def curate(
+    workspace: Workspace, *, since: float = 0.0, until: tuple[int, int] | None = None, quiet: bool = True
+) -> tuple[Dataset, DatasetContent]:
     """Make, store and record a data set.
 
     Args:
         since: leave out what was shown before this moment (seconds since the epoch).
+        until: `seq` of the last impression and of the last feedback that are read, so that a run at another time
+            gives the same; None: all that there is.
 
     Raises:
         NotFound: nothing is in service, or there is no feedback.
@@ -49,9 +53,9 @@ def curate(workspace: Workspace, *, since: float = 0.0, quiet: bool = True) -> t
     """
     ledger = workspace.ledger
     # Impressions after this point may yet get feedback that is not read: they are the next data set's.
-    end = ledger.impressions.end()
+    end, feedback_end = until or (ledger.impressions.end(), None)
     curation = Curation(
-        _pages(ledger.feedback.after),
+        _pages(ledger.feedback.after, feedback_end),
         trusted=ledger.judgements.all(),
         groups={key.id: key.groups for key in ledger.keys.list()},
     )
@@ -134,15 +138,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m jobs.curate", description=__doc__)
     parser.add_argument("--since", metavar="DATE", help="leave out what was shown before; UTC unless it says otherwise")
+    parser.add_argument("--until-impression", type=int, metavar="SEQ", help="the last that is read; default: all")
+    parser.add_argument("--until-feedback", type=int, metavar="SEQ", help="with --until-impression: the last feedback")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    if (options.until_impression is None) != (options.until_feedback is None):
+        parser.error("--until-impression and --until-feedback go together")
+    until = None if options.until_impression is None else (options.until_impression, options.until_feedback)
     started = time.monotonic()
     try:
         workspace = open_workspace(load_settings(options.config).settings)
         with workspace.ledger:
             since = _since(options.since) if options.since else 0.0
-            dataset, content = curate(workspace, since=since, quiet=options.json)
+            dataset, content = curate(workspace, since=since, until=until, quiet=options.json)
     except KaizenError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
         return 1

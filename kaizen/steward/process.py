@@ -17,6 +17,7 @@ from kaizen.config import Settings
 from kaizen.config_sources import PREFIX
 from kaizen.errors import KaizenError, TransientError
 from kaizen.steward.messages import Ended, Run
+from kaizen.steward.turn import LEARNERS
 
 _FOLDER = "steward"
 _ERROR_CHARACTERS = 500
@@ -51,7 +52,7 @@ class StepRunner:
             status, printed = self._run(step, errors.fileno())
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
-        return _ended(status, printed, log, cpu_s)
+        return _ended(step, status, printed, log, cpu_s)
 
     def _run(self, step: Run, errors: int) -> tuple[int | None, str]:
         """Exit status (None: out of time) and standard output."""
@@ -70,10 +71,11 @@ class StepRunner:
         return child.returncode, printed
 
 
-def _ended(status: int | None, printed: str, log: Path, cpu_s: float) -> Ended:
+def _ended(step: Run, status: int | None, printed: str, log: Path, cpu_s: float) -> Ended:
     output = _last_object(printed) if status == 0 else None
     if output is not None:
-        told = float(output.get("cost", {}).get("cpu_s", 0.0))  # with what ran elsewhere on the cluster
+        # A training run knows what its workers took; they are no children of its process.
+        told = float(output["cost"]["cpu_s"]) if step.module in LEARNERS.values() and "cost" in output else 0.0
         return Ended(output=output, at=time.time(), cpu_s=max(cpu_s, told))
     why, code = _why(status, log)
     transient = (status is not None and status < 0) or code in _TRANSIENT
