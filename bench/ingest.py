@@ -36,12 +36,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from bench.chart import Group, write_chart
+from bench.chart import write_chart
 from bench.corpus import write_pages
 from bench.process_tree import watched
 from cluster.throwaway import environment, write_config
 from kaizen.config import Settings
 from kaizen.errors import Unavailable
+from kaizen.evaluation.bars import Group
 
 MEGABYTE = 2**20
 SIZES_MB = (5, 20)

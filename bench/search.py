@@ -44,7 +44,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.chart import Group, write_chart
+from bench.chart import write_chart
 from bench.corpus import queries
 from bench.http_load import Load, Target, at_once, in_turn
 from bench.process_tree import ProcessTree
@@ -52,6 +52,7 @@ from bench.search_index import Corpus, wait_until_settled
 from bench.search_limit import STAGES, Limit
 from cluster.throwaway import Installation, installation, summary_of
 from kaizen.config import Settings
+from kaizen.evaluation.bars import Group
 from kaizen.text.stdlib_corpus import write_jsonl
 
 K = 10

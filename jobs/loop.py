@@ -1,0 +1,259 @@
+"""The whole story in one run: people use the search, it learns from them, what is better ships, and we look.
+
+    python -m jobs.loop [--dataset DIR] [--sessions N] [--noise P] [--hostile P] [--seed S] [--chart FILE] [--json]
+
+    out of the box -> people search and click -> the steward notices and starts a turn: it curates, learns, judges ->
+    the candidate is tried on people -> it wins, and is promoted -> queries that nobody ever clicked on tell the gain
+
+Nothing here teaches, judges or promotes: the steward does, unattended, as it does in any installation. This file
+starts a throw-away one, sends simulated people (`kaizen simulate`) who click by the judgements of the split `train`,
+and at the end, once, measures both releases on the split `test`. Without --dataset it makes a small collection of the
+documentation of this Python. Prints what it does, or with --json one line: {"before": {"ndcg@10": ..}, "after":
+{..}, "promoted": true, "release": .., "rungs": [{"rung": 1, "gain": .., "cost_cpu_s": .., "verdict": ..}],
+"seconds": ..}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from cluster.throwaway import Installation, installation, summary_of
+from kaizen.commands.client import Client, Endpoint
+from kaizen.commands.simulate import Plan, Summary, simulate
+from kaizen.config import Settings
+from kaizen.config_sources import load_settings
+from kaizen.errors import DeadlineExceeded, KaizenError
+from kaizen.evaluation.bars import Group, bars_svg
+from kaizen.evaluation.collection import Collection
+from kaizen.evaluation.ranking import means, measure
+from kaizen.evaluation.stdlib_collection import write_stdlib_collection
+from kaizen.offline import OfflineIndex, offline_queries, offline_rankings, open_query_embedder
+from kaizen.records import Turn
+from kaizen.release import ranker_of
+from kaizen.workspace import Workspace, open_workspace
+
+# Nobody asks for answers here, and a turn need not watch what it promoted for a day.
+OVERRIDES: Mapping[str, Mapping[str, Any]] = {
+    "generator": {"kind": "extractive"},
+    "ingest": {"deduplicate": False},
+    "learning": {"poll_seconds": 1.0, "guard_impressions": 300},
+}
+LEARNING_SECONDS = 1800.0
+TRIAL_ROUNDS = 200  # sessions per query while a candidate is on trial: far more than it takes, the trial ends them
+LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """Who comes; see `kaizen simulate`."""
+
+    sessions: int
+    noise: float
+    hostile: float
+    seed: int
+
+    def plan(self, *, first: bool) -> Plan:
+        """Those who come before the turn, or those on whom its candidate is tried: other days, the same people."""
+        seed = self.seed if first else self.seed + 1
+        sessions = self.sessions if first else TRIAL_ROUNDS
+        return Plan(sessions=sessions, noise=self.noise, hostile=self.hostile, seed=seed)
+
+
+class Loop:
+    """Tells what happens on standard error, and returns the figures."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._out = Console(stderr=True, quiet=quiet, highlight=False)
+
+    def run(self, settings: Settings, dataset: Path, people: People) -> dict[str, Any]:
+        """Go round once."""
+        started = time.perf_counter()
+        train, test = Collection.open(dataset, "train"), Collection.open(dataset, "test")
+        with installation(settings, OVERRIDES) as running:
+            workspace = open_workspace(load_settings(running.config).settings)
+            workspace.ledger.turns.pause(True)  # the first people come before it looks: one turn, on all they did
+            with self._step("Taking the documents in"):
+                summary_of(running.run("jobs.ingest", str(dataset / "corpus.jsonl"), "--json"))
+            with self._step(f"People ask {len(train.queries)} queries and click what they like"):
+                clicked = self._people(running, train, people.plan(first=True), until=None)
+            workspace.ledger.turns.pause(False)
+            with self._step("The steward notices, curates, learns and judges"):
+                turn = self._learned(workspace)
+            with self._step("People try its candidate"):
+                tried = self._tried(running, workspace, turn, train, people)
+            turn = workspace.ledger.turns.get(turn.id)
+            with self._step(f"Measuring both releases on {len(test.queries)} queries that nobody clicked on"):
+                result = self._result(workspace, turn, test)
+        seconds = round(time.perf_counter() - started, 1)
+        return {**result, "sessions": clicked.sessions, "trial_sessions": tried.sessions, "seconds": seconds}
+
+    def _people(
+        self, running: Installation, train: Collection, plan: Plan, until: Callable[[Summary], bool] | None
+    ) -> Summary:
+        endpoint = Endpoint(running.state.url, running.key.reveal())
+        with Progress(console=self._out, transient=True) as bar:
+            task = bar.add_task("sessions", total=None)
+            summary = simulate(
+                lambda: Client(endpoint),
+                train,
+                plan,
+                until=until,
+                progress=lambda done, all_: bar.update(task, completed=done, total=all_ if until is None else None),
+            )
+        self._out.print(f"  {summary.sessions} sessions, {summary.clicks} clicks, {summary.seconds:.0f} s")
+        return summary
+
+    def _learned(self, workspace: Workspace) -> Turn:
+        """Wait until the turn puts a candidate before people, or ends without one."""
+        deadline, pause, said = time.monotonic() + LEARNING_SECONDS, threading.Event(), set[int]()
+        while time.monotonic() < deadline:
+            turn = next(iter(workspace.ledger.turns.newest(1)), None)
+            if turn is not None:
+                for decision in reversed(workspace.ledger.decisions.newest(turn=turn.id)):
+                    if decision.seq not in said:
+                        said.add(decision.seq)
+                        self._out.print(f"  [bold]{decision.kind}[/bold] {decision.release}", decision.reason)
+                if turn.finished or workspace.ledger.rollout.state().challenger:
+                    return turn
+            pause.wait(LOOK_SECONDS)
+        raise DeadlineExceeded("The steward took too long.", advice="See the log of the installation.")
+
+    def _tried(
+        self, running: Installation, workspace: Workspace, turn: Turn, train: Collection, people: People
+    ) -> Summary:
+        """People go on using the service until the turn is over; nobody tells them that there is a trial."""
+        if turn.finished:
+            return Summary()
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(LOOK_SECONDS):
+                if workspace.ledger.turns.get(turn.id).finished:
+                    over.set()
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            return self._people(running, train, people.plan(first=False), until=lambda _: over.is_set())
+        finally:
+            over.set()
+
+    def _result(self, workspace: Workspace, turn: Turn, test: Collection) -> dict[str, Any]:
+        attempts = turn.state["attempts"]
+        stable = workspace.ledger.rollout.current() or ""
+        return {
+            "dataset": test.directory.name,
+            "before": quality(workspace, turn.state["stable"], test),
+            "after": quality(workspace, stable, test),
+            "promoted": turn.outcome == "promoted",
+            "release": stable,
+            "outcome": turn.outcome,
+            "reason": turn.state["reason"],
+            "rungs": [
+                {
+                    "rung": one["rung"],
+                    "gain": one["gain"],
+                    "cost_cpu_s": round(one["cpu_s"], 1),
+                    "verdict": one["verdict"],
+                    "reason": one["reason"],
+                }
+                for one in attempts
+            ],
+        }
+
+    @contextmanager
+    def _step(self, text: str) -> Iterator[None]:
+        self._out.print(f"[bold green]==>[/bold green] {text}")
+        started = time.perf_counter()
+        yield
+        self._out.print(f"  [dim]{time.perf_counter() - started:.1f} s[/dim]")
+
+
+def quality(workspace: Workspace, release_id: str, test: Collection) -> dict[str, float]:
+    """nDCG@10, recall@100 and MRR@10 of a release's hybrid search."""
+    release = workspace.ledger.releases.get(release_id)
+    tenant = workspace.settings.workspace.tenant
+    index = OfflineIndex.open(workspace, release)
+    texts = [(text, tenant, ()) for text in test.queries.values()]
+    asked = offline_queries(texts, open_query_embedder(workspace, release))
+    rankings = offline_rankings(index, release, ranker_of(release, workspace.store), asked)
+    found = means(measure(dict(zip(test.queries, rankings, strict=True)), test.judgements))
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def chart(result: Mapping[str, Any]) -> str:
+    """The gain on unseen queries, and what each rung was judged to bring, as SVG."""
+    metrics = [
+        Group(title=name, unit="", bars=[("before", result["before"][name]), ("after", result["after"][name])])
+        for name in ("ndcg@10", "mrr@10", "recall@100")
+    ]
+    rungs = [
+        (f"{number}: rung {rung['rung']}", max(0.0, rung["gain"] or 0.0))
+        for number, rung in enumerate(result["rungs"], start=1)
+    ]
+    judged = [Group(title="gain when judged, nDCG@10", unit="", bars=rungs)] if rungs else []
+    return bars_svg(f"One turn of the loop on {result['dataset']}: {result['outcome']}", [*metrics, *judged])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.loop", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", type=Path, metavar="DIR", help="BEIR layout with splits train and test")
+    parser.add_argument("--sessions", type=int, default=8, help="of people per query, before the turn")
+    parser.add_argument("--noise", type=float, default=0.1, help="share of the sessions that click anything")
+    parser.add_argument("--hostile", type=float, default=0.1, help="share of the people who push documents")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--chart", type=Path, default=Path("loop.svg"), metavar="FILE")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    people = People(sessions=options.sessions, noise=options.noise, hostile=options.hostile, seed=options.seed)
+    try:
+        settings = load_settings(options.config).settings
+        with tempfile.TemporaryDirectory() as scratch:
+            dataset = options.dataset or Path(scratch)
+            if options.dataset is None:
+                write_stdlib_collection(dataset)
+            result = Loop(quiet=options.json).run(settings, dataset, people)
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    result = {**result, "dataset": options.dataset.name if options.dataset else "python-documentation"}
+    options.chart.write_text(chart(result), encoding="utf-8")
+    if options.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        _show(result, options.chart)
+    return 0
+
+
+def _show(result: Mapping[str, Any], drawn: Path) -> None:
+    console = Console()
+    table = Table(title=f"Unseen queries of {result['dataset']}, release {result['release']}: {result['outcome']}")
+    for name in ("", *result["before"]):
+        table.add_column(name)
+    for when in ("before", "after"):
+        table.add_row(when, *(f"{value:.4f}" for value in result[when].values()))
+    console.print(table)
+    for rung in result["rungs"]:
+        console.print(f"rung {rung['rung']}: {rung['verdict']} ({rung['cost_cpu_s']} CPU-seconds). {rung['reason']}")
+    console.print(f"{result['reason']}\n{result['seconds']} s; the chart is in {drawn}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
