@@ -40,13 +40,14 @@ import httpx
 import numpy as np
 from rich.console import Console
 
-from bench.chart import Group, write_chart
+from bench.chart import write_chart
 from bench.corpus import queries
 from cluster.throwaway import Installation, installation, summary_of
 from kaizen.answering.prompt import prompt_record
 from kaizen.config import Settings
 from kaizen.config_sources import load_settings
 from kaizen.errors import DeadlineExceeded, Unavailable
+from kaizen.evaluation.bars import Group
 from kaizen.records import Release
 from kaizen.release import answering_of, with_parts
 from kaizen.text.stdlib_corpus import write_jsonl
