@@ -13,7 +13,7 @@ from kaizen.steward.drift_watch import MEMORY as DRIFT
 from kaizen.steward.drift_watch import WINDOW_ROWS, bounds_of
 from kaizen.steward.keeper import Keeper
 from kaizen.steward.messages import Ended, Run
-from kaizen.steward.record import state_of
+from kaizen.steward.record import SAVED, state_of
 from kaizen.storage.ledger import Ledger
 
 
@@ -24,7 +24,7 @@ def overview(ledger: Ledger, settings: Learning, now: float, *, decisions: int) 
     return {
         "enabled": settings.steward,
         "paused": ledger.turns.paused(),
-        "turn": None if turn is None else {**turn_record(turn), "phase_since": _phase_since(ledger, turn)},
+        "turn": None if turn is None else {**turn_record(turn), "phase_since": turn.state.get(SAVED, turn.at)},
         "triggers": _triggers(ledger, keeper.signs(), settings),
         "drift": ledger.turns.memory().get(DRIFT, {}),
         "budget": {"cpu_s": settings.budget_cpu_seconds, "left_cpu_s": round(keeper.left_cpu_s(), 1)},
@@ -67,10 +67,6 @@ def _until_measured(ledger: Ledger) -> str:
         return "not measured yet"
     bounds = bounds_of(kept, ledger.impressions.end())
     return f"not measured; {max(0, bounds.since + WINDOW_ROWS - bounds.end)} more impressions make a window"
-
-
-def _phase_since(ledger: Ledger, turn: Turn) -> float:
-    return next((one.at for one in ledger.decisions.newest(1, turn=turn.id)), turn.at)
 
 
 def _runs_nothing(step: Run) -> Ended:

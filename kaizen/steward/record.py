@@ -18,6 +18,7 @@ from kaizen.storage.ledger import Ledger, decisions
 from kaizen.storage.ledger.tables import steward, turns
 
 REQUEST = "requested"  # in the steward's memory: the turn after which somebody asked for another
+SAVED = "saved_at"  # beside a turn's state: since when it is as it is
 
 
 def state_of(turn: Turn) -> TurnState:
@@ -27,7 +28,7 @@ def state_of(turn: Turn) -> TurnState:
 
 def save(ledger: Ledger, state: TurnState, notes: Sequence[Note] = (), *, finish: bool = False) -> None:
     """Store the state of an open turn, add its decisions, and close it if it is to be; NotFound when it is not open."""
-    values: dict[str, Any] = {"state": state.to_json()}
+    values: dict[str, Any] = {"state": {**state.to_json(), SAVED: time.time()}}
     if finish:
         values |= {"finished": time.time(), "outcome": state.outcome}
     lines = [_line(note, state.turn) for note in notes]

@@ -1,0 +1,91 @@
+"""One unattended turn on a real installation: people click, rung 1 learns, they prefer what it learnt, it stays."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from cluster.throwaway import environment
+from kaizen.evaluation.collection import Collection
+from kaizen.evaluation.replay import replay
+from tests.product import Product, configure, eventually, started
+from tests.spare_parts import SHOP, ask, custom, fill, make_collection
+
+TURN_SECONDS = 200
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Product, Collection]]:
+    folder = tmp_path_factory.mktemp("shop")
+    with started(configure(folder, SHOP)) as product:
+        (folder / "collection").mkdir()
+        collection = make_collection(folder / "collection")
+        fill(product, collection)
+        ask(product, collection, sessions=2)
+        yield product, collection
+
+
+def kaizen(product: Product, *arguments: str) -> Any:  # noqa: ANN401 (JSON)
+    """What `kaizen ... --json` prints."""
+    command = [sys.executable, "-m", "kaizen.cli", *arguments, "--config", str(product.config), "--json"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_a_turn_from_clicks_to_a_promoted_release(shop: tuple[Product, Collection]) -> None:
+    product, collection = shop
+    before = product.parts.ledger.rollout.state().stable
+    assert kaizen(product, "steward", "status")["turn"] is None
+    with custom(product, collection, seed=1):
+        turn = kaizen(product, "steward", "run-once", "--wait", "--timeout-seconds", str(TURN_SECONDS))["turn"]
+    print(json.dumps(turn))
+    state = product.parts.ledger.rollout.state()
+    assert (turn["outcome"], state.previous) == ("promoted", before)
+    assert state.stable == turn["candidate"] == turn["attempts"][0]["release"]
+    assert [(one["rung"], one["verdict"]) for one in turn["attempts"]] == [(1, "promote")]
+    assert turn["attempts"][0]["gain"] > 0.1
+    assert 0 < turn["cpu_s"] < 120
+    history = kaizen(product, "steward", "history", "--turn", turn["id"])["decisions"]
+    assert [one["kind"] for one in history] == [
+        "start_turn", "curate", "learn", "promote", "begin", "promote", "keep",
+    ]  # fmt: skip
+    tested = [one["seq"] for one in history if "online_test" in one["evidence"]]
+    assert [replay(product.parts.ledger, seq).same for seq in tested] == [True, True]
+
+
+@pytest.mark.slow
+def test_the_step_that_runs_dies_with_the_steward_which_comes_back(shop: tuple[Product, Collection]) -> None:
+    product, _ = shop
+    (steward,) = product.processes("ray::Steward")
+    kaizen(product, "steward", "run-once")
+    steps = eventually(
+        lambda: [child for child in children(steward) if "kaizen.steward.step" in child.cmdline()], 30, "a step"
+    )
+    assert [step.nice() for step in steps] == [10]
+    steward.kill()
+    eventually(lambda: not any(alive(step) for step in steps), 10, "the step is gone")
+    kaizen(product, "steward", "pause")
+    again = eventually(lambda: [p for p in product.processes("ray::Steward") if p.pid != steward.pid], 60, "it is back")
+    assert len(again) == 1
+    kaizen(product, "steward", "resume")
+    turn = kaizen(product, "steward", "run-once", "--wait", "--timeout-seconds", str(TURN_SECONDS))["turn"]
+    assert turn["outcome"] == "rejected"
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children() if alive(child)]
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
