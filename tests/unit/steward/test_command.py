@@ -1,0 +1,72 @@
+"""`kaizen steward`, on a ledger that a turn has been written to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaizen.cli import main
+from tests.unit.steward.world import SETTINGS, Judgement, World
+
+
+@pytest.fixture
+def config(world: World, tmp_path: Path) -> Path:
+    """The configuration of the world's ledger."""
+    path = tmp_path / "kaizen.toml"
+    path.write_text(f'[workspace]\ndirectory = "{tmp_path}"\n[learning]\nmin_feedback = 50\nmax_rung = 2\n')
+    return path
+
+
+def said(capsys: pytest.CaptureFixture[str], config: Path, *arguments: str) -> Any:  # noqa: ANN401 (JSON)
+    return json.loads(shown(capsys, config, *arguments, "--json"))
+
+
+def shown(capsys: pytest.CaptureFixture[str], config: Path, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["steward", *arguments, "--config", str(config)])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_status_before_and_in_a_turn(world: World, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = said(capsys, config, "status")
+    assert (before["turn"], before["paused"], before["budget"]) == (None, False, {"cpu_s": 3600, "left_cpu_s": 3600})
+    assert before["triggers"][0] == {"kind": "feedback", "now": 60, "needed": 50}
+    keeper = world.keeper()
+    for _ in range(3):
+        keeper.tick()
+    now = said(capsys, config, "status")
+    assert (now["turn"]["phase"], now["triggers"][0]["now"]) == ("learn", 0)
+    assert [one["kind"] for one in now["decisions"]] == ["learn", "curate", "start_turn", "configure"]
+    assert "learn, since" in shown(capsys, config, "status")
+
+
+def test_pause_resume_and_run_once(world: World, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keeper = world.keeper(SETTINGS.model_copy(update={"min_feedback": 10_000}))
+    assert said(capsys, config, "pause") == {"paused": True}
+    assert said(capsys, config, "run-once") == {"turn": None}
+    assert not keeper.tick()
+    assert said(capsys, config, "resume") == {"paused": False}
+    assert keeper.tick()
+    open_ = said(capsys, config, "run-once")["turn"]
+    assert open_["phase"] == "curate", "the one that is open is meant"
+
+
+def test_history(world: World, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world.verdicts = {1: Judgement("promote")}
+    turn = world.until_ended(world.keeper())
+    (listed,) = said(capsys, config, "history")["turns"]
+    assert (listed["id"], listed["outcome"], len(listed["attempts"]), listed["cpu_s"]) == (turn.id, "promoted", 2, 5.0)
+    decided = said(capsys, config, "history", "--turn", turn.id)["decisions"]
+    assert [one["kind"] for one in decided] == world.decided()
+    assert "promoted" in shown(capsys, config, "history", "--turn", turn.id)
+
+
+def test_nobody_would_run_it(world: World, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(config.read_text() + "steward = false\n")
+    with pytest.raises(SystemExit):
+        main(["steward", "run-once", "--config", str(config)])
+    assert "learning.steward is false" in capsys.readouterr().err
