@@ -257,12 +257,11 @@ class _Judged:
         person = (~robots.any).astype(np.float64)
         examination = propensity.estimate(seen, max(1, int(seen.position.max(initial=1))), person)
         votes = seen.once_each()
-        clicks = np.bincount(votes.who, votes.clicked, len(person)) * person
-        weight = person * capped(clicks)
+        opinions = evidence.opinions()
+        spoken = np.bincount(votes.who, votes.clicked, len(person)) + np.bincount(opinions.who, minlength=len(person))
+        weight = person * capped(spoken * person)
         positions = np.array([item.positions / item.shown for item in evidence.items])
-        found = relevance.estimate(
-            votes, evidence.latest_opinions(), positions, evidence.documents(), examination, weight
-        )
+        found = relevance.estimate(votes, opinions, positions, evidence.documents(), examination, weight)
         trust = found.honest * weight
         return cls(
             seen=seen,

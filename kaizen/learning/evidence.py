@@ -1,13 +1,12 @@
 """What people did with what they were shown, as columns: about 20 bytes a shown chunk, however many there are.
 
-An item is a (tenant, query, chunk). Spellings of one query are one query. One identity has one vote on an item: of
-all the times that it saw it, the first on which it clicked counts, or else the first.
+An item is a (tenant, query, chunk). Spellings of one query are one query. One identity has one vote on an item.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,20 +52,28 @@ class Votes:
         return replace(self, **{name: getattr(self, name)[keep] for name in self.__dataclass_fields__})
 
     def once_each(self) -> Votes:
-        """One vote for each identity and item."""
-        order = np.lexsort((np.arange(len(self)), ~self.clicked, self.who, self.item))
+        """One vote for each identity and item: that of its first session with a click, or else of its first session.
+
+        So an identity's votes on a query come from one session as far as that one showed the items: people who ask
+        again are not counted again, and what was passed over stays beside what was clicked.
+        """
+        clicks = np.bincount(self.session, self.clicked)[self.session] if len(self) else np.zeros(0)
+        order = np.lexsort((self.session, clicks == 0, self.who, self.item))
         item, who = self.item[order], self.who[order]
         first = np.append(True, (item[1:] != item[:-1]) | (who[1:] != who[:-1]))[: len(self)]
         return self.of(order[first])
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """An explicit judgement of an identity on an item: `value` from -1 (not relevant) to 1 (relevant)."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Opinions:
+    """n explicit judgements of identities on items, one for each identity and item.
 
-    item: int
-    who: int
-    value: float
+    item, who: (n,) numbers. value: (n,) from -1 (not relevant) to 1 (relevant), never 0.
+    """
+
+    item: Ints
+    who: Ints
+    value: Floats
 
 
 @dataclass(slots=True)
@@ -104,7 +111,7 @@ class Evidence:
         self.items: list[Item] = []
         self.identities: list[str] = []
         self.asked_by, self.asked_at = array("i"), array("d")
-        self.opinions: list[Opinion] = []
+        self._opinions: dict[tuple[int, int], float] = {}  # (item, identity) -> value
         self._columns = {name: array("i") for name in Votes.__dataclass_fields__}
         self._query_numbers: dict[str, int] = {}
         self._item_numbers: dict[tuple[int, str], int] = {}
@@ -119,17 +126,27 @@ class Evidence:
         session = len(self.asked_by)
         self.asked_by.append(who)
         self.asked_at.append(impression.at)
+        items = {chunk.chunk_id: self._item(query, chunk) for chunk in impression.shown}
+        opinions = {(given.chunk_id, given.identity): opinion_value(given) for given in feedback}
+        said = {place: value for place, value in opinions.items() if value is not None and place[0] in items}
+        for (chunk, identity), value in said.items():
+            self._opinions[items[chunk], self.identity(impression.tenant, identity)] = value
         clicked = {given.chunk_id for given in feedback if given.kind == "click"}
-        swaps = _swaps(impression.shown)
+        if clicked or not said:  # who judges instead of clicking says nothing by not clicking
+            self._look(impression.shown, items, clicked, who, session)
+
+    def _look(
+        self, shown: Sequence[ShownChunk], items: Mapping[str, int], clicked: Set[str], who: int, session: int
+    ) -> None:
+        swaps = _swaps(shown)
         any_above = False
-        for chunk in sorted(impression.shown, key=lambda chunk: chunk.position):
-            item = self._item(query, chunk)
+        for chunk in sorted(shown, key=lambda chunk: chunk.position):
             hit = chunk.chunk_id in clicked
-            row = (item, who, session, chunk.position, any_above, hit, swaps.get(chunk.position, 0), bool(chunk.team))
-            for column, value in zip(self._columns.values(), row, strict=True):
-                column.append(value)
+            swap = swaps.get(chunk.position, 0)
+            row = (items[chunk.chunk_id], who, session, chunk.position, any_above, hit, swap, bool(chunk.team))
+            for column, number in zip(self._columns.values(), row, strict=True):
+                column.append(number)
             any_above |= hit
-            self._opinions(item, chunk.chunk_id, impression.tenant, feedback)
 
     def votes(self) -> Votes:
         """All that was seen, as often as it was seen."""
@@ -155,15 +172,10 @@ class Evidence:
         """Number of an identity."""
         return _number(self._identity_numbers, f"{tenant}\0{identity}", self.identities)
 
-    def latest_opinions(self) -> list[Opinion]:
-        """One for each identity and item: the last word counts."""
-        return list({(opinion.item, opinion.who): opinion for opinion in self.opinions}.values())
-
-    def _opinions(self, item: int, chunk: str, tenant: str, feedback: Sequence[Feedback]) -> None:
-        for given in feedback:
-            value = opinion_value(given)
-            if given.chunk_id == chunk and value is not None:
-                self.opinions.append(Opinion(item, self.identity(tenant, given.identity), value))
+    def opinions(self) -> Opinions:
+        """The last word of each identity on each item."""
+        places = np.array(list(self._opinions), np.int32).reshape(-1, 2)
+        return Opinions(item=places[:, 0], who=places[:, 1], value=np.array(list(self._opinions.values())))
 
     def _query(self, tenant: str, text: str) -> int:
         known = self._spellings.get((tenant, text))

@@ -25,14 +25,13 @@ Every rate has a prior worth a few dozen votes, so that a handful of clicks give
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from kaizen.learning.evidence import Bools, Floats, Ints, Opinion, Votes
+from kaizen.learning.evidence import Bools, Floats, Ints, Opinions, Votes
 from kaizen.learning.propensity import Examination
 
 HIT = 0.9  # P(click | looked at, relevant): a person who sees the answer mostly takes it
@@ -59,7 +58,7 @@ class Relevance:
 
     Attributes:
         label: (items,) probability of being relevant.
-        evidence: (items,) how many honest people looked at it, in expectation.
+        evidence: (items,) how many honest people looked at it, in expectation; an opinion is worth about two.
         honest: (identities,) probability of being honest.
         pushes: identities and documents, the one pushing the other.
         attentive: share of the sessions of honest identities.
@@ -77,7 +76,7 @@ class Relevance:
 
 def estimate(
     votes: Votes,
-    opinions: Sequence[Opinion],
+    opinions: Opinions,
     positions: Floats,
     documents: Ints,
     examination: Examination,
@@ -109,13 +108,14 @@ class _Model:
     def __init__(
         self,
         votes: Votes,
-        opinions: Sequence[Opinion],
+        opinions: Opinions,
         ranks: Floats,
         document: Ints,
         examination: Examination,
         weight: Floats,
     ) -> None:
         self._votes, self._opinions, self._ranks, self._weight = votes, opinions, ranks, weight
+        self._said = np.zeros(len(opinions.item))  # what each opinion adds to the logit of its item
         positions = len(examination.by_position)
         self._cell = votes.above * positions + np.minimum(votes.position, positions) - 1
         self._examined = examination.at(votes.position)
@@ -143,8 +143,9 @@ class _Model:
         if_relevant, if_irrelevant = counts * relevant + otherwise, counts * irrelevant + otherwise
         weight = self._weight[self._votes.who]
         spoken = weight * (np.log(if_relevant) - np.log(if_irrelevant))
-        self._belief = self._prior_logit() + self._opinion_logits()
-        self._belief += _sums(self._votes.item, spoken, len(self._ranks))
+        self._said = OPINION_LOGIT * self._opinions.value * (self._honest * self._weight)[self._opinions.who]
+        self._belief = self._prior_logit() + _sums(self._votes.item, spoken, len(self._ranks))
+        self._belief += _sums(self._opinions.item, self._said, len(self._ranks))
         self._judge(relevant, irrelevant, spoken)
         self._fit_rates(weight * counts * relevant / if_relevant, weight * counts * irrelevant / if_irrelevant)
         self._fit_prior()
@@ -153,9 +154,11 @@ class _Model:
         """What is believed now."""
         looked = np.where(self._votes.clicked, 1.0, self._examined)
         trust = (self._honest * self._weight)[self._votes.who] * self._attentive * (1 - self._pushed)
+        evidence = _sums(self._votes.item, looked * trust, len(self._ranks))
+        evidence += _sums(self._opinions.item, np.abs(self._said), len(self._ranks))
         return Relevance(
             label=_sigmoid(self._belief),
-            evidence=_sums(self._votes.item, looked * trust, len(self._ranks)),
+            evidence=evidence,
             honest=self._honest,
             pushes=len(np.unique(self._pair[self._pushed > 0.5])),
             attentive=self._attentive_share,
@@ -172,13 +175,6 @@ class _Model:
         found: Floats = np.clip(self._ranks @ self._coefficients, -6.0, 3.0)
         return found
 
-    def _opinion_logits(self) -> Floats:
-        logits = np.zeros(len(self._ranks))
-        for opinion in self._opinions:
-            trust = self._honest[opinion.who] * self._weight[opinion.who]
-            logits[opinion.item] += OPINION_LOGIT * opinion.value * trust
-        return logits
-
     def _judge(self, relevant: Floats, irrelevant: Floats, spoken: Floats) -> None:
         """Sessions and identities, by how likely what they did is when the items are what the others make them."""
         others = _sigmoid(self._belief[self._votes.item] - spoken)
@@ -191,15 +187,25 @@ class _Model:
         self._attentive_share = min(0.99, max(0.5, float(seen / (len(sessions) + PRIOR_VOTES))))
         mixed = self._attentive * expected + (1 - self._attentive) * self._asleep
         honesty = _sums(self._votes.who, np.log(mixed) - np.log(self._careless), len(self._weight))
+        honesty += _sums(self._opinions.who, self._agreement(), len(self._weight))
         self._honest = _sigmoid(honesty + _logit(HONEST))
         pushing = _sums(self._pair, np.log(self._done(PUSH)) - np.log(mixed), len(self._suspect)) + _logit(PUSHED)
         self._pushed = np.where(self._suspect, _sigmoid(pushing), 0.0)[self._pair]
+
+    def _agreement(self) -> Floats:
+        """Log-odds (opinions,) of each opinion under somebody who means it, to one who says yes or no by lot."""
+        others = _sigmoid(self._belief[self._opinions.item] - self._said)
+        yes = _sigmoid(np.full(len(others), OPINION_LOGIT))
+        means_it = np.where(self._opinions.value > 0, others * yes + (1 - others) * (1 - yes), 0.0)
+        means_it += np.where(self._opinions.value < 0, others * (1 - yes) + (1 - others) * yes, 0.0)
+        found: Floats = np.log(2 * means_it)
+        return found
 
     def _fit_rates(self, if_relevant: Floats, if_irrelevant: Floats) -> None:
         """Rates from the votes of attentive people: the arguments say how far each one is such a vote."""
         label = _sigmoid(self._belief)[self._votes.item]
         clicked, cells = self._votes.clicked, len(self._noise)
-        noise = if_irrelevant * (1 - label)
+        noise = if_irrelevant * (1 - label) * self._solid
         everywhere = _rate(noise, clicked, np.zeros(len(clicked), np.int32), np.array([NOISE]))
         self._noise = _rate(noise, clicked, self._cell, np.tile(everywhere, cells))
         hit = _rate(if_relevant * label * self._solid, clicked, self._cell, self._hit_prior)

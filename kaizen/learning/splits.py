@@ -19,7 +19,8 @@ _QUERY_CHARACTERS = 4096
 
 def normalised(text: str) -> str:
     """One spelling for a query: case, blanks and what stands at the end of a sentence make no other query."""
-    return one_line(text, _QUERY_CHARACTERS).casefold().rstrip(" .?!")
+    spelt = one_line(text, _QUERY_CHARACTERS).casefold()
+    return spelt.rstrip(" .?!") or spelt
 
 
 def query_id(tenant: str, text: str) -> str:
