@@ -141,7 +141,7 @@ class FanOut:
     async def _search_one(self, shard: int, replica: int, query: bytes, min_seq: int, deadline: float) -> ShardAnswer:
         try:
             wait = max(0.0, (deadline - time.monotonic()) * WAIT_SHARE)
-            answer: ShardAnswer = await self._call(shard, replica, "search", deadline, query, min_seq, wait)
+            answer: bytes = await self._call(shard, replica, "search", deadline, query, min_seq, wait)
         except (RayError, ValueError):
             self._handles.pop((shard, replica), None)  # a replaced actor has a new handle
             raise

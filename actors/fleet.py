@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -81,9 +82,12 @@ class Fleet:
     def status(self) -> dict[str, Any]:
         """States of all wanted actors and details of the shards that answer within a second."""
         names = list(self._actors(self._ledger.rollout.state().releases))
+        shards = [name for name in names if name.startswith("shard-")]
+        with ThreadPoolExecutor(len(shards) or 1) as pool:
+            details = dict(zip(shards, pool.map(self._shard_status, shards), strict=True))
         return {
             "actors": {name: self._states.get(name, "unknown") for name in names},
-            "shards": {name: self._shard_status(name) for name in names if name.startswith("shard-")},
+            "shards": details,
             "trouble": "; ".join(filter(None, [self._trouble, *dict(self._faults).values()])),
         }
 

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("kaizen.rollout")
 
 POLL_SECONDS = 0.5
+# How often a release is looked at whose index is being built: so long replicas may differ when it is done.
+WAIT_SECONDS = 0.5
 # A release that cannot be opened now is tried again, at first soon, and at last so seldom that it costs nothing.
-RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0, 15.0)
+RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 15.0)
 # A fresh replica gives the stable release so long to be whole before it answers with the shards that there are.
 FIRST_SECONDS = 2.0
 START_SECONDS = 60.0
@@ -86,6 +88,7 @@ class RolloutRouter:
         self._ready: dict[str, Served] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._troubles: dict[str, str] = {}
+        self._looking = asyncio.Lock()
         self._begun = asyncio.Event()  # something answers, or the stable release cannot be opened
 
     def for_caller(self, principal: Principal, user: str = "", impression: str = "") -> Assigned:
@@ -142,7 +145,8 @@ class RolloutRouter:
     async def look(self) -> None:
         """Look once; what keeps the rollout from being followed is noted in `trouble`, and the old one goes on."""
         try:
-            self._take(await asyncio.to_thread(self._read))
+            async with self._looking:  # one after the other: what was read first must not be taken last
+                self._take(await asyncio.to_thread(self._read))
             self._note("rollout", "")
         except Exception as error:  # noqa: BLE001 (a replica that no longer looks would answer with what it has for good)
             self._note("rollout", f"the rollout cannot be read: {_words(error)}")
@@ -175,10 +179,11 @@ class RolloutRouter:
 
     async def _prepare(self, name: str) -> None:
         """Try until the release is ready; `_take` ends this when nobody names it any more."""
-        tries = 0
+        failed = 0
         while not await self._try(name):
-            await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
-            tries += 1
+            waits = name in self._opened
+            failed = 0 if waits else failed + 1
+            await asyncio.sleep(WAIT_SECONDS if waits else RETRY_SECONDS[min(failed, len(RETRY_SECONDS)) - 1])
         self._opening.pop(name, None)
         self._ready[name] = self._opened[name]
         log.info("release %s is ready", name)

@@ -61,18 +61,8 @@ class Searcher:
         with watch.stage("embed"):
             vector, mode, degraded = await self._embed(served, query)
         terms = tuple(self._analyser(query.text)) if mode != "dense" else ()
-        asked = ShardQuery(
-            mode=mode,
-            vector=vector,
-            terms=terms,
-            principal=principal,
-            condition=query.condition,
-            types=types,
-            settings=served.retrieval,
-            depth=max(served.retrieval.depth, query.k * (CANDIDATES_PER_DOCUMENT if query.unit == "document" else 1)),
-            texts=query.k,
-        )
         with watch.stage("shards"):
+            asked = _shard_query(served, principal, query, types, mode=mode, vector=vector, terms=terms)
             gathered = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
         if gathered.behind:
             raise NotYetSearchable(
@@ -119,6 +109,30 @@ class Searcher:
             return await asyncio.wait_for(work, left), query.mode, ()
         except (BadModel, Unavailable, TimeoutError):
             return np.zeros(served.index.dim, np.float32), "lexical", ("embedder-unavailable",)
+
+
+def _shard_query(
+    served: Served,
+    principal: Principal,
+    query: Query,
+    types: Mapping[str, FieldType],
+    *,
+    mode: Mode,
+    vector: np.ndarray,
+    terms: tuple[str, ...],
+) -> ShardQuery:
+    wanted = query.k * (CANDIDATES_PER_DOCUMENT if query.unit == "document" else 1)
+    return ShardQuery(
+        mode=mode,
+        vector=vector,
+        terms=terms,
+        principal=principal,
+        condition=query.condition,
+        types=types,
+        settings=served.retrieval,
+        depth=max(served.retrieval.depth, wanted),
+        texts=query.k,
+    )
 
 
 async def _with_texts(served: Served, ranked: list[Ranked], deadline: float) -> list[Ranked]:

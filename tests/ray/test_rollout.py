@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from kaizen.ids import fingerprint
 from kaizen.records import Impression
 from kaizen.release import with_parts
 from kaizen.retrieval.features import FEATURES
@@ -36,8 +40,21 @@ class Stage:
         """A release like the stable one, but for these parts."""
         ledger = self.product.parts.ledger
         base = ledger.releases.get(self.stable)
-        parts = with_parts(base, **{name: {**base.parts[name], **change} for name, change in changed.items()})
+        parts = with_parts(base, **{name: {**base.parts.get(name, {}), **new} for name, new in changed.items()})
         return ledger.releases.record(parts, self.stable).id
+
+    def part(self, name: str) -> dict[str, Any]:
+        return dict(self.product.parts.ledger.releases.get(self.stable).parts[name])
+
+    def other_encoder(self, folder: Path) -> dict[str, Any]:
+        """A query encoder with files of its own: the embedder, but that it reads every query with words before it."""
+        part, store, name = self.part("embedder"), self.product.parts.store, "f" * 64
+        copy = folder / "encoder"
+        shutil.copytree(store.fetch_directory(part["artifact"]), copy, ignore=shutil.ignore_patterns("sha256.json"))
+        record = json.loads((copy / "record.json").read_text())
+        (copy / "record.json").write_text(json.dumps({**record, "source": name}))
+        store.put_directory("models/other-encoder", copy)
+        return {**part, "fingerprint": name, "artifact": "models/other-encoder", "query_prompt": "about trains: "}
 
     def show(self) -> dict[str, Any]:
         return dict(self.admin.get("/v1/rollout").raise_for_status().json())
@@ -111,6 +128,31 @@ def test_a_promoted_release_answers_and_a_rollback_takes_moments(stage: Stage) -
         ("rollback", stage.stable, "a test"), ("promote", wordy, ""),
     ]  # fmt: skip
     assert stage.product.key.split("_")[1] == done[0]["by"]
+
+
+def test_every_part_is_swapped_in_place(stage: Stage, tmp_path: Path) -> None:
+    """A ranker that turns the order round, another encoder of queries, another generator: all at once, same index."""
+    weights = [-1.0 if name == "cosine" else 0.0 for name in FEATURES]
+    generator = {n: v for n, v in stage.part("generator").items() if n != "fingerprint"} | {"max_tokens": 16}
+    other = stage.variant(
+        ranker={"kind": "linear", "features": list(FEATURES), "weights": weights, "depth": 100},
+        query_encoder=stage.other_encoder(tmp_path),
+        generator={**generator, "fingerprint": fingerprint(generator)},
+    )
+    query = "How many days of paid leave are there?"
+    before = stage.handbook.search(query, explain=True)
+    stage.promote(other)
+    eventually(lambda: stage.answering() == {other}, 60, "the promoted release answers")
+    after = stage.handbook.search(query, explain=True)
+    cosines = [hit["explain"]["cosine"] for hit in after["hits"]]
+    assert cosines == sorted(cosines)
+    first = before["hits"][0]
+    again = next(hit for hit in after["hits"] if hit["chunk_id"] == first["chunk_id"])
+    assert again["explain"]["cosine"] != first["explain"]["cosine"]
+    answer = stage.handbook.client.post("/v1/answer", json={"question": query, "explain": True, "timeout_seconds": 60})
+    told, parts = answer.json()["fingerprints"][other], stage.product.parts.ledger.releases.get(other).parts
+    assert told == {name: parts[name]["fingerprint"][:12] for name in told}
+    assert set(told) == {"query_encoder", "index", "retrieval", "ranker", "prompt", "generator"}
 
 
 def test_of_those_who_decide_on_the_same_state_one_wins(stage: Stage) -> None:
@@ -225,8 +267,18 @@ def test_interleaved_hits_name_their_release_and_team(stage: Stage) -> None:
     assert (answer["release"], answer["challenger"]) == (stage.stable, None)  # answers are of one release
 
 
-def test_a_challenger_that_cannot_be_opened_takes_no_part_and_harms_nobody(stage: Stage) -> None:
-    broken = stage.variant(embedder={"artifact": "models/none", "fingerprint": "0" * 64})
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"embedder": {"artifact": "models/none", "fingerprint": "0" * 64}},
+        {"ranker": {"kind": "linear", "features": ["another"], "weights": [1.0], "depth": 10}},
+    ],
+    ids=["a missing model", "a ranker of other features"],
+)
+def test_a_challenger_that_cannot_be_opened_takes_no_part_and_harms_nobody(
+    stage: Stage, part: dict[str, dict[str, Any]]
+) -> None:
+    broken = stage.variant(**part)
     version = stage.show()["version"]
     body = {"action": "begin", "version": version, "challenger": broken, "mode": "ab", "weight": 1.0}
     stage.post("/v1/rollout", **body).raise_for_status()

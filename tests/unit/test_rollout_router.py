@@ -47,6 +47,7 @@ class World:
 def runs(test: Callable[[World], Coroutine[Any, Any, None]]) -> Callable[[pytest.MonkeyPatch], None]:
     def run(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rollout_router, "RETRY_SECONDS", (0.001,))
+        monkeypatch.setattr(rollout_router, "WAIT_SECONDS", 0.001)
         monkeypatch.setattr(rollout_router, "FIRST_SECONDS", 0.02)
         asyncio.run(test(World()))
 
