@@ -32,29 +32,20 @@ class Steward:
     def __init__(self, settings: Settings) -> None:
         ledger = open_workspace(settings).ledger
         self._poll_seconds = settings.learning.poll_seconds
-        self._due = threading.Event()
         self._keeper = Keeper(ledger, settings.learning, StepRunner(settings).run)
         self._guard = Guard(ledger, settings.learning)
         run_in_background(self._keep)
         run_in_background(self._watch)
 
-    def wake(self) -> None:
-        """Look now: something was asked for."""
-        self._due.set()
-
     def ping(self) -> int:
         """The process id: it lives."""
         return os.getpid()
 
-    def progress(self) -> str:
-        """What the last look at a trial said."""
-        return self._keeper.progress()
-
     def _keep(self) -> None:
+        pause = threading.Event()
         while True:
-            self._due.clear()
             if not _done(self._keeper.tick):
-                self._due.wait(self._poll_seconds)
+                pause.wait(self._poll_seconds)
 
     def _watch(self) -> None:
         pause = threading.Event()

@@ -162,7 +162,7 @@ def _show_status(terminal: Terminal, found: Mapping[str, Any]) -> None:
         {
             "steward": _mood(found),
             "turn": "none is open" if turn is None else f"{turn['id']}, since {when(turn['at'])}",
-            "step": "" if turn is None else f"{turn['phase']}, since {when(turn['phase_since'])}",
+            "step": "" if turn is None else f"{turn['phase']}, since {when(turn['phase_since'])}. {turn['users']}",
             "budget": f"{budget['left_cpu_s']:.0f} of {budget['cpu_s']:.0f} CPU seconds left of the last 24 hours",
         }
     )

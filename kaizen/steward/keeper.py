@@ -49,7 +49,7 @@ class Keeper:
         turn, paused = self._ledger.turns.open(), self._ledger.turns.paused()
         if turn is not None:
             return self._go_on(turn, paused)
-        return not paused and (self._drift.look() or self._start())
+        return not paused and (self._start() or self._drift.look())
 
     def signs(self) -> Signs:
         """What is known now of reasons to start a turn."""
@@ -66,10 +66,6 @@ class Keeper:
         """What the budget of the last 24 hours leaves."""
         turns = self._ledger.turns.newest(_DAY_OF_TURNS)
         return self._settings.budget_cpu_seconds - spent_cpu_s(turns, self._clock())
-
-    def progress(self) -> str:
-        """What the last look at the users said."""
-        return self._watcher.progress()
 
     def _go_on(self, turn: Turn, paused: bool) -> bool:
         state = state_of(turn)

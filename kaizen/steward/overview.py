@@ -12,8 +12,10 @@ from kaizen.records import Turn
 from kaizen.steward.drift_watch import MEMORY as DRIFT
 from kaizen.steward.drift_watch import WINDOW_ROWS, bounds_of
 from kaizen.steward.keeper import Keeper
-from kaizen.steward.messages import Ended, Run
+from kaizen.steward.messages import Ended, Run, Watch
 from kaizen.steward.record import SAVED, state_of
+from kaizen.steward.turn import instruction
+from kaizen.steward.watch import Watcher
 from kaizen.storage.ledger import Ledger
 
 
@@ -24,7 +26,7 @@ def overview(ledger: Ledger, settings: Learning, now: float, *, decisions: int) 
     return {
         "enabled": settings.steward,
         "paused": ledger.turns.paused(),
-        "turn": None if turn is None else {**turn_record(turn), "phase_since": turn.state.get(SAVED, turn.at)},
+        "turn": None if turn is None else {**turn_record(turn), **_now(ledger, turn, settings)},
         "triggers": _triggers(ledger, keeper.signs(), settings),
         "drift": ledger.turns.memory().get(DRIFT, {}),
         "budget": {"cpu_s": settings.budget_cpu_seconds, "left_cpu_s": round(keeper.left_cpu_s(), 1)},
@@ -45,6 +47,14 @@ def turn_record(turn: Turn) -> dict[str, Any]:
         **{name: state[name] for name in shown},
         "cpu_s": round(sum(step["cpu_s"] for step in state["spent"]), 2),
     }
+
+
+def _now(ledger: Ledger, turn: Turn, settings: Learning) -> dict[str, Any]:
+    """Since when the turn is where it is; what the users have said so far, while it watches them."""
+    watched, users = isinstance(instruction(state_of(turn), settings), Watch), ""
+    if watched:
+        users = Watcher(ledger, settings, lambda: turn.at).said(ledger.rollout.state())
+    return {"phase_since": turn.state.get(SAVED, turn.at), "users": users}
 
 
 def _triggers(ledger: Ledger, signs: Signs, settings: Learning) -> list[Mapping[str, Any]]:

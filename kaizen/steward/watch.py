@@ -40,9 +40,9 @@ class Watcher:
         self._test = advance(self._ledger, self._test)
         return self._observed(self._test, decide(self._test, self._bounds), what)
 
-    def progress(self) -> str:
-        """The last look in words; empty before the first."""
-        return decide(self._test, self._bounds).reason if self._test else ""
+    def said(self, rollout: Rollout) -> str:
+        """What the rows so far say, in words."""
+        return decide(advance(self._ledger, open_test(self._ledger, rollout)), self._bounds).reason
 
     def _observed(self, test: OnlineTest, outcome: Outcome, what: What) -> Observed | None:
         kept = evidence(test, outcome, self._bounds)

@@ -42,6 +42,12 @@ def test_status_before_and_in_a_turn(world: World, config: Path, capsys: pytest.
     assert (now["turn"]["phase"], now["triggers"][0]["now"]) == ("learn", 0)
     assert [one["kind"] for one in now["decisions"]] == ["learn", "curate", "start_turn", "configure"]
     assert "learn, since" in shown(capsys, config, "status")
+    world.verdicts = {1: Judgement("promote")}
+    while world.ledger.rollout.state().challenger is None:
+        keeper.tick()
+    keeper.tick()
+    world.people(5)
+    assert said(capsys, config, "status")["turn"]["users"] == "So far 5 of 5 votes are for it."
 
 
 def test_pause_resume_and_run_once(world: World, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
