@@ -1,4 +1,4 @@
-"""The watch over a promotion that no turn looks after: by hand, or when its turn is over. Worse goes back by itself."""
+"""The watch over a promotion that was made by hand: a turn watches its own. Worse goes back by itself."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Guard:
         return True
 
     def _is_mine(self, rollout: Rollout) -> bool:
-        """A promotion is the last that happened to the rollout, its watch is not over, and no open turn made it."""
+        """A promotion is the last that happened to the rollout, no turn made it, and its watch is not over."""
         if rollout.previous is None or rollout.mode != "off" or rollout.version == self._guarded():
             return False
         made = next(
@@ -54,10 +54,7 @@ class Guard:
             ),
             None,
         )
-        if made is None or made.kind != "promote":
-            return False
-        turn = self._ledger.turns.open()
-        return turn is None or turn.id != made.turn
+        return made is not None and made.kind == "promote" and not made.turn
 
     def _guarded(self) -> int | None:
         version: int | None = self._ledger.turns.memory().get(MEMORY)

@@ -24,7 +24,7 @@ from kaizen.steward.watch import Watcher
 from kaizen.storage.ledger import Ledger
 
 _HOUR = 3600.0
-_DAY_OF_TURNS = 200  # more than there are in a day, to add up what they spent
+_TURNS = 200  # as far back as is looked: more than there are in a day, whose cost is added up
 
 
 class Keeper:
@@ -64,7 +64,7 @@ class Keeper:
 
     def left_cpu_s(self) -> float:
         """What the budget of the last 24 hours leaves."""
-        turns = self._ledger.turns.newest(_DAY_OF_TURNS)
+        turns = self._ledger.turns.newest(_TURNS)
         return self._settings.budget_cpu_seconds - spent_cpu_s(turns, self._clock())
 
     def _go_on(self, turn: Turn, paused: bool) -> bool:
@@ -99,9 +99,14 @@ class Keeper:
             left_cpu_s=self.left_cpu_s(),
             costs=estimates(self._ledger.candidates.list()),
             trainable_generator=generator.get("kind") == "transformers",
+            losers=self._losers(),
         )
         material = state.material or Material(dataset="", examples=0, queries=0, demonstrations=0)
         return Chosen(choice=choose(state.attempts, state.stable, material, facts))
+
+    def _losers(self) -> frozenset[str]:
+        turns = self._ledger.turns.newest(_TURNS)
+        return frozenset(state_of(turn).candidate for turn in turns if turn.outcome in ("not_better", "rolled_back"))
 
     def _watch(self, todo: Watch, paused: bool) -> Event | None:
         """While paused, what is worse is still taken back; nothing else is decided."""

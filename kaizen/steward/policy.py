@@ -31,12 +31,14 @@ class Facts:
         left_cpu_s: what the budget of the last 24 hours leaves.
         costs: CPU seconds expected of each rung.
         trainable_generator: the stable release's generator is one that rung 4 can teach.
+        losers: releases that users had in an earlier turn, and did not prefer.
     """
 
     settings: Learning
     left_cpu_s: float
     costs: Mapping[int, float] = field(default_factory=lambda: dict(FIRST_ESTIMATES))
     trainable_generator: bool = False
+    losers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def choose(tried: Sequence[Attempt], stable: str, material: Material, facts: Fac
         if not hindrance:
             return Learn(rung=rung, parent=parent, reason=_why(rung, parent, stable, facts))
         hindrances.append(f"Rung {rung} ({NAMES[rung]}) is left out: {hindrance}")
-    return _best(tried, hindrances)
+    return _best(tried, hindrances, facts.losers)
 
 
 def estimates(candidates: Sequence[Candidate]) -> dict[int, float]:
@@ -154,14 +156,19 @@ def _why(rung: int, parent: str, stable: str, facts: Facts) -> str:
     )
 
 
-def _best(tried: Sequence[Attempt], hindrances: Sequence[str]) -> Choice:
-    proved = [one for one in tried if one.verdict == "promote"]
-    open_ = [one for one in tried if one.verdict == "keep_testing" and (one.gain is None or one.gain > 0)]
+def _best(tried: Sequence[Attempt], hindrances: Sequence[str], losers: frozenset[str]) -> Choice:
+    new = [one for one in tried if one.release not in losers]
+    proved = [one for one in new if one.verdict == "promote"]
+    open_ = [one for one in new if one.verdict == "keep_testing" and (one.gain is None or one.gain > 0)]
     for group, words in ((proved, "proved better"), (open_, "may be better")):
         if group:
             best = max(group, key=lambda one: one.gain or 0)  # the first of equals: the cheaper rung
             return Try(release=best.release, reason=f"Of what was learnt, rung {best.rung} {words}: {best.reason}")
-    told = [f"Rung {one.rung}: {one.verdict}. {one.reason}" for one in tried]
+    told = [f"Rung {one.rung}: {_told(one, losers)}. {one.reason}" for one in tried]
     failed = bool(tried) and all(one.verdict == "failed" for one in tried)
     outcome: Outcome = "failed" if failed else "rejected" if tried else "nothing_to_learn"
     return GiveUp(outcome=outcome, reason=" ".join([*told, *hindrances]))
+
+
+def _told(attempt: Attempt, losers: frozenset[str]) -> str:
+    return "users did not prefer this very release before" if attempt.release in losers else str(attempt.verdict)

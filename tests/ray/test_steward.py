@@ -14,6 +14,7 @@ import pytest
 from cluster.throwaway import environment
 from kaizen.evaluation.collection import Collection
 from kaizen.evaluation.replay import replay
+from kaizen.steward.step import NICENESS
 from tests.product import Product, configure, eventually, started
 from tests.spare_parts import SHOP, ask, custom, fill, make_collection
 
@@ -51,7 +52,7 @@ def test_a_turn_from_clicks_to_a_promoted_release(shop: tuple[Product, Collectio
     assert (turn["outcome"], state.previous) == ("promoted", before)
     assert state.stable == turn["candidate"] == turn["attempts"][0]["release"]
     assert [(one["rung"], one["verdict"]) for one in turn["attempts"]] == [(1, "promote")]
-    assert turn["attempts"][0]["gain"] > 0.1
+    assert turn["attempts"][0]["gain"] > 0.04
     assert 0 < turn["cpu_s"] < 120
     history = kaizen(product, "steward", "history", "--turn", turn["id"])["decisions"]
     assert [one["kind"] for one in history] == [
@@ -69,7 +70,7 @@ def test_the_step_that_runs_dies_with_the_steward_which_comes_back(shop: tuple[P
     steps = eventually(
         lambda: [child for child in children(steward) if "kaizen.steward.step" in child.cmdline()], 30, "a step"
     )
-    assert [step.nice() for step in steps] == [10]
+    eventually(lambda: steps[0].nice() == min(19, steward.nice() + NICENESS), 10, "it yields the CPU")
     steward.kill()
     eventually(lambda: not any(alive(step) for step in steps), 10, "the step is gone")
     kaizen(product, "steward", "pause")

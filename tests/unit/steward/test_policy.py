@@ -70,6 +70,13 @@ def test_what_cannot_help_or_is_too_dear_is_left_out_with_the_reason(
     assert why in choice.reason
 
 
+def test_what_users_did_not_prefer_is_not_put_before_them_again() -> None:
+    facts = Facts(settings=Learning(max_rung=1), left_cpu_s=1e6, losers=frozenset("a"))
+    choice = choose(tried(YES_1), "s", PLENTY, facts)
+    assert isinstance(choice, GiveUp)
+    assert (choice.outcome, "users did not prefer" in choice.reason) == ("rejected", True)
+
+
 def test_costs_are_learnt_from_candidates() -> None:
     made = [
         Candidate(release=f"r{cost}", at=0, rung=2, turn="", record={"cost": {"cpu_s": cost}}) for cost in (90, 10, 50)
