@@ -63,6 +63,26 @@ def test_a_turn_from_clicks_to_a_promoted_release(shop: tuple[Product, Collectio
 
 
 @pytest.mark.slow
+def test_drift_is_told_from_the_same_people_asking_again(shop: tuple[Product, Collection]) -> None:
+    product, collection = shop
+    release = product.parts.ledger.impressions.after(0, 1)[0][1].release
+    once = len(collection.queries)
+    known = ("--release", release, "--after", "0", "--until", str(once))
+    again = product.run("jobs.measure_drift", *known, "--since", str(once), "--end", str(2 * once))
+    assert {one["signal"]: one["alarm"] for one in again["readings"]} == {
+        "queries": False, "scores": False, "no_click": False,
+    }  # fmt: skip
+    since = product.parts.ledger.impressions.end()
+    with product.client() as client:
+        for number in range(110):
+            client.post("/v1/search", json={"query": f"how do I write letter {number} to the tax office"})
+    now = product.parts.ledger.rollout.current() or ""
+    bounds = ("--since", str(since), "--end", str(since + 110))
+    other = product.run("jobs.measure_drift", "--release", now, "--after", "0", "--until", str(since), *bounds)
+    assert {"queries", "no_click"} <= {one["signal"] for one in other["readings"] if one["alarm"]}
+
+
+@pytest.mark.slow
 def test_the_step_that_runs_dies_with_the_steward_which_comes_back(shop: tuple[Product, Collection]) -> None:
     product, _ = shop
     (steward,) = product.processes("ray::Steward")

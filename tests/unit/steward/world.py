@@ -35,6 +35,7 @@ class World:
     Attributes:
         verdicts: by rung; a rung that is not named is rejected.
         liked: the share of the clicks that goes to the challenger, in a test; whether the new stable one is liked.
+        drifted: whether `jobs.measure_drift` sounds the alarm.
         broken: modules whose command fails, with the error.
         ran: ids of the steps that were run, in order.
     """
@@ -43,6 +44,7 @@ class World:
     verdicts: Mapping[int, Judgement] = field(default_factory=dict)
     challenger_wins: bool = True
     stable_is_liked: bool = True
+    drifted: bool = False
     broken: dict[str, Ended] = field(default_factory=dict)
     ran: list[Run] = field(default_factory=list)
     now: float = 1_000_000.0
@@ -67,8 +69,12 @@ class World:
         self.ran.append(step)
         if step.module in self.broken:
             return self.broken[step.module]
-        output = {"jobs.curate": self._curate, "jobs.judge": self._judge}.get(step.module, self._learn)(step)
+        pretended = {"jobs.curate": self._curate, "jobs.judge": self._judge, "jobs.measure_drift": self._measure}
+        output = pretended.get(step.module, self._learn)(step)
         return Ended(output=output, at=self.now, cpu_s=1.0)
+
+    def _measure(self, _step: Run) -> Mapping[str, Any]:
+        return {"readings": [{"signal": "queries", "alarm": self.drifted, "words": "They ask other things."}]}
 
     def _curate(self, step: Run) -> Mapping[str, Any]:
         name = fingerprint(step.arguments)[:8]

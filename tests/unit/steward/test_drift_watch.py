@@ -1,0 +1,61 @@
+"""When drift is measured, and what an alarm brings about."""
+
+from __future__ import annotations
+
+import pytest
+
+from kaizen.steward import drift_watch
+from tests.unit.steward.world import NO_FEEDBACK, SETTINGS, World
+
+QUIET = SETTINGS.model_copy(update={"min_feedback": 100_000})
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift_watch, "REFERENCE_ROWS", 40)
+    monkeypatch.setattr(drift_watch, "WINDOW_ROWS", 30)
+
+
+def measured(world: World) -> list[tuple[str, ...]]:
+    return [step.arguments[3::2] for step in world.ran if step.module == "jobs.measure_drift"]
+
+
+def test_each_window_is_measured_once_against_what_the_release_was_seen_with_first(world: World) -> None:
+    keeper = world.keeper(QUIET)
+    keeper.tick()  # from here on the release's reference is taken
+    world.people(40)
+    keeper.tick()
+    assert measured(world) == []
+    for _ in range(3):
+        world.people(30)
+        world.now += drift_watch.PAUSE_SECONDS
+        keeper.tick()
+        keeper.tick()
+    assert measured(world) == [
+        ("60", "100", "100", "130"), ("60", "100", "130", "160"), ("60", "100", "160", "190"),
+    ]  # fmt: skip
+
+
+def test_an_alarm_starts_a_turn_and_then_what_changed_is_normal(world: World) -> None:
+    keeper, world.drifted = world.keeper(QUIET), True
+    world.broken["jobs.curate"] = NO_FEEDBACK
+    keeper.tick()
+    world.people(80)
+    assert keeper.tick()
+    turn = world.until_ended(keeper)
+    assert turn.trigger == "They ask other things."
+    end = world.ledger.impressions.end()
+    keeper.tick()
+    kept = world.ledger.turns.memory()["drift"]
+    assert (kept["after"], kept.get("report")) == (end, None)
+    assert not keeper.tick()
+
+
+def test_a_measurement_that_failed_starts_nothing(world: World) -> None:
+    keeper = world.keeper(QUIET)
+    world.broken["jobs.measure_drift"] = NO_FEEDBACK
+    keeper.tick()
+    world.people(80)
+    assert [keeper.tick(), keeper.tick()] == [True, False]
+    assert world.ledger.turns.newest(1) == []
+    assert "error" in world.ledger.turns.memory()["drift"]["report"]
