@@ -196,7 +196,7 @@ class Curation:
         """The rows whose chunk is still there, with its text, in a fixed order."""
         found = texts(sorted({(row["tenant"], row["chunk_id"]) for row in rows}))
         kept = [row | asdict(found[place]) for row in rows if (place := (row["tenant"], row["chunk_id"])) in found]
-        self._left_out["chunk_gone"] += len(rows) - len(kept)
+        self._left_out["chunk_not_in_index"] += len(rows) - len(kept)
         order = ("tenant", "query_id", "judged", "position", "chunk_id")
         return sorted(kept, key=lambda row: tuple(not row[name] if name == "judged" else row[name] for name in order))
 

@@ -99,7 +99,7 @@ def test_a_chunk_that_is_gone_leaves_no_example() -> None:
 
     content = curation.finish(without_lathe)
     assert {row["document_id"] for row in content.examples.to_pylist()} == {"pumps", "travel"}
-    assert content.record["left_out"]["chunk_gone"] == 2
+    assert content.record["left_out"]["chunk_not_in_index"] == 2
 
 
 def test_robots_teach_nothing_and_their_feedback_is_not_in_it() -> None:
