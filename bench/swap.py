@@ -339,7 +339,9 @@ def _spelt(name: str) -> str:
 def measure(plan: Plan) -> dict[str, Any]:
     """Start an installation, fill it, swap; returns the object that is printed."""
     console = Console(stderr=True)
-    with installation(Settings()) as running, tempfile.TemporaryDirectory(prefix="kaizen-bench-") as scratch:
+    # The steward stays away: it watches what is promoted, and would take back what this swaps.
+    own = {"learning": {"steward": False}}
+    with installation(Settings(), own) as running, tempfile.TemporaryDirectory(prefix="kaizen-bench-") as scratch:
         source = Path(scratch) / "docstrings.jsonl"
         write_jsonl(source)
         console.print("ingesting")

@@ -36,6 +36,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "index": {"seal_seconds": 2.0},
     "generator": {"max_tokens": 24},
     "ingest": {"batch_chunks": 16, "parse_seconds": 20},
+    "learning": {"steward": False},  # it watches promotions, and would take back what tests promote
 }
 
 
