@@ -29,8 +29,8 @@ SHOP: Mapping[str, Mapping[str, Any]] = {
     "index": {"seal_seconds": 1.0},
     "retrieval": {"dense_weight": 1.0, "lexical_weight": 0.01},
     "learning": {
-        "steward": True, "min_feedback": 1_000_000, "schedule_hours": 0, "poll_seconds": 0.3, "max_rung": 1, "guard_impressions": 150,
-        "test_weight": 1.0,
+        "steward": True, "min_feedback": 1_000_000, "schedule_hours": 0, "poll_seconds": 0.3, "max_rung": 1,
+        "guard_impressions": 150, "test_weight": 1.0,
     },
 }  # fmt: skip
 
