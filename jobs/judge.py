@@ -2,8 +2,8 @@
 
     python -m jobs.judge RELEASE [--against RELEASE] [--config FILE] [--json]
 
-In this order: integrity; generators on held-out demonstrations (when the generator is another one); rankings on the
-trusted set, on queries that the candidate did not learn from and on those that it did; the time of a query. The
+In this order: integrity; the time of a query; generators on held-out demonstrations (when the generator is another
+one); rankings on the trusted set, on queries that the candidate did not learn from and on those that it did. The
 report goes to the object store under `reports/RELEASE` (report.json, report.html), the verdict to the ledger.
 
 Prints the verdict, or with --json one line: {"release": .., "verdict": .., "code": .., "reason": .., "gain": ..}.
@@ -28,7 +28,7 @@ from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import Conflict, KaizenError, NotFound
 from kaizen.evaluation.report import build_report
 from kaizen.evaluation.report_html import report_html
-from kaizen.evaluation.verdict import Compared, Evidence, Finding, VerdictBounds, judge
+from kaizen.evaluation.verdict import Compared, Evidence, Finding, VerdictBounds, judge, too_slow
 from kaizen.judging.answers import Answerer, Question, check_generator, compare_answers, demonstrated
 from kaizen.judging.integrity import check_integrity
 from kaizen.judging.query_sets import Asked, dataset_queries, slices_of, trusted_queries
@@ -71,7 +71,7 @@ def judge_release(
     """Judge a release, store report and verdict, and return the report. Raises KaizenError."""
     limits = bounds or VerdictBounds()
     case = _case(workspace, release, against)
-    evidence, seq = _evidence(workspace, case)
+    evidence, seq = _evidence(workspace, case, limits)
     report = build_report(
         candidate=case.candidate.id,
         stable=case.stable.id,
@@ -104,7 +104,7 @@ def _case(workspace: Workspace, release: str, against: str | None) -> Case:
     )
 
 
-def _evidence(workspace: Workspace, case: Case) -> tuple[Evidence, int]:
+def _evidence(workspace: Workspace, case: Case, bounds: VerdictBounds) -> tuple[Evidence, int]:
     """Measure until something is decisive; return it with the `seq` of the index."""
     findings = check_integrity(workspace, case.candidate, case.stable)
     if findings:
@@ -114,11 +114,13 @@ def _evidence(workspace: Workspace, case: Case) -> tuple[Evidence, int]:
     sets = _sets(workspace, case, stable)
     asked = [one for queries in sets.values() for one in queries.values()]
     seq = min(stable.index.seq, candidate.index.seq)
+    speed = compare_speed(stable, candidate, asked) if asked else None
+    if speed and too_slow(speed, bounds):
+        return Evidence(p50_ms=speed, cpu_s=case.cpu_s), seq
     wrong, answers = _answers(workspace, case, _probes(candidate, asked))
     if wrong:
         return Evidence(findings=wrong, cpu_s=case.cpu_s), seq
     compared = {name: _compared(stable, candidate, queries) for name, queries in sets.items() if queries}
-    speed = compare_speed(stable, candidate, asked) if asked else None
     evidence = Evidence(
         trusted=compared.get("trusted"),
         held_out=compared.get("held_out"),

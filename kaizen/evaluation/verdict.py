@@ -80,7 +80,7 @@ class VerdictBounds:
     slice_drop: float = 0.05
     fit_gap: float = 0.1
     latency_ratio: float = 2.0
-    latency_slack_ms: float = 5.0
+    latency_slack_ms: float = 3.0
     gain_per_cpu_hour: float = 0.0005
 
 
@@ -113,6 +113,12 @@ def deciding(evidence: Evidence, bounds: VerdictBounds) -> tuple[str, Compared, 
     return None
 
 
+def too_slow(p50_ms: tuple[float, float], bounds: VerdictBounds) -> bool:
+    """Whether the candidate (second) is so slow that nothing else matters."""
+    stable, candidate = p50_ms
+    return candidate > stable * bounds.latency_ratio + bounds.latency_slack_ms
+
+
 def _broken(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
     if not evidence.findings:
         return None
@@ -121,11 +127,9 @@ def _broken(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
 
 
 def _slow(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
-    if evidence.p50_ms is None:
+    if evidence.p50_ms is None or not too_slow(evidence.p50_ms, bounds):
         return None
     stable, candidate = evidence.p50_ms
-    if candidate <= stable * bounds.latency_ratio + bounds.latency_slack_ms:
-        return None
     figures = {"p50_ms": {"stable": round(stable, 3), "candidate": round(candidate, 3)}}
     return _reject("slow", f"A query takes {candidate:.1f} ms instead of {stable:.1f} ms.", figures)
 
@@ -139,7 +143,7 @@ def _unjudged(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
 
 def _disagrees(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
     """Feedback likes it and those who are trusted do not: the mark of feedback that was not honest."""
-    trusted, learnt = evidence.trusted, evidence.held_out or evidence.train
+    trusted, learnt = evidence.trusted, evidence.held_out
     if trusted is None or learnt is None or trusted.queries < bounds.min_queries:
         return None
     wanted, got = learnt.metrics[PRIMARY], trusted.metrics[PRIMARY]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from kaizen.records import Release
 from kaizen.release import index_of, ranker_of
 from kaizen.workspace import Workspace
 
-_TEXTS: Sequence[str] = SAMPLE[:12]  # plain sentences on many subjects
-_LEAST_KINSHIP = 0.5  # mean cosine of a text under a query encoder and under the embedder that it began from
+_PROBES = 12
+_PROBE_CHARACTERS = 300
+_LEAST_KNOWN = 0.5  # share of texts whose nearest document vector, of a few, is their own
 _MOST_ALIKE = 0.95  # mean cosine of sentences on different subjects: all texts are one to an untrained encoder
 _ENCODERS = ("embedder", "query_encoder")
 
@@ -37,6 +38,7 @@ class Suspect:
     workspace: Workspace
     candidate: Release
     stable: Release
+    _vectors: dict[str, Vectors] = field(default_factory=dict)
 
     @property
     def changed(self) -> Mapping[str, Mapping[str, Any]]:
@@ -53,9 +55,21 @@ class Suspect:
         """The directory that holds a part's files."""
         return self.workspace.store.fetch_directory(part["artifact"])
 
-    def opened(self, part: Mapping[str, Any]) -> OnnxEmbedder:
-        """The encoder as it would serve."""
-        return OnnxEmbedder(EmbedderSpec.from_record(part), self.artifact(part))
+    def vectors(self, part: Mapping[str, Any]) -> Vectors:
+        """The texts as the encoder would serve them, unchecked. Raises BadModel when it cannot be opened."""
+        name = str(part["artifact"])
+        if name not in self._vectors:
+            opened = OnnxEmbedder(EmbedderSpec.from_record(part), self.artifact(part))
+            self._vectors[name] = opened.embed_checked(self.texts)[0]
+        return self._vectors[name]
+
+    @cached_property
+    def texts(self) -> Sequence[str]:
+        """A few texts in the language of the documents; plain English sentences while there are hardly any."""
+        rows = OfflineIndex.open(self.workspace, self.stable).rows(["text"]).column(0)
+        if len(rows) < _PROBES:
+            return SAMPLE[:_PROBES]
+        return [rows[i * len(rows) // _PROBES].as_py()[:_PROBE_CHARACTERS] for i in range(_PROBES)]
 
     @cached_property
     def index(self) -> OfflineIndex:
@@ -138,21 +152,21 @@ def _tokenizer(suspect: Suspect) -> Finding | None:
 def _vectors(suspect: Suspect) -> Finding | None:
     for name, part in suspect.encoders.items():
         try:
-            vectors = suspect.opened(part).embed_checked(_TEXTS)[0]
+            vectors = suspect.vectors(part)
         except BadModel as error:
             return Finding(code="bad-model", reason=f"Its {name} cannot be opened: {error.message}")
         if vectors.shape[1] != part["dim"]:
             reason = f"Its {name} gives vectors of {vectors.shape[1]} numbers; the index has {part['dim']}."
             return Finding(code="wrong-dimension", reason=reason)
         if bad := bad_rows(vectors):
-            reason = f"Its {name} gives {len(bad)} of {len(_TEXTS)} vectors that are NaN, infinite or zero."
+            reason = f"Its {name} gives {len(bad)} of {len(vectors)} vectors that are NaN, infinite or zero."
             return Finding(code="nan-weights", reason=reason)
     return None
 
 
 def _export(suspect: Suspect) -> Finding | None:
     for name, part in suspect.encoders.items():
-        least = float((_by_torch(suspect, part) * suspect.opened(part).embed(_TEXTS)).sum(axis=1).min())
+        least = float((_by_torch(suspect, part) * suspect.vectors(part)).sum(axis=1).min())
         if not least >= MIN_COSINE:
             reason = f"The ONNX export of its {name} has cosine {least:.4f} to the safetensors; {MIN_COSINE} is asked."
             return Finding(code="export-differs", reason=reason, figures={"least_cosine": least})
@@ -161,15 +175,16 @@ def _export(suspect: Suspect) -> Finding | None:
 
 def _untrained(suspect: Suspect) -> Finding | None:
     for name, part in suspect.encoders.items():
-        own = suspect.opened(part).embed(_TEXTS)
+        own = suspect.vectors(part)
         alike = float((own @ own.T)[~np.eye(len(own), dtype=bool)].mean())
         if alike > _MOST_ALIKE:
             reason = f"To its {name} all texts are alike (mean cosine {alike:.3f}): it has learnt nothing."
             return Finding(code="untrained", reason=reason, figures={"mean_cosine": alike})
-        kinship = float((own * suspect.opened(suspect.candidate.parts["embedder"]).embed(_TEXTS)).sum(axis=1).mean())
-        if kinship < _LEAST_KINSHIP:
-            reason = f"Its {name} does not speak the language of its documents' vectors (mean cosine {kinship:.3f})."
-            return Finding(code="untrained", reason=reason, figures={"kinship": kinship})
+        theirs = suspect.vectors(suspect.candidate.parts["embedder"])
+        known = float(((own @ theirs.T).argmax(axis=1) == np.arange(len(own))).mean())
+        if known < _LEAST_KNOWN:
+            reason = f"Its {name} finds {known:.0%} of a few documents by their own text: it has learnt nothing."
+            return Finding(code="untrained", reason=reason, figures={"found": known})
     return None
 
 
@@ -233,7 +248,7 @@ def _by_torch(suspect: Suspect, part: Mapping[str, Any]) -> Vectors:
     tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
     rows = []
     with torch.inference_mode():
-        for tokens in tokenizer.encode([spec.query_prompt + text for text in _TEXTS]):
+        for tokens in tokenizer.encode([spec.query_prompt + text for text in suspect.texts]):
             ids = torch.tensor([tokens])
             mask = torch.ones_like(ids)
             hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
