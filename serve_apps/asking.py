@@ -112,7 +112,8 @@ class Asking:
         """What the challenger would have shown."""
         watch, timeout = Stopwatch(), asked.assigned.served.retrieval.timeout_seconds
         again = replace(query, deadline=time.monotonic() + timeout)
-        outcome = await self._arms.search_alone(asked.assigned, asked.principal, again, watch)
+        async with self._recorder.failures(asked, query.text):
+            outcome = await self._arms.search_alone(asked.assigned, asked.principal, again, watch)
         await self._recorder.record(asked, again, outcome, watch)
 
     async def _answer_unseen(self, seen: Asked, request: AnswerRequest) -> None:
@@ -121,10 +122,12 @@ class Asking:
         asked, stable = seen.unseen(), seen.assigned.stable
         mine, theirs = asked.assigned.served.generator, stable.generator
         shared = mine is not None and theirs is not None and mine.fingerprint == theirs.fingerprint
-        async for event in self._answerer.events(asked.assigned, asked.principal, request, generate=not shared):
-            if isinstance(event, Answered):
-                text = None if shared else event.answer.text
-                await self._recorder.record(asked, event.query, event.outcome, event.watch, text)
+        async with self._recorder.failures(asked, request.question):
+            async for event in self._answerer.events(asked.assigned, asked.principal, request, generate=not shared):
+                if isinstance(event, Answered):
+                    answered = event
+        text = None if shared else answered.answer.text
+        await self._recorder.record(asked, answered.query, answered.outcome, answered.watch, text)
 
     def _asked(self, principal: Principal, user: str, kind: Literal["search", "answer"]) -> Asked:
         check_user(principal, user)

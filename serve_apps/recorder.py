@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from kaizen.errors import KaizenError
 from kaizen.records import Impression, Principal
 from kaizen.storage.ledger import Ledger
-from serve_apps.arms import Outcome
+from serve_apps.arms import UNAVAILABLE, Outcome
 from serve_apps.metrics import Metrics
+from serve_apps.places import Found
 from serve_apps.rollout_router import Assigned
 from serve_apps.searching import Query
 from serve_apps.stopwatch import Stopwatch
@@ -64,6 +67,20 @@ class Recorder:
         if asked.assigned.arm != "shadow":
             self._metrics.stages(watch.timings_ms(), degraded)
         return degraded
+
+    @asynccontextmanager
+    async def failures(self, asked: Asked, query: str) -> AsyncIterator[None]:
+        """Record of unseen work that it failed, and let the error go on: who judges the challenger must know."""
+        try:
+            yield
+        except Exception:
+            nothing = Query(
+                text=query, mode="hybrid", unit="chunk", k=1, condition=None, min_seq=0, deadline=time.monotonic()
+            )
+            found = Found(places=(), index_seq=0, coverage=0.0, degraded=(UNAVAILABLE,), used={})
+            outcome = Outcome(found=found, served=asked.assigned.served, arm="shadow")
+            await self.record(asked, nothing, outcome, Stopwatch())
+            raise
 
     def _check(self, assigned: Assigned, outcome: Outcome) -> None:
         """A response that two releases had a hand in, and does not say so, must be seen."""
