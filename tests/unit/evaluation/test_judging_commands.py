@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.people import Habits, Traffic
 from kaizen.cli import main
 from kaizen.config import LedgerSettings
 from kaizen.evaluation.online import Bounds, Outcome, decide
@@ -16,7 +17,6 @@ from kaizen.evaluation.replay import advance, evidence, open_test
 from kaizen.records import Feedback, Impression, Rollout
 from kaizen.rollout import begin
 from kaizen.storage.ledger import Ledger
-from tests.unit.evaluation.traffic import Habits, Traffic
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import pytest
 
+from bench.people import Habits, Traffic, begun
 from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, decide, fold
-from tests.unit.evaluation.traffic import Habits, Traffic, begun
 
 BOUNDS = Bounds()
 GOOD, POOR, SO_SO = Habits(good_first=0.8), Habits(good_first=0.1, click=0.4), Habits()

@@ -1,4 +1,8 @@
-"""People who search and click, made by chance: rows as the ledger would give them to an online test."""
+"""People who search and click, made by chance: rows as the ledger would give them to an online test.
+
+For measuring the online test, and for its own tests. Each looks for one good document, which a release ranks first or
+last of three.
+"""
 
 from __future__ import annotations
 
