@@ -1,10 +1,11 @@
-"""Bring the sealed index of the stable release up to the ledger's head, without the service.
+"""Bring the sealed index of a release up to the ledger's head, without the service.
 
-    python -m jobs.build_index [--config FILE] [--json]
+    python -m jobs.build_index [--release RELEASE] [--config FILE] [--json]
 
 One Ray task a shard reads the newest generation, applies what the ledger has since, and seals a new generation. After
-a large ingest with the service down this spares `kaizen up` the reading; a shard that is running does the same by
-itself, so this refuses to work beside it.
+a large ingest with the service down this spares `kaizen up` the reading, and a candidate with an index of its own can
+be judged before any shard of it runs. A shard that is running does the same by itself, so this refuses to work beside
+it.
 """
 
 from __future__ import annotations
@@ -48,14 +49,11 @@ class BuiltShard:
     seq: int
     chunks: int
     seconds: float
+    cpu_s: float
 
 
-def build_index(workspace: Workspace) -> list[BuiltShard]:
-    """Seal every shard of the stable release at the ledger's head, on the connected Ray cluster."""
-    stable = workspace.ledger.rollout.current()
-    if stable is None:
-        raise NotFound("There is no release yet.", advice="Run `python -m jobs.build_release` or `kaizen up` first.")
-    release = workspace.ledger.releases.get(stable)
+def build_index(workspace: Workspace, release: Release) -> list[BuiltShard]:
+    """Seal every shard of a release at the ledger's head, on the connected Ray cluster."""
     build = ray.remote(_build_shard)
     tasks = [build.remote(workspace.settings, release, shard) for shard in range(index_of(release).shards)]
     built: list[BuiltShard] = ray.get(tasks)
@@ -64,7 +62,7 @@ def build_index(workspace: Workspace) -> list[BuiltShard]:
 
 def _build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard:
     faiss.omp_set_num_threads(1)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     workspace = open_workspace(settings)
     spec = index_of(release)
     generations = GenerationStore(workspace.store, spec.shard_prefix(shard))
@@ -88,7 +86,11 @@ def _build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard
         merged = merge_parts(due.parts, settings.index)
         generations.save(due.view.exchange(due.parts, merged, sealed=True), merged)
     return BuiltShard(
-        shard=shard, seq=machine.view.seq, chunks=machine.view.rows, seconds=time.perf_counter() - started
+        shard=shard,
+        seq=machine.view.seq,
+        chunks=machine.view.rows,
+        seconds=time.perf_counter() - started,
+        cpu_s=time.process_time() - cpu,
     )
 
 
@@ -111,29 +113,44 @@ class _Preparer:
         return prepare(documents, self._chunker, self._model).table
 
 
-def _refuse_beside_a_service(settings: Settings) -> None:
-    state = read_run_state(settings.workspace.directory)
-    if state is not None and head_process(state) is not None:
+def _release(workspace: Workspace, named: str) -> Release:
+    """The release that is meant: the one named, else the stable one."""
+    name = named or workspace.ledger.rollout.current()
+    if name is None:
+        raise NotFound("There is no release yet.", advice="Run `python -m jobs.build_release` or `kaizen up` first.")
+    return workspace.ledger.releases.get(name)
+
+
+def _refuse_beside_its_shards(workspace: Workspace, release: Release) -> None:
+    state = read_run_state(workspace.settings.workspace.directory)
+    if state is None or head_process(state) is None:
+        return
+    ledger = workspace.ledger
+    running = {index_of(ledger.releases.get(name)).id for name in ledger.rollout.state().releases}
+    if index_of(release).id in running:
         raise Conflict("The service runs and seals its shards itself.", advice="Let it, or `kaizen down` first.")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m jobs.build_index", description=__doc__)
+    parser.add_argument("--release", default="", help="default: the stable one")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     try:
         check_environment()
-        settings = load_settings(options.config).settings
-        _refuse_beside_a_service(settings)
-        with connected(settings):
-            built = build_index(open_workspace(settings))
+        workspace = open_workspace(load_settings(options.config).settings)
+        release = _release(workspace, options.release)
+        _refuse_beside_its_shards(workspace, release)
+        with connected(workspace.settings):
+            built = build_index(workspace, release)
     except KaizenError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
         return 1
     if options.json:
-        sys.stdout.write(json.dumps({"shards": [asdict(shard) for shard in built]}) + "\n")
+        cost = {"cpu_s": round(sum(shard.cpu_s for shard in built), 2)}
+        sys.stdout.write(json.dumps({"shards": [asdict(shard) for shard in built], "cost": cost}) + "\n")
     else:
         for one in built:
             sys.stdout.write(f"shard {one.shard}: {one.chunks} chunks at seq {one.seq} in {one.seconds:.1f} s\n")

@@ -17,7 +17,7 @@ from kaizen.config import Settings
 from kaizen.config_sources import PREFIX
 from kaizen.errors import KaizenError, TransientError
 from kaizen.steward.messages import Ended, Run
-from kaizen.steward.turn import LEARNERS
+from kaizen.steward.turn import JUDGE
 
 _FOLDER = "steward"
 _ERROR_CHARACTERS = 500
@@ -74,8 +74,8 @@ class StepRunner:
 def _ended(step: Run, status: int | None, printed: str, log: Path, cpu_s: float) -> Ended:
     output = _last_object(printed) if status == 0 else None
     if output is not None:
-        # A training run knows what its workers took; they are no children of its process.
-        told = float(output["cost"]["cpu_s"]) if step.module in LEARNERS.values() and "cost" in output else 0.0
+        # What ran on the cluster is no child of ours, but the step knows; a judgement tells the cost of another step.
+        told = float(output["cost"]["cpu_s"]) if step.module != JUDGE and "cost" in output else 0.0
         return Ended(output=output, at=time.time(), cpu_s=max(cpu_s, told))
     why, code = _why(status, log)
     transient = (status is not None and status < 0) or code in _TRANSIENT

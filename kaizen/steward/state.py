@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from kaizen.records import Verdict
 
-Phase = Literal["curate", "choose", "learn", "judge", "begin", "test", "stop", "promote", "guard", "rollback", "done"]
+Phase = Literal[
+    "curate", "choose", "learn", "index", "judge", "begin", "test", "stop", "promote", "guard", "rollback", "done"
+]
 Stage = Literal["interleave", "shadow", "canary", "ab"]
 Outcome = Literal[
     "", "promoted", "rolled_back", "not_better", "rejected", "nothing_to_learn", "failed", "overtaken", "stopped"

@@ -1,8 +1,10 @@
 """One turn as a state machine: `instruction(state)` says what to do, `after(state, event)` what follows. Pure.
 
-    curate -> choose -> learn -> judge -> choose ... -> begin -> test -> promote -> guard -> done
-                 |                                               |                    |
-                 +-> done (nothing proved better)                +-> stop -> done     +-> rollback -> done
+    curate -> choose -> learn (-> index) -> judge -> choose ... -> begin -> test -> promote -> guard -> done
+                 |                                                       |                    |
+                 +-> done (nothing proved better)                        +-> stop -> done     +-> rollback -> done
+
+An embedder that was learnt needs an index of its own before it can be judged.
 
 The state is stored before and after everything that is done. What is done may be done twice, because a kill can come
 between the doing and the storing; so a step gives the same for the same bounds, and a change of the rollout carries an
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Literal
 
 from kaizen.config import Learning
@@ -39,6 +42,8 @@ from kaizen.steward.state import Attempt, Material, Outcome, Phase, Spent, Stage
 
 RETRIES = 2  # of a step that ended with an error
 SETBACKS = 20  # of a step that was killed (by a person, a test, or for want of memory), or that said: not now
+JUDGE = "jobs.judge"
+NEW_INDEX = 3  # the rung whose candidates search another index
 LEARNERS: Mapping[int, str] = {1: "train.ranker", 2: "train.query_encoder", 3: "train.embedder", 4: "train.generator"}
 
 
@@ -76,25 +81,24 @@ def _learn(state: TurnState, _settings: Learning) -> Run:
 
 
 def _judge(state: TurnState, _settings: Learning) -> Run:
-    return _run(state, "jobs.judge", state.attempt.release, "--against", state.stable)
+    return _run(state, JUDGE, state.attempt.release, "--against", state.stable)
 
 
 def _begin(state: TurnState, settings: Learning) -> Change:
-    first = _stages(settings)[0]
+    first = _stages(state, settings)[0]
     return _change(state, "begin", mode=first, weight=_weight(first, settings))
 
 
-def _test(state: TurnState, settings: Learning) -> Watch | Change:
-    last = state.stage == _stages(settings)[-1]
+def _test(state: TurnState, settings: Learning) -> Watch:
+    last = state.stage == _stages(state, settings)[-1]
     return Watch(what="test" if last else "stage", release=state.candidate, against=state.stable)
 
 
 def _promote(state: TurnState, settings: Learning) -> Change:
     """After the last stage the candidate becomes stable, after an earlier one the next stage begins."""
-    stages = _stages(settings)
-    if state.stage == stages[-1]:
+    following = _next_stage(state, settings)
+    if following is None:
         return _change(state, "promote")
-    following = stages[stages.index(state.stage) + 1] if state.stage in stages else stages[0]
     return _change(state, "adjust", mode=following, weight=_weight(following, settings))
 
 
@@ -106,6 +110,7 @@ _INSTRUCTIONS: Mapping[Phase, Callable[[TurnState, Learning], Instruction]] = {
     "curate": _curate,
     "choose": lambda _state, _settings: Choose(),
     "learn": _learn,
+    "index": lambda state, _settings: _run(state, "jobs.build_index", "--release", state.attempt.release),
     "judge": _judge,
     "begin": _begin,
     "test": _test,
@@ -140,8 +145,15 @@ def _id(state: TurnState, *of: str) -> str:
     return fingerprint([state.turn, state.phase, *of])[:12]
 
 
-def _stages(settings: Learning) -> tuple[Stage, ...]:
-    return ("interleave",) if settings.test_mode == "interleave" else ("shadow", "canary", "ab")
+def _stages(state: TurnState, settings: Learning) -> tuple[Stage, ...]:
+    """How a candidate is tried. A trial that has begun goes on as it began, whatever the configuration says now."""
+    interleaved = state.stage == "interleave" if state.stage else settings.test_mode == "interleave"
+    return ("interleave",) if interleaved else ("shadow", "canary", "ab")
+
+
+def _next_stage(state: TurnState, settings: Learning) -> Stage | None:
+    stages = _stages(state, settings)
+    return dict(pairwise(stages)).get(state.stage or stages[0])
 
 
 def _weight(stage: Stage, settings: Learning) -> float:
@@ -196,7 +208,13 @@ def _learnt(state: TurnState, event: Ended, _settings: Learning) -> _Next:
     following = state.with_attempt(release=release, cpu_s=state.attempt.cpu_s + event.cpu_s)
     if release in (state.stable, state.attempt.parent):
         return _judged_as(following, "reject", "What was learnt is the release that it began from.", event)
-    return _enter(following, "judge"), ()
+    return _enter(following, "index" if state.attempt.rung == NEW_INDEX else "judge"), ()
+
+
+def _indexed(state: TurnState, event: Ended, _settings: Learning) -> _Next:
+    if event.output is None:
+        return _again_or(state, event, lambda reason: _judged_as(state, "failed", reason, event))
+    return _enter(state.with_attempt(cpu_s=state.attempt.cpu_s + event.cpu_s), "judge"), ()
 
 
 def _judged(state: TurnState, event: Ended, _settings: Learning) -> _Next:
@@ -222,7 +240,7 @@ def _judged_as(
 
 
 def _begun(state: TurnState, _event: Changed, settings: Learning) -> _Next:
-    return _enter(replace(state, stage=_stages(settings)[0]), "test"), ()
+    return _enter(replace(state, stage=_stages(state, settings)[0]), "test"), ()
 
 
 def _tested(state: TurnState, event: Observed, _settings: Learning) -> _Next:
@@ -231,10 +249,8 @@ def _tested(state: TurnState, event: Observed, _settings: Learning) -> _Next:
 
 
 def _promoted(state: TurnState, _event: Changed, settings: Learning) -> _Next:
-    stages = _stages(settings)
-    if state.stage != stages[-1] and state.stage in stages:
-        return _enter(replace(state, stage=stages[stages.index(state.stage) + 1]), "test"), ()
-    return _enter(state, "guard"), ()
+    following = _next_stage(state, settings)
+    return (_enter(state, "guard") if following is None else _enter(replace(state, stage=following), "test")), ()
 
 
 def _guarded(state: TurnState, event: Observed, _settings: Learning) -> _Next:
@@ -281,6 +297,7 @@ _FOLLOWING: Mapping[tuple[Phase, type], Callable[[TurnState, Any, Learning], _Ne
     ("curate", Ended): _curated,
     ("choose", Chosen): _chosen,
     ("learn", Ended): _learnt,
+    ("index", Ended): _indexed,
     ("judge", Ended): _judged,
     ("begin", Changed): _begun,
     ("test", Observed): _tested,

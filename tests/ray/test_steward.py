@@ -14,6 +14,8 @@ import pytest
 from cluster.throwaway import environment
 from kaizen.evaluation.collection import Collection
 from kaizen.evaluation.replay import replay
+from kaizen.release import with_parts
+from kaizen.retrieval.features import FEATURES
 from kaizen.steward.step import NICENESS
 from tests.product import Product, configure, eventually, started
 from tests.spare_parts import SHOP, ask, custom, fill, make_collection
@@ -80,6 +82,28 @@ def test_drift_is_told_from_the_same_people_asking_again(shop: tuple[Product, Co
     bounds = ("--since", str(since), "--end", str(since + 110))
     other = product.run("jobs.measure_drift", "--release", now, "--after", "0", "--until", str(since), *bounds)
     assert {"queries", "no_click"} <= {one["signal"] for one in other["readings"] if one["alarm"]}
+
+
+@pytest.mark.slow
+def test_a_bad_release_that_was_promoted_by_force_goes_back(shop: tuple[Product, Collection]) -> None:
+    product, collection = shop
+    ledger = product.parts.ledger
+    good = ledger.releases.get(ledger.rollout.current() or "")
+    upside_down = {"kind": "linear", "features": list(FEATURES), "weights": [-1.0] * len(FEATURES), "depth": 200}
+    bad = ledger.releases.record(with_parts(good, ranker=upside_down), parent=good.id).id
+    ask(product, collection, sessions=1, seed=7)
+    with product.client() as client, custom(product, collection, seed=8):
+        response = client.post(f"/v1/releases/{bad}:promote", json={"reason": "By force."})
+        assert response.status_code == 200, response.text
+        since = ledger.rollout.state()
+        eventually(lambda: ledger.rollout.current() == good.id, 60, "it goes back")
+    state = ledger.rollout.state()
+    impressions = state.since_impression - since.since_impression
+    print(f"rolled back after {impressions} impressions and {state.at - since.at:.1f} s")
+    assert (state.stable, state.previous) == (good.id, bad)
+    assert impressions <= 500
+    (last,) = ledger.decisions.newest(1)
+    assert (last.by, last.kind, replay(ledger, last.seq).same) == ("steward", "rollback", True)
 
 
 @pytest.mark.slow

@@ -71,6 +71,27 @@ def test_shadow_then_canary_then_a_part_of_the_users(world: World) -> None:
     assert modes == ["off", "shadow", "canary", "ab"]
 
 
+def test_an_embedder_is_judged_when_its_index_is_built(world: World) -> None:
+    world.verdicts = {3: Judgement("promote")}
+    settings = SETTINGS.model_copy(update={"max_rung": 3, "embedder_min_queries": 300, "budget_cpu_seconds": 1e6})
+    turn = world.until_ended(world.keeper(settings))
+    modules = [step.module for step in world.ran]
+    built = modules.index("jobs.build_index")
+    assert modules[built - 1 : built + 2] == ["train.embedder", "jobs.build_index", "jobs.judge"]
+    assert world.ran[built].arguments == ("--release", state_of(turn).attempts[2].release)
+    assert turn.outcome == "promoted"
+
+
+def test_a_trial_goes_on_as_it_began(world: World) -> None:
+    world.verdicts = {1: Judgement("promote")}
+    keeper = world.keeper()
+    while world.ledger.rollout.state().challenger is None:
+        keeper.tick()
+    keeper.tick()
+    other = world.keeper(SETTINGS.model_copy(update={"test_mode": "ab"}))
+    assert world.until_ended(other).outcome == "promoted"
+
+
 @pytest.mark.parametrize("module", ["jobs.curate", "train.ranker", "jobs.judge"])
 def test_a_step_that_fails_is_tried_three_times_and_changes_nothing_for_users(world: World, module: str) -> None:
     before = world.ledger.rollout.state()

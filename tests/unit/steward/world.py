@@ -69,7 +69,10 @@ class World:
         self.ran.append(step)
         if step.module in self.broken:
             return self.broken[step.module]
-        pretended = {"jobs.curate": self._curate, "jobs.judge": self._judge, "jobs.measure_drift": self._measure}
+        pretended: dict[str, Callable[[Run], Mapping[str, Any]]] = {
+            "jobs.curate": self._curate, "jobs.judge": self._judge, "jobs.measure_drift": self._measure,
+            "jobs.build_index": lambda _: {"shards": []},
+        }  # fmt: skip
         output = pretended.get(step.module, self._learn)(step)
         return Ended(output=output, at=self.now, cpu_s=1.0)
 
@@ -84,7 +87,7 @@ class World:
         told = dict(zip(step.arguments[::2], step.arguments[1::2], strict=True))
         parts = {**self.ledger.releases.get(told["--parent"]).parts, step.module: {"fingerprint": fingerprint(told)}}
         release = self.ledger.releases.record(parts, parent=told["--parent"])
-        rung = {"train.ranker": 1, "train.query_encoder": 2}[step.module]
+        rung = {"train.ranker": 1, "train.query_encoder": 2, "train.embedder": 3}[step.module]
         candidate = Candidate(release=release.id, at=self.now, rung=rung, turn=told["--turn"], record={})
         self.ledger.candidates.record(candidate)
         return {"release": release.id, "rung": rung, "cost": {"cpu_s": 1.0}}
