@@ -228,12 +228,12 @@ class RolloutRouter:
         self._begun.set()
 
     def _nearest(self, before: _InService | None) -> Served | None:
-        """The stable release is not ready: stay with the one before, unless its actors are about to be ended."""
+        """The stable release is not ready: stay with what answered before, if that is whole and still kept warm."""
         previous = self._ready.get(self._row.previous or "")
         if before is None:
             return previous
-        named = before.stable.release.id in self._row.releases
-        return before.stable if named or previous is None else previous
+        whole = before.stable.release.id in self._ready
+        return before.stable if whole or previous is None else previous
 
     def _note(self, about: str, trouble: str) -> None:
         if trouble and trouble != self._troubles.get(about):

@@ -169,6 +169,14 @@ async def test_a_fresh_replica_does_not_wait_for_ever(world: World) -> None:
     assert who(router) == ("r1", "stable", 0)  # with the shards that there are
     world.up = {"r1"}
     await until(lambda: who(router) == ("r1", "stable", 1))
+    world = World(row=Rollout(version=4, stable="r3", previous="r2"), up=set())
+    router = world.router()
+    await router.first()
+    assert who(router) == ("r3", "stable", 0)
+    world.up = {"r2"}
+    await until(lambda: who(router) == ("r2", "stable", 0))  # what is whole is better than what is not
+    world.up = {"r2", "r3"}
+    await until(lambda: who(router) == ("r3", "stable", 4))
     nothing = World(broken={"r1": BadModel("torn")}).router()
     await nothing.first()  # returns: the replica must start, to say what is wrong
     assert not nothing.ready
