@@ -6,13 +6,13 @@ estimate, so a guard is exact only as far as twice its standard error covers it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 
-from kaizen.evaluation.observed import Level, Seen, kind_of, unit_rewards
+from kaizen.evaluation.observed import Level, Rewards, Seen, kind_of, unit_rewards
 from kaizen.evaluation.sequential import mean_above, share_above
 
 _MOST = 0.98  # of a share that is still no alarm
@@ -29,7 +29,6 @@ class GuardBounds:
         latency_ratio, latency_slack_ms: slower than p95 times the one plus the other is slow.
         slow_share: share of slow responses that is borne.
         reward_drop: share of the reference's mean reward that may be lost.
-        settle_impressions: the newest impressions that are left out because their clicks may be on the way.
     """
 
     error_rate: float = 0.01
@@ -39,17 +38,16 @@ class GuardBounds:
     latency_slack_ms: float = 50.0
     slow_share: float = 0.2
     reward_drop: float = 0.15
-    settle_impressions: int = 20
 
 
 def guard_evidence(
-    seen: Collection[Seen], rewards: Mapping[int, float], reference: Level, bounds: GuardBounds, settled_seq: int
+    seen: Collection[Seen], rewards: Rewards, reference: Level, bounds: GuardBounds, now: float
 ) -> dict[str, float]:
     """Return guard -> evidence that the release is worse; a guard that has nothing to compare with is left out.
 
     Args:
         seen: its impressions, in order.
-        settled_seq: rewards count for impressions up to this `seq`.
+        now: time of the newest impression; those that people may still be about to like are left out of the rewards.
     """
     found = {"faults": _share([one.faulty for one in seen], _upper(*reference.faults) + bounds.fault_margin)}
     if reference.abstentions[1]:
@@ -62,7 +60,7 @@ def guard_evidence(
     mean, error, units = reference.reward
     borne = (mean - 2 * error) * (1 - bounds.reward_drop)
     if units >= _LEAST_UNITS and borne > 0:
-        settled = unit_rewards([one for one in seen if one.seq <= settled_seq], rewards)
+        settled = unit_rewards([one for one in seen if one.at <= now - reference.patience_s], rewards)
         found["reward"] = mean_above(-np.array(settled, np.float64), -borne, -1.0)
     return found
 

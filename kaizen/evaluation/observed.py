@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import log2, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,22 @@ Key = tuple[str, str]  # tenant, impression id
 Unit = tuple[str, str]  # identity, normalised query: what somebody repeats is counted once
 _LIKED_RATING = 4
 _ENOUGH = 30  # impressions from which a share or a percentile says something
+UNITS_EACH, UNITS_SHARE = (
+    20,
+    0.1,
+)  # one identity (a robot that clicks nothing, a batch job) is at most so much of a mean
+_PATIENCE_SECONDS = (1.0, 120.0)  # least and most
+_USUAL_PATIENCE_SECONDS = 20.0  # before anybody was seen to click
+
+
+class Liked(NamedTuple):
+    """What an impression earned: `reward`, and after how many seconds the first liking came."""
+
+    reward: float
+    after_s: float
+
+
+Rewards = Mapping[int, Liked]  # by the impression's `seq`; absent: nothing was liked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +46,7 @@ class Seen:
     """
 
     seq: int
+    at: float
     arm: Arm
     release: str
     unit: Unit
@@ -42,6 +60,7 @@ class Seen:
         """Keep what tests need."""
         return cls(
             seq=seq,
+            at=impression.at,
             arm=impression.arm,
             release=impression.release,
             unit=(impression.identity, " ".join(impression.query.casefold().split())),
@@ -71,6 +90,12 @@ def reward(seen: Seen, chunk_id: str) -> float:
     return 1 / log2(position + 1) if position else 0.0
 
 
+def liked(earlier: Liked | None, seen: Seen, judgement: Feedback) -> Liked:
+    """Return what an impression has earned with one more liking: the best of its hits counts."""
+    now = Liked(reward(seen, judgement.chunk_id), max(0.0, judgement.at - seen.at))
+    return now if earlier is None else Liked(max(earlier.reward, now.reward), min(earlier.after_s, now.after_s))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
     """How a release does on what people do with it.
@@ -79,12 +104,14 @@ class Level:
         faults, abstentions: (count, of how many) impressions, answers.
         p95_ms: of searches and of answers, where there are enough.
         reward: mean, standard error and number of the units that searched.
+        patience_s: seconds in which 95 % of the likings came: until then, nothing says that nothing is liked.
     """
 
     faults: tuple[int, int]
     abstentions: tuple[int, int]
     p95_ms: Mapping[str, float]
     reward: tuple[float, float, int]
+    patience_s: float = _USUAL_PATIENCE_SECONDS
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -95,30 +122,43 @@ class Level:
             "answers": self.abstentions[1],
             "abstentions": self.abstentions[0],
             "p95_ms": {kind: round(value, 3) for kind, value in self.p95_ms.items()},
+            "patience_s": round(self.patience_s, 3),
             "reward": {"mean": round(mean, 6), "standard_error": round(error, 6), "units": units},
         }
 
 
-def level(seen: Collection[Seen], rewards: Mapping[int, float]) -> Level:
-    """Return the level of what was seen; `rewards` by the impression's `seq`, absent: nothing was liked."""
+def level(seen: Collection[Seen], rewards: Rewards) -> Level:
+    """Return the level of what was seen."""
     answers = [one.abstained for one in seen if one.abstained is not None]
-    values = np.array(list(unit_rewards(seen, rewards)), np.float64)
+    values = np.array(unit_rewards(seen, rewards), np.float64)
     spread = float(values.std(ddof=1) / sqrt(len(values))) if len(values) > 1 else 1.0
     return Level(
         faults=(sum(one.faulty for one in seen), len(seen)),
         abstentions=(sum(answers), len(answers)),
         p95_ms={kind: value for kind in ("search", "answer") if (value := _p95(seen, kind)) is not None},
         reward=(float(values.mean()) if len(values) else 0.0, spread, len(values)),
+        patience_s=_patience([rewards[one.seq].after_s for one in seen if one.seq in rewards]),
     )
 
 
-def unit_rewards(seen: Iterable[Seen], rewards: Mapping[int, float]) -> list[float]:
-    """Return the reward of the first search of each unit, in order."""
+def unit_rewards(seen: Iterable[Seen], rewards: Rewards) -> list[float]:
+    """Return the reward of the first search of each unit, in order; of one identity a part at most."""
     first: dict[Unit, float] = {}
+    counted: Counter[str] = Counter()
     for one in seen:
-        if one.abstained is None:
-            first.setdefault(one.unit, rewards.get(one.seq, 0.0))
+        if one.abstained is not None or one.unit in first:
+            continue
+        if counted[one.unit[0]] < max(UNITS_EACH, UNITS_SHARE * len(first)):
+            first[one.unit] = rewards[one.seq].reward if one.seq in rewards else 0.0
+            counted[one.unit[0]] += 1
     return list(first.values())
+
+
+def _patience(delays: Collection[float]) -> float:
+    if len(delays) < _ENOUGH:
+        return _USUAL_PATIENCE_SECONDS
+    least, most = _PATIENCE_SECONDS
+    return float(np.clip(np.percentile(list(delays), 95), least, most))
 
 
 def kind_of(seen: Seen) -> str:

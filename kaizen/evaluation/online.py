@@ -21,7 +21,7 @@ import numpy as np
 
 from kaizen.evaluation.guards import GuardBounds, guard_evidence
 from kaizen.evaluation.interleaving import credit
-from kaizen.evaluation.observed import Key, Level, Seen, Unit, level, liking, reward, unit_rewards
+from kaizen.evaluation.observed import Key, Level, Rewards, Seen, Unit, level, liked, liking, unit_rewards
 from kaizen.evaluation.sequential import gain, mean_above, share_above, share_interval
 from kaizen.records import Feedback, Impression, Rollout
 
@@ -75,7 +75,7 @@ class OnlineTest:
     rollout: Rollout
     reference: Level
     seen: Mapping[Key, Seen] = field(default_factory=dict)
-    rewards: Mapping[int, float] = field(default_factory=dict)
+    rewards: Rewards = field(default_factory=dict)
     votes: Mapping[Unit, int] = field(default_factory=dict)
     impression_seq: int = 0
     feedback_seq: int = 0
@@ -116,12 +116,12 @@ def fold(
         if _belongs(impression, test.rollout):
             seen[impression.tenant, impression.id] = Seen.of(impression_seq, impression)
     for feedback_seq, judgement in feedback:  # noqa: B007 (the last one is kept)
-        liked, about = liking(judgement), seen.get((judgement.tenant, judgement.impression_id))
-        if about is None or not liked:
+        opinion, about = liking(judgement), seen.get((judgement.tenant, judgement.impression_id))
+        if about is None or not opinion:
             continue
-        if liked > 0:
-            rewards[about.seq] = max(rewards.get(about.seq, 0.0), reward(about, judgement.chunk_id))
-        if about.arm == "interleaved" and (vote := liked * credit(about.shown, (judgement.chunk_id,))):
+        if opinion > 0:
+            rewards[about.seq] = liked(rewards.get(about.seq), about, judgement)
+        if about.arm == "interleaved" and (vote := opinion * credit(about.shown, (judgement.chunk_id,))):
             votes.setdefault((judgement.identity, about.unit[1]), vote)
     return replace(
         test, seen=seen, rewards=rewards, votes=votes, impression_seq=impression_seq, feedback_seq=feedback_seq
@@ -158,11 +158,11 @@ def _guards(test: OnlineTest, bounds: GuardBounds) -> dict[str, float]:
     arms = {"interleave": "interleaved", "shadow": "shadow", "off": "stable"}
     judged = [one for one in seen if one.arm == arms.get(mode, "challenger")]
     beside = [one for one in seen if one.arm == "stable"] if mode != "off" else []
-    settled = test.impression_seq - bounds.settle_impressions
+    now = max((one.at for one in seen), default=0.0)
     reference = level(beside, test.rewards) if len(beside) >= _ENOUGH_BESIDE else test.reference
     if mode in ("shadow", "interleave"):  # nobody could like what was not shown; interleaved hits have their own test
         reference = replace(reference, reward=(0.0, 0.0, 0))
-    return guard_evidence(judged, test.rewards, reference, bounds, settled) if judged else {}
+    return guard_evidence(judged, test.rewards, reference, bounds, now) if judged else {}
 
 
 def _interleaved(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> Outcome:

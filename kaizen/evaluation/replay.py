@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from kaizen.errors import InvalidInput
-from kaizen.evaluation.observed import Level, Seen, level, liking, reward
+from kaizen.evaluation.observed import Level, Liked, Seen, level, liked, liking
 from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, begin, decide, fold
 from kaizen.records import Decision, Rollout
 from kaizen.storage.ledger import Ledger
@@ -81,13 +81,13 @@ def _level_before(ledger: Ledger, rollout: Rollout, release: str) -> Level:
         for seq, impression in rows
         if impression.release == release and impression.arm in ("stable", "challenger")
     }
-    rewards: dict[int, float] = {}
+    rewards: dict[int, Liked] = {}
     for _, judgement in _rows(
         ledger.feedback.after, rollout.since_feedback - 2 * _REFERENCE_ROWS, rollout.since_feedback
     ):
         about = seen.get((judgement.tenant, judgement.impression_id))
         if about is not None and liking(judgement) > 0:
-            rewards[about.seq] = max(rewards.get(about.seq, 0.0), reward(about, judgement.chunk_id))
+            rewards[about.seq] = liked(rewards.get(about.seq), about, judgement)
     return level(seen.values(), rewards)
 
 

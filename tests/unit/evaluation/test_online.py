@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -58,6 +58,26 @@ def test_a_release_that_is_as_good_stays() -> None:
     before = traffic.rows(1000, "off", GOOD, GOOD)
     outcome, _ = run(begun("off", before), traffic, GOOD, GOOD, looks=40)
     assert outcome.action == "continue"
+
+
+def test_a_batch_job_that_clicks_nothing_takes_nothing_back() -> None:
+    traffic = Traffic(8)
+    test = fold(begun("off", traffic.rows(1000, "off", GOOD, GOOD)), *traffic.rows(60, "off", GOOD, GOOD))
+    silent = Traffic(9, identities=1).rows(300, "off", Habits(click=0.0), GOOD)
+    moved = [(seq + 2000, replace(made, id=f"job_{seq}", user="job", at=made.at + 2000)) for seq, made in silent[0]]
+    assert decide(fold(test, moved, []), BOUNDS).action == "continue"
+
+
+def test_clicks_that_are_still_to_come_are_waited_for() -> None:
+    impressions, clicks = Traffic(10).rows(900, "off", GOOD, GOOD)
+    slow = [(seq, replace(click, at=click.at + 90)) for seq, click in clicks]
+    test = begun("off", (impressions, slow))
+    assert test.reference.patience_s == 90
+    at_once = fold(test, Traffic(11).rows(89, "off", GOOD, GOOD)[0], [])
+    assert "reward" in (guards := decide(at_once, BOUNDS).figures["guards"])
+    assert guards["reward"] == 0
+    later = fold(test, Traffic(11).rows(300, "off", GOOD, GOOD)[0], [])
+    assert decide(later, BOUNDS).code == "reward"
 
 
 def test_portions_do_not_matter() -> None:
