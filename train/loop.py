@@ -6,7 +6,6 @@ replaced from the newest checkpoint.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,11 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-import torch.distributed
 
 from kaizen.errors import BadModel, Unavailable
-from train.checkpoints import Position, read_learnt, resume, save
-from train.deepspeed_engine import learnt_weights, start_engine
-from train.learner import Task, Tensors
-from train.meters import Meter, readings, shown
+from train.checkpoints import read_learnt
+from train.learner import Task
+from train.meters import readings, shown
 from train.plan import Plan
 
 _CHANCES = 3  # times that a run goes on after its workers died
@@ -59,7 +56,7 @@ def train(task: Task, plan: Plan, run: Path, *, what: str) -> Trained:
     gpu = ray.cluster_resources().get("GPU", 0) >= plan.workers
     trainer = ray.train.torch.TorchTrainer(
         _work,
-        train_loop_config={"task": task, "plan": plan, "meters": str(run / _METERS), "gpu": gpu},
+        train_loop_config={"task": task, "plan": plan, "meters": run / _METERS, "gpus": int(gpu)},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(num_workers=plan.workers, use_gpu=gpu),
         run_config=ray.train.RunConfig(
@@ -112,40 +109,6 @@ def _environment(plan: Plan, gpu: bool) -> dict[str, str]:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """One worker, from start or checkpoint to end. Every worker goes through the same calls in the same order."""
-    task, plan = config["task"], config["plan"]
-    context = ray.train.get_context()
-    rank, workers = context.get_world_rank(), context.get_world_size()
-    torch.manual_seed(plan.seed)
-    learner = task.open()
-    steps = plan.steps(learner.examples)
-    share = plan.global_batch(learner.examples) // workers
-    engine = start_engine(learner.module, plan, share=share, steps=steps)
-    meter = Meter(Path(config["meters"]), gpus=int(config["gpu"]))
-    position = resume(engine)
-    while position.step < steps:
-        rows = plan.rows(position.step, learner.examples)[rank::workers]
-        loss = _step(engine, learner.batch(rows, position.step))
-        if not math.isfinite(loss):  # the same number in every worker, so all leave together
-            ray.train.report({"broken_at": position.step})
-            return
-        position.losses.append(loss)
-        position.step += 1
-        meter.write(position.step, steps, loss)
-        _keep(engine, position, plan, steps)
+    from train.worker import work  # DeepSpeed writes to stdout when it is imported, and a command's stdout is its own
 
-
-def _step(engine: Any, batch: Tensors) -> float:  # noqa: ANN401 (deepspeed's own)
-    """Learn from a batch and return its loss over all workers."""
-    loss = engine({name: tensor.to(engine.device) for name, tensor in batch.items()})
-    engine.backward(loss)
-    engine.step()
-    mean = loss.detach().float().clone()
-    torch.distributed.all_reduce(mean)
-    return float(mean) / torch.distributed.get_world_size()
-
-
-def _keep(engine: Any, position: Position, plan: Plan, steps: int) -> None:  # noqa: ANN401
-    at_end = position.step == steps
-    if at_end or position.step % plan.checkpoint_steps == 0:
-        save(engine, position, learnt_weights(engine.module) if at_end else None)
+    work(**config)

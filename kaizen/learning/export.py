@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import save_file
 
 from kaizen.config import GeneratorSettings
 from kaizen.errors import BadModel, NotFound
@@ -24,7 +25,6 @@ from kaizen.storage.object_store import ObjectStore
 Kind = Literal["embedder", "query-encoder"]
 TORCH = "torch"  # where in the artifact the sentence-transformers directory lies
 _TEXTUAL = frozenset({".json", ".txt", ".model", ".jinja"})
-_LARGEST_SHARD = "1000GB"  # one file, so that equal weights give equal files
 _ADVICE = "Do not use it: lower the learning rate, or look at the data it learnt from."
 
 
@@ -84,8 +84,9 @@ def export_generator(
     """
     with tempfile.TemporaryDirectory(prefix="kaizen-export-") as scratch:
         directory = Path(scratch) / TORCH
-        _refuse_broken(model.state_dict())
-        model.to(torch.bfloat16).save_pretrained(str(directory), max_shard_size=_LARGEST_SHARD)
+        directory.mkdir()
+        _save(model, _weights(model, torch.bfloat16), directory)
+        model.generation_config.save_pretrained(str(directory))
         tokenizer.save_pretrained(str(directory))
         check_safe(directory)
         load_chat_model(directory, torch.bfloat16)
@@ -97,18 +98,33 @@ def export_generator(
 
 
 def _write(encoder: Any, base: EmbedderSpec, base_directory: Path, directory: Path) -> None:  # noqa: ANN401 (transformers' own)
-    weights = {
-        name: value.detach().to("cpu", torch.float32).contiguous() for name, value in encoder.state_dict().items()
-    }
-    _refuse_broken(weights)
+    weights = _weights(encoder, torch.float32)
     _copy_texts(base_directory, directory)
     _write_layout(base, directory)
-    encoder.save_pretrained(str(directory), state_dict=weights, max_shard_size=_LARGEST_SHARD)
+    _save(encoder, weights, directory)
 
 
-def _refuse_broken(weights: Mapping[str, torch.Tensor]) -> None:
-    if bad := sorted(name for name, value in weights.items() if not bool(torch.isfinite(value).all())):
+def _weights(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """All weights on the CPU, one that has two names (a tied output layer) by its first one. Raises BadModel."""
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, value in model.state_dict().items():
+        if value.data_ptr() not in seen:
+            seen.add(value.data_ptr())
+            found[name] = value.detach().to("cpu", dtype).contiguous()
+    if bad := sorted(name for name, value in found.items() if not bool(torch.isfinite(value).all())):
         raise BadModel(f"{len(bad)} trained weights are NaN or infinite ({bad[0]}).", advice=_ADVICE)
+    return found
+
+
+def _save(model: Any, weights: dict[str, torch.Tensor], directory: Path) -> None:  # noqa: ANN401 (transformers' own)
+    """Write weights and configuration. transformers' own `save_pretrained` would import DeepSpeed, if it is installed,
+    and that writes to stdout."""
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model).__name__]
+    config.dtype = next(iter(weights.values())).dtype
+    config.save_pretrained(str(directory))
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
 
 
 def _copy_texts(source: Path, directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,9 @@ class LlamaCppGenerator:
             self._server = xllamacpp.Server(_parameters(settings, file))
         except RuntimeError as error:
             raise BadModel(f"llama.cpp cannot open {settings.model!r}.", advice="Use a GGUF chat model.") from error
+        # One more reference, which nobody gives back: the server's own end hangs now and then (about every other time
+        # on a busy machine), and whoever lets go of the last reference hangs with it.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
 
     def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
         """Yield pieces of text as they are made; see `Generator.stream`."""
@@ -68,7 +72,7 @@ class LlamaCppGenerator:
         return str(self._server.listening_address)
 
     def close(self) -> None:
-        """Take no more requests. Idempotent. The memory goes with the process: llama.cpp's own end can hang."""
+        """Take no more requests. Idempotent. The memory goes with the process."""
         with self._turn:
             self._closed = True
 

@@ -1,0 +1,107 @@
+"""What the tests of training learn from: a workspace with a tiny release and a data set, and a toy for the loop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kaizen.config import Settings
+from kaizen.learning.dataset import DatasetContent, table, write_dataset
+from kaizen.records import Dataset
+from kaizen.workspace import Workspace, open_workspace
+from tests.unit.models.tiny_llama import write_tiny_llama
+from tests.unit.models.tiny_model import write_tiny_model
+from train.learner import Tensors
+
+PARTS = ("pump", "valve", "motor", "belt", "gear", "wheel")
+
+
+def tiny_settings(directory: Path) -> dict[str, Any]:
+    """A configuration whose models are tiny, written to `directory`."""
+    return {
+        "workspace": {"directory": str(directory / "workspace")},
+        "embedder": {"model": str(write_tiny_model(directory / "embedder"))},
+        "generator": {
+            "kind": "transformers",
+            "model": str(write_tiny_llama(directory / "generator")),
+            "max_tokens": 16,
+        },
+        "chunking": {"max_tokens": 32, "overlap_tokens": 0},
+        "cluster": {"cpus": 2},
+    }
+
+
+def tiny_workspace(settings: dict[str, Any]) -> tuple[Workspace, Dataset]:
+    """The workspace, and a data set in it: which part goes with which other one, and letters to answer with."""
+    workspace = open_workspace(Settings.model_validate(settings))
+    content = DatasetContent(
+        examples=table("examples", [row for i in range(24) for row in _examples(i)]),
+        demonstrations=table("demonstrations", [_demonstration(i) for i in range(8)]),
+        feedback_ids=table("feedback_ids", []),
+        record={},
+    )
+    dataset = Dataset(id=content.id, at=0.0, artifact=write_dataset(workspace.store, content), record={})
+    workspace.ledger.datasets.record(dataset)
+    return workspace, dataset
+
+
+def _examples(number: int) -> list[dict[str, Any]]:
+    asked, wanted, other = (PARTS[(number + shift) % len(PARTS)] for shift in (0, 1, 2 + number % 3))
+    query = {"query_id": f"q{number:02d}", "query": f"the {asked} " * (1 + number % 3), "tenant": "default",
+             "groups": [], "split": "train", "shown": 1, "clicks": 0.0, "position": 1.0, "features": [],
+             "judged": True, "weight": 1.0, "title": ""}  # fmt: skip
+    chunks = ((f"{wanted}{number}", f"a {wanted} is the {wanted}", 0.9), (f"{other}{number}", f"of {other}", 0.1))
+    return [
+        query | {"chunk_id": name, "document_id": name, "text": text, "label": label} for name, text, label in chunks
+    ]
+
+
+def _demonstration(number: int) -> dict[str, Any]:
+    prefers = number % 2 == 0
+    return {
+        "query_id": f"q{number}", "query": "how", "tenant": "default", "split": "train",
+        "sources": [{"title": "", "text": "abc"}], "chosen": "abcabc", "rejected": "zzz" if prefers else "",
+        "kind": "preference" if prefers else "correction", "weight": 1.0,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Toy:
+    """A regression that needs no text; `pause_seconds` of each batch gives time to kill it."""
+
+    pause_seconds: float = 0.0
+
+    def open(self) -> ToyLearner:
+        return ToyLearner(self.pause_seconds)
+
+
+class ToyLearner:
+    """64 points, and a small net that is to map one half of their numbers to the other."""
+
+    def __init__(self, pause_seconds: float) -> None:
+        torch.manual_seed(1)
+        self.points = torch.randn(64, 2, 8)
+        self.module: torch.nn.Module = Regression()
+        self.examples = len(self.points)
+        self._pause_seconds = pause_seconds
+
+    def batch(self, rows: Sequence[int], step: int) -> Tensors:
+        threading.Event().wait(self._pause_seconds)
+        return {"points": self.points[list(rows)]}
+
+
+class Regression(torch.nn.Module):
+    """The mean squared error of the points of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 8))
+
+    def forward(self, batch: Tensors) -> torch.Tensor:
+        loss: torch.Tensor = (self.layers(batch["points"][:, 0]) - batch["points"][:, 1]).pow(2).mean()
+        return loss

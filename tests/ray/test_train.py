@@ -1,0 +1,166 @@
+"""Training on a real Ray: the same on one worker and on two, on after a kill, and out comes a release."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jobs.build_release import build_release
+from kaizen.config import Settings
+from kaizen.models.embedder_spec import EmbedderSpec
+from kaizen.models.generator import open_generator
+from kaizen.models.onnx_embedder import OnnxEmbedder
+from kaizen.records import Dataset, Release
+from kaizen.release import generator_of, index_of
+from kaizen.workspace import Workspace
+from tests.product import eventually
+from tests.ray.lessons import Toy, ToyLearner, tiny_settings, tiny_workspace
+from train.connect import connected
+from train.embedder import EmbedderTask
+from train.loop import train
+from train.meters import readings
+from train.plan import Plan
+
+# Ray Train makes Ray Data's context, which warns about its own defaults.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+
+PLAN = Plan(epochs=6, batch=16, learning_rate=1e-2, precision="float32", checkpoint_steps=4)
+
+
+class Lesson:
+    """A workspace with a stable release and a data set."""
+
+    def __init__(self, directory: Path) -> None:
+        self.settings: dict[str, Any] = tiny_settings(directory)
+        self.workspace: Workspace
+        self.dataset: Dataset
+        self.workspace, self.dataset = tiny_workspace(self.settings)
+        self.stable: Release = build_release(self.workspace)
+        self.config = directory / "kaizen.toml"
+        self.config.write_text(
+            "\n".join(
+                f"[{section}]\n" + "\n".join(f"{name} = {json.dumps(value)}" for name, value in fields.items())
+                for section, fields in self.settings.items()
+            )
+        )
+
+    def run(self, module: str, *options: str) -> Release:
+        """Run a command of the ladder and return the release that it made."""
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--config", self.config, "--dataset", self.dataset.id, "--json", *options],
+            capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert set(told) == {"release", "rung", "cost", "figures"}
+        assert told["cost"]["cpu_s"] > 0
+        return self.workspace.ledger.releases.get(told["release"])
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lesson]:
+    made = Lesson(tmp_path_factory.mktemp("lesson"))
+    yield made
+    made.workspace.ledger.close()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    settings = Settings.model_validate({"workspace": {"directory": tmp_path_factory.mktemp("ray")}})
+    with connected(settings, workers=2):
+        yield
+
+
+def by_hand(learner: ToyLearner, plan: Plan) -> list[float]:
+    """The same training with nothing but torch."""
+    optimizer = torch.optim.AdamW(learner.module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    steps = plan.steps(learner.examples)
+    losses = []
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = plan.learning_rate * plan.rate(step, steps)
+        loss = learner.module(learner.batch(plan.rows(step, learner.examples), step))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learner.module.parameters(), plan.clip)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def kill_when(meters: Path, step: int, killed: list[int]) -> None:
+    """Kill -9 the worker that has come so far."""
+
+    def look() -> bool:
+        files = [file for file in meters.glob("*.json") if json.loads(file.read_text())["step"] >= step]
+        killed.extend(int(file.stem.rpartition("-")[2]) for file in files[:1])
+        return bool(killed)
+
+    eventually(look, 120, f"step {step}")
+    os.kill(killed[0], signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_when, args=(tmp_path / "run" / "meters", 10, killed), daemon=True)
+    killer.start()
+    trained = train(Toy(pause_seconds=0.1), PLAN, tmp_path / "run", what="toy")
+    killer.join()
+    assert trained.losses == pytest.approx(by_hand(ToyLearner(0), PLAN), rel=1e-4)
+    assert len(trained.losses) == 24
+    both = sorted(reading.step for reading in readings(tmp_path / "run" / "meters"))
+    assert both[0] >= 10, "the second worker began after the checkpoint of the first"
+    assert both[-1] == 24
+    assert len(both) == 2
+    again = train(Toy(), PLAN, tmp_path / "run", what="toy")
+    assert again.losses == trained.losses, "a run that has ended is not run again"
+
+
+@pytest.mark.usefixtures("cluster")
+def test_two_workers_learn_what_one_does(lesson: Lesson, tmp_path: Path) -> None:
+    task = EmbedderTask(
+        settings=lesson.workspace.settings,
+        dataset=lesson.dataset.artifact,
+        embedder=lesson.stable.parts["embedder"],
+        negatives=1,
+        seed=0,
+    )
+    plans = {
+        "one": Plan(epochs=3, batch=8, learning_rate=1e-3, precision="float32", zero_stage=0),
+        "two": Plan(epochs=3, batch=8, learning_rate=1e-3, precision="float32", zero_stage=3, workers=2),
+    }
+    one, two = (train(task, plan, tmp_path / name, what=name) for name, plan in plans.items())
+    assert one.losses == pytest.approx(two.losses, rel=1e-3)
+    assert one.losses[-1] < 0.9 * one.losses[0]
+    assert set(one.weights) == set(two.weights)
+    assert all(torch.allclose(one.weights[name], two.weights[name], atol=2e-3) for name in one.weights)
+
+
+def test_the_embedder_learns_and_becomes_a_release_with_an_index_of_its_own(lesson: Lesson) -> None:
+    made = lesson.run("train.embedder", "--batch", "8", "--max-steps", "4", "--learning-rate", "1e-3")
+    candidate = lesson.workspace.ledger.candidates.get(made.id)
+    assert (candidate.rung, candidate.record["figures"]["steps"], made.parent) == (3, 4, lesson.stable.id)
+    assert index_of(made).id != index_of(lesson.stable).id
+    directory = lesson.workspace.store.fetch_directory(made.parts["embedder"]["artifact"])
+    assert OnnxEmbedder(EmbedderSpec.from_record(made.parts["embedder"]), directory).embed(["a pump"]).shape == (1, 32)
+    assert list((lesson.workspace.settings.workspace.directory / "train").iterdir()) == []
+
+
+def test_the_generator_learns_from_corrections_and_preferences(lesson: Lesson) -> None:
+    made = lesson.run("train.generator", "--batch", "4", "--epochs", "10", "--learning-rate", "2e-2", "--workers", "2")
+    figures = lesson.workspace.ledger.candidates.get(made.id).record["figures"]
+    assert figures["loss_last"] < 0.7 * figures["loss_first"]
+    assert index_of(made).id == index_of(lesson.stable).id
+    settings = generator_of(made, lesson.workspace.settings.generator)
+    generator = open_generator(settings, {}, lesson.workspace.model_path)
+    assert dict(generator.record) == made.parts["generator"] != lesson.stable.parts["generator"]
