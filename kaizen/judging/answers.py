@@ -13,6 +13,7 @@ import pyarrow as pa
 from kaizen.answering.answer import NOT_IN_DOCUMENTS, Composer
 from kaizen.answering.excerpt import excerpts
 from kaizen.answering.lexicon import Lexicon
+from kaizen.answering.marks import parse_marks
 from kaizen.answering.prompt import build_prompt
 from kaizen.answering.source import Source
 from kaizen.config import GeneratorSettings
@@ -63,7 +64,7 @@ class Answerer:
         return {
             "grounded": float(made.grounded and not made.degraded),
             "answered": float(not made.abstained),
-            AGREEMENT: agreement(made.text, question.wanted),
+            AGREEMENT: agreement(parse_marks(made.text, len(question.sources))[0], question.wanted),
         }
 
     def raw(self, question: Question) -> tuple[str, Sequence[Message], str]:
