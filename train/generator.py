@@ -115,7 +115,7 @@ class Instructed(torch.nn.Module):
     def forward(self, batch: Tensors) -> torch.Tensor:
         """Return the weighted mean loss, scaled for a mean over workers; see `learner.Learner`."""
         labels, weights = batch["labels"], batch["weights"]
-        logits = self._logits(batch)
+        logits = self.logits(batch)
         rows = len(weights)
         with torch.autocast(logits.device.type, enabled=False):
             losses = imitation(logits[:rows], labels[:rows])
@@ -129,11 +129,11 @@ class Instructed(torch.nn.Module):
     def _reference(self, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
         """What the generator gave both answers before it learnt: the same weights without the adapters."""
         with torch.no_grad(), self.model.disable_adapter():
-            total, _ = answer_log_probabilities(self._logits(batch), batch["labels"])
+            total, _ = answer_log_probabilities(self.logits(batch), batch["labels"])
         rows = len(batch["weights"])
         return total[:rows], total[rows:]
 
-    def _logits(self, batch: Tensors) -> torch.Tensor:
+    def logits(self, batch: Tensors) -> torch.Tensor:
         """(b, answer + 1, v): for the last tokens only, where all answers are; a vocabulary is large."""
         mask = batch["mask"]
         positions = (mask.cumsum(1) - 1).clamp(min=0)
