@@ -15,7 +15,7 @@ from kaizen.answering.prompt import build_prompt
 from kaizen.answering.source import Source
 from kaizen.config import Answering, GeneratorSettings
 from kaizen.errors import InvalidInput
-from kaizen.models.generator import Message
+from kaizen.models.chat import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

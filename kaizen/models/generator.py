@@ -1,45 +1,16 @@
-"""The generator as the rest of Kaizen sees it, and the one place that decides which implementation opens it."""
+"""The one place that decides which implementation opens a generator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypedDict
+from collections.abc import Mapping
 
 from kaizen.config import GeneratorSettings
 from kaizen.errors import ConfigError
+from kaizen.models.chat import Generator, Message
 from kaizen.models.generator_spec import generator_record
 from kaizen.models.location import Find, locate
 
-
-class Message(TypedDict):
-    """One turn of a chat: role `system`, `user` or `assistant`."""
-
-    role: str
-    content: str
-
-
-class Generator(Protocol):
-    """Writes text after a chat. Greedy: the same prompt gives the same text."""
-
-    record: Mapping[str, Any]
-
-    def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
-        """Yield pieces of text as they are made. Closing the iterator stops the work.
-
-        Args:
-            max_tokens: most tokens to write.
-            deadline: `time.monotonic()` seconds by which it must have ended.
-
-        Raises:
-            DeadlineExceeded: the deadline came first; what was yielded before stands.
-            Unavailable: the model or its endpoint does not answer.
-            PermanentError: it refuses this prompt, or is set up wrongly.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the model. Idempotent."""
-        ...
+__all__ = ["Generator", "Message", "open_generator"]
 
 
 def open_generator(settings: GeneratorSettings, environment: Mapping[str, str], find: Find = locate) -> Generator:

@@ -13,7 +13,7 @@ import xllamacpp
 
 from kaizen.config import GeneratorSettings
 from kaizen.errors import BadModel, Unavailable
-from kaizen.models.generator import Message
+from kaizen.models.chat import Message
 from kaizen.models.pump import Emit, pump
 
 _BATCH_TOKENS = 256  # the prompt is read in such pieces, and between two of them a request can be given up
@@ -39,7 +39,7 @@ class LlamaCppGenerator:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
 
     def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
-        """Yield pieces of text as they are made; see `Generator.stream`."""
+        """Yield pieces of text as they are made; see `chat.Generator.stream`."""
         server = self._server
         if self._closed:
             raise Unavailable("The generator has been closed.", advice="Open it again.")

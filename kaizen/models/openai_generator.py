@@ -11,7 +11,7 @@ import httpx
 
 from kaizen.config import GeneratorSettings
 from kaizen.errors import BadModel, ConfigError, InvalidInput, KaizenError, Overloaded, Unavailable
-from kaizen.models.generator import Message
+from kaizen.models.chat import Message
 from kaizen.models.pump import Emit, pump
 
 _CONNECT_SECONDS = 5.0
@@ -32,7 +32,7 @@ class OpenAIGenerator:
         self._client = httpx.Client(headers=_authorisation(settings.api_key_env, environment), follow_redirects=False)
 
     def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
-        """Yield pieces of text as they are made; see `Generator.stream`."""
+        """Yield pieces of text as they are made; see `chat.Generator.stream`."""
         if self._client.is_closed:
             raise Unavailable("The generator has been closed.", advice="Open it again.")
         request = {

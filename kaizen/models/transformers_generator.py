@@ -12,8 +12,8 @@ import torch
 
 from kaizen.config import GeneratorSettings
 from kaizen.errors import DeadlineExceeded, InvalidInput, Unavailable
+from kaizen.models.chat import Message
 from kaizen.models.chat_model import ends_of, load_chat_model
-from kaizen.models.generator import Message
 
 _PREFILL_TOKENS = 256  # the prompt is read in such pieces, and between two of them the deadline is looked at
 _UNFINISHED = "\ufffd"  # what half a character decodes to
@@ -38,7 +38,7 @@ class TransformersGenerator:
         self._model: Any = model.eval().to(self._device)
 
     def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
-        """Yield pieces of text as they are made; see `Generator.stream`."""
+        """Yield pieces of text as they are made; see `chat.Generator.stream`."""
         tokens: list[int] = self._tokenizer.apply_chat_template(
             list(prompt), add_generation_prompt=True, tokenize=True, return_dict=False
         )
