@@ -38,7 +38,7 @@ from kaizen.records import Candidate, Release
 from kaizen.release import generator_of
 from kaizen.workspace import Workspace, open_workspace
 
-MOST_QUERIES = {"trusted": 2000, "held_out": 1000, "train": 300}
+MOST_QUERIES = {"trusted": 2000, "held_out": 1000, "train": 200}
 MOST_ANSWERS = 40
 PROBES = 6
 PROBE_SOURCES = 3

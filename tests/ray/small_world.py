@@ -152,10 +152,10 @@ def make_world(directory: Path) -> World:
     return world
 
 
-def write_encoder(directory: Path, *, dim: int = DIM, seed: int = 0, layers: int = 1) -> Path:
+def write_encoder(directory: Path, *, dim: int = DIM, seed: int = 0, idle: int = 0) -> Path:
     """Write an encoder that nobody taught: its vector is nearly the mean of its words' random vectors.
 
-    Layers after the first add nothing, and take their time.
+    `idle` more units in its layer add nothing, and take their time.
     """
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
@@ -164,16 +164,16 @@ def write_encoder(directory: Path, *, dim: int = DIM, seed: int = 0, layers: int
         vocab_size=len(vocabulary), hidden_size=dim, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=4 * dim, max_position_embeddings=64,
     )  # fmt: skip
-    first = BertModel(config)
-    model = BertModel(BertConfig(**{**config.to_dict(), "num_hidden_layers": layers}))
-    model.load_state_dict(first.state_dict(), strict=False)
+    model = BertModel(config)
     with torch.no_grad():
         model.embeddings.position_embeddings.weight.zero_()
         model.embeddings.token_type_embeddings.weight.zero_()
-        for layer in model.encoder.layer[1:]:  # what stays is the norm of what is of unit norm already
-            for dense in (layer.attention.output.dense, layer.output.dense):
-                dense.weight.zero_()
-                dense.bias.zero_()
+        layer = model.encoder.layer[0]
+        pad = torch.nn.functional.pad
+        layer.intermediate.dense.weight = torch.nn.Parameter(pad(layer.intermediate.dense.weight, (0, 0, 0, idle)))
+        layer.intermediate.dense.bias = torch.nn.Parameter(pad(layer.intermediate.dense.bias, (0, idle)))
+        layer.output.dense.weight = torch.nn.Parameter(pad(layer.output.dense.weight, (0, idle)))
+    model.config.intermediate_size += idle
     model.save_pretrained(str(directory), safe_serialization=True)
     write_tokenizer(directory, vocabulary)
     (directory / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 64, "do_lower_case": False}))

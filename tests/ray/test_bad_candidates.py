@@ -130,7 +130,7 @@ def test_an_untrained_model(world: World, honest: Dataset, tmp_path: Path) -> No
 
 
 def test_five_times_slower(world: World, honest: Dataset, tmp_path: Path) -> None:
-    part = handed_over(world, write_encoder(tmp_path / "e", layers=200))
+    part = handed_over(world, write_encoder(tmp_path / "e", idle=150_000))
     release = with_encoder(world, honest, part)
     assert verdict(world, release) == ("reject", "slow")
     times = json.loads(world.workspace.store.get_bytes(f"reports/{release}/report.json"))["p50_ms"]
