@@ -22,6 +22,7 @@ from kaizen.commands import (
     simulate,
     starting,
     steward,
+    sweeping,
 )
 from kaizen.commands.output import exit_code, print_error
 from kaizen.errors import KaizenError
@@ -51,7 +52,7 @@ def build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.command("simulate")(simulate.simulate_service)
-    for job in (jobs.ingest, jobs.evaluate, learning.curate, judging.judge):
+    for job in (jobs.ingest, jobs.evaluate, learning.curate, judging.judge, sweeping.sweep):
         app.command(context_settings=jobs.PASS_ON)(job)
     app.add_typer(documents.app, name="documents")
     app.add_typer(ledger.quarantine, name="quarantine")

@@ -1,0 +1,97 @@
+"""What somebody asked a sweep to do, and the plan that follows: the same asked again is the same sweep."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kaizen.errors import InvalidInput, NotFound
+from kaizen.ids import fingerprint
+from kaizen.learning.query_encoder import QueryEncoderPlan
+from kaizen.records import Dataset, Release
+from kaizen.release import retrieval_of
+from kaizen.workspace import Workspace
+from tune.kept import Kept
+from tune.spaces import Drawn, draw, present_retrieval, present_training, retrieval_space, training_space
+
+What = Literal["retrieval", "training"]
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """The options. `release`, `dataset` and `name` are None where the default is wanted."""
+
+    what: What
+    release: str | None
+    dataset: str | None
+    trials: int
+    name: str | None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A sweep that is decided on, whether it was begun before or not. `drawn`: settings by number of trial."""
+
+    what: What
+    base: Release
+    dataset: Dataset | None
+    drawn: dict[int, Drawn]
+    seed: int
+    kept: Kept
+
+    def record(self, source: str, queries: tuple[int, int]) -> dict[str, Any]:
+        """Return it as JSON: what must be the same for a sweep to go on."""
+        return {
+            "what": self.what,
+            "release": self.base.id,
+            "dataset": self.dataset.id if self.dataset else "",
+            "trials": len(self.drawn),
+            "seed": self.seed,
+            "queries": {"source": source, "validation": queries[0], "test": queries[1]},
+            "settings": {str(number): settings for number, settings in self.drawn.items()},
+        }
+
+
+def planned(workspace: Workspace, wish: Wish) -> Planned:
+    """Find what the options leave open: in the sweep of this name if it was begun, else in the ledger.
+
+    Raises:
+        InvalidInput: the name or the number of trials cannot be used. NotFound: there is no such release or data set.
+    """
+    if wish.trials < 2:
+        raise InvalidInput("A sweep of fewer than 2 trials compares nothing.", advice="Give --trials 2 or more.")
+    if wish.name is not None and not _NAME.fullmatch(wish.name):
+        raise InvalidInput("The name cannot be used.", advice="Use up to 64 of a-z, 0-9, _ and -.")
+    begun = (Kept(store=workspace.store, name=wish.name).read("plan.json") if wish.name else None) or {}
+    release = wish.release or begun.get("release") or workspace.ledger.rollout.current()
+    if release is None:
+        raise NotFound("There is no release yet.", advice="Run `kaizen up` or `python -m jobs.build_release` first.")
+    base = workspace.ledger.releases.get(release)
+    dataset = _dataset(workspace, wish.dataset or begun.get("dataset"))
+    if wish.what == "training" and dataset is None:
+        raise NotFound("There is no data set to train on.", advice="Make one with `kaizen curate`.")
+    named = fingerprint([wish.what, base.id, dataset.id if dataset else "", wish.trials, wish.seed])[:12]
+    return Planned(
+        what=wish.what,
+        base=base,
+        dataset=dataset,
+        drawn=dict(enumerate(_drawn(base, wish), start=1)),
+        seed=wish.seed,
+        kept=Kept(store=workspace.store, name=wish.name or f"{wish.what}-{named}"),
+    )
+
+
+def _dataset(workspace: Workspace, named: str | None) -> Dataset | None:
+    return workspace.ledger.datasets.get(named) if named else workspace.ledger.datasets.newest()
+
+
+def _drawn(base: Release, wish: Wish) -> list[Drawn]:
+    if wish.what == "training":
+        return draw(training_space(), present_training(QueryEncoderPlan()), wish.trials, wish.seed)
+    ranker = "ranker" in base.parts
+    return draw(
+        retrieval_space(ranker=ranker), present_retrieval(retrieval_of(base), ranker=ranker), wish.trials, wish.seed
+    )

@@ -1,0 +1,207 @@
+"""Try other settings of a release's ranking, or of its query encoder's training, and keep them if they prove better.
+
+    python -m tune.sweep --what retrieval|training [--release ID] [--dataset ID] [--trials N] [--name NAME]
+        [--seed N] [--config FILE] [--json]
+
+Trials compete on one half of the judged queries: the trusted ones, or those of a data set. The winner is then compared
+with the present settings on the other half. If it is proven better there, a candidate release is recorded; it is judged
+as any other. The same command again, after a kill, goes on where it was; `--name` names a sweep, else its arguments do.
+Result, table and chart are kept in the object store under sweeps/NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from kaizen.config_sources import check_environment, load_settings
+from kaizen.errors import KaizenError, Unavailable
+from kaizen.evaluation.paired import Paired, compare
+from kaizen.evaluation.ranking import ndcg
+from kaizen.learning.sweep import PRESENT, Trial, best, conclude, luck
+from kaizen.offline import OfflineIndex, open_query_embedder
+from kaizen.records import Candidate, Dataset
+from kaizen.release import ranker_of, retrieval_of
+from kaizen.workspace import Workspace, open_workspace
+from train.connect import connected
+from train.query_encoder import Places, learn, query_examples
+from train.recording import Clock, Lesson, record
+from tune.asked import Planned, Wish, planned
+from tune.judged import Judged, judged_queries
+from tune.outcome import chart, outcome, table
+from tune.retrieval import CUT, RetrievalStudy, judged_pools, rankings
+from tune.spaces import Drawn, retrieval_settings
+from tune.study import Study
+from tune.training import TrainingStudy, planned_training
+from tune.trials import run_trials
+
+_RUNGS = {"retrieval": 1, "training": 2}
+
+
+def sweep(workspace: Workspace, wish: Wish, progress: Progress) -> tuple[str, dict[str, Any]]:
+    """Run a sweep to its end, or go on with it; return its name and its result. Raises KaizenError."""
+    clock = Clock()
+    plan = planned(workspace, wish)
+    index = OfflineIndex.open(workspace, plan.base)
+    if index.coverage < 1:
+        raise Unavailable("A shard of the index is not sealed yet.", advice="Wait `index.seal_seconds`, then again.")
+    judged = judged_queries(workspace, plan.base, plan.dataset, index, trains=plan.what == "training")
+    begun = plan.record(judged.source, (len(judged.validation), len(judged.test)))
+    plan.kept.begin(begun)
+    if (ended := plan.kept.read("result.json")) is not None:
+        return plan.kept.name, ended
+    trials = _trials(workspace, plan, lambda: _study(workspace, plan, judged, index), progress)
+    test = _test(workspace, plan, judged, index, trials)
+    lucky = luck(trials, seed=plan.seed)
+    concluded = conclude(trials, lucky, test)
+    cost = clock.cost()
+    cost["cpu_s"] = round(cost["cpu_s"] + sum(trial.cpu_s for trial in trials), 2)
+    candidate = (
+        _candidate(workspace, plan, best(trials), test, cost, progress) if concluded.decision == "proven" else None
+    )
+    result = outcome(
+        begun,
+        trials,
+        lucky=lucky,
+        test=test,
+        concluded=concluded,
+        release=candidate.release if candidate else None,
+        cost=cost,
+    )
+    workspace.store.put_bytes(f"{plan.kept.prefix}/chart.svg", chart(result).encode())
+    plan.kept.write("result.json", result)
+    return plan.kept.name, result
+
+
+def _study(workspace: Workspace, plan: Planned, judged: Judged, index: OfflineIndex) -> Study:
+    if plan.what == "training":
+        examples = query_examples(_lesson(workspace, plan), index, Places(index))
+        return TrainingStudy(
+            settings=workspace.settings,
+            base=plan.base,
+            examples=examples,
+            validation=judged.validation,
+            test=judged.test,
+        )
+    present = retrieval_of(plan.base)
+    embed = open_query_embedder(workspace, plan.base)
+    return RetrievalStudy(
+        present=present,
+        ranker=ranker_of(plan.base, workspace.store),
+        pools=judged_pools(index, embed, judged.validation, present, list(plan.drawn.values())),
+    )
+
+
+def _trials(workspace: Workspace, plan: Planned, study: Callable[[], Study], progress: Progress) -> list[Trial]:
+    """Run what is not kept yet; return all."""
+    ended = {trial.number for trial in plan.kept.trials()}
+    left = {number: drawn for number, drawn in plan.drawn.items() if number not in ended}
+    task = progress.add_task(f"{plan.what} trials", total=len(plan.drawn), completed=len(ended))
+
+    def keep(trial: Trial) -> None:
+        plan.kept.add(trial)
+        progress.advance(task)
+
+    if left:
+        with connected(workspace.settings, workers=1):
+            folder = workspace.settings.workspace.directory / "sweeps" / plan.kept.name
+            run_trials(study(), left, folder, keep)
+    return plan.kept.trials()
+
+
+def _test(
+    workspace: Workspace, plan: Planned, judged: Judged, index: OfflineIndex, trials: list[Trial]
+) -> Paired | None:
+    """Compare the winner with the present settings where no choice was made."""
+    winner, present = best(trials), next(trial for trial in trials if trial.number == PRESENT)
+    if winner.number == PRESENT:
+        return None
+    if plan.what == "training":
+        return compare(present.test, winner.test)
+    embed = open_query_embedder(workspace, plan.base)
+    ranker = ranker_of(plan.base, workspace.store)
+    settings = retrieval_of(plan.base)
+
+    def measured(drawn: Mapping[str, Any]) -> dict[str, float]:
+        used = ranker if drawn.get("ranker") else None
+        found = rankings(index, embed, judged.test, retrieval_settings(settings, dict(drawn)), used)
+        return {name: ndcg(found[name], one.grades, CUT) for name, one in judged.test.items()}
+
+    return compare(measured(present.settings), measured(winner.settings))
+
+
+def _candidate(
+    workspace: Workspace,
+    plan: Planned,
+    winner: Trial,
+    test: Paired | None,
+    cost: Mapping[str, float],
+    progress: Progress,
+) -> Candidate:
+    lesson = _lesson(workspace, plan)
+    if plan.what == "training":
+        return learn(lesson, planned_training(plan.base, winner.settings), progress)
+    parts = _changed(plan, winner.settings)
+    figures = {"sweep": plan.kept.name, "trials": len(plan.drawn), "gain": round(test.difference, 4) if test else 0.0}
+    return record(lesson, parts, settings=winner.settings, cost=cost, figures=figures)
+
+
+def _changed(plan: Planned, drawn: Drawn | Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The parts of the release that the winner changes; an empty ranker is none."""
+    part = retrieval_settings(retrieval_of(plan.base), dict(drawn)).model_dump()
+    return {"retrieval": part, **({"ranker": {}} if drawn.get("ranker") is False else {})}
+
+
+def _lesson(workspace: Workspace, plan: Planned) -> Lesson:
+    """Settings of retrieval may be swept without a data set, on trusted queries."""
+    none = Dataset(id="", at=0.0, artifact="", record={})
+    return Lesson(workspace=workspace, parent=plan.base, dataset=plan.dataset or none, rung=_RUNGS[plan.what], turn="")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a command; returns the exit status: 0 also when nothing better was found."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tune.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--what", choices=tuple(_RUNGS), required=True)
+    parser.add_argument("--release", help="default: the stable one")
+    parser.add_argument("--dataset", help="id of a data set that jobs.curate made; default: the newest")
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--name", help="default: made of the arguments")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = vars(parser.parse_args(arguments))
+    config, as_json = options.pop("config"), options.pop("json")
+    try:
+        check_environment()
+        workspace = open_workspace(load_settings(config).settings)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            name, result = sweep(workspace, Wish(**options), progress)
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    _tell(workspace, name, result, as_json=as_json)
+    return 0
+
+
+def _tell(workspace: Workspace, name: str, result: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps({"name": name, **result}) + "\n")
+        return
+    Console().print(table(result))
+    sys.stdout.write(f"{result['decision']}: {result['reason']}\n")
+    if result["release"]:
+        sys.stdout.write(f"candidate {result['release']}: `kaizen judge {result['release']}` judges it\n")
+    sys.stdout.write(f"chart: {workspace.store.uri}/sweeps/{name}/chart.svg\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
