@@ -79,7 +79,7 @@ def _level_before(ledger: Ledger, rollout: Rollout, release: str) -> Level:
     seen = {
         (impression.tenant, impression.id): Seen.of(seq, impression)
         for seq, impression in rows
-        if impression.release == release and impression.arm in ("stable", "challenger")
+        if impression.release == release and impression.arm != "shadow"
     }
     rewards: dict[int, Liked] = {}
     for _, judgement in _rows(
