@@ -58,7 +58,7 @@ WORD = "heron"
 STAGES = ("retrieval", "prompt", "generator", "ranker")
 SHORT = 12
 FOLLOWED = 12  # responses in a row by one release: both replicas have had a part in them
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 600.0  # the first time, an index of thousands of chunks is embedded anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
