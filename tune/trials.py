@@ -44,8 +44,8 @@ def run_trials(study: Study, drawn: Mapping[int, Drawn], folder: Path, keep: Kee
         tune_config=tune.TuneConfig(
             metric="mean",
             mode="max",
-            scheduler=_Halving() if study.stepwise else FIFOScheduler(),
-            max_concurrent_trials=max(1, int(ray.cluster_resources().get("CPU", 1))),
+            scheduler=_Halving() if study.stepwise else FIFOScheduler(),  # type: ignore[no-untyped-call]
+            max_concurrent_trials=max(1, int(ray.cluster_resources()["CPU"])),  # type: ignore[no-untyped-call]
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -56,7 +56,7 @@ def run_trials(study: Study, drawn: Mapping[int, Drawn], folder: Path, keep: Kee
             verbose=0,
         ),
     )
-    failed = [result.error for result in tuner.fit() if result.error]
+    failed = tuner.fit().errors
     shutil.rmtree(folder, ignore_errors=True)
     if failed:
         raise Unavailable(
@@ -127,7 +127,7 @@ class _Keeper(tune.Callback):
         )
 
 
-class _Halving(AsyncHyperBandScheduler):  # type: ignore[misc]
+class _Halving(AsyncHyperBandScheduler):
     """ASHA (Li and others: A System for Massively Parallel Hyperparameter Tuning, MLSys 2020).
 
     The present settings go to their end in any case: everything is compared with them.

@@ -50,11 +50,11 @@ def test_the_best_went_to_its_end_and_of_equals_the_first_wins() -> None:
 
 def test_the_luck_of_equals_is_what_their_best_gains_on_average() -> None:
     seen, expected = [], []
-    for seed in range(30):
+    for seed in range(12):
         trials = equals(20, seed)
         seen.append(best(trials).mean - trials[0].mean)
         expected.append(luck(trials, seed=seed).expected)
-    assert np.mean(expected) == pytest.approx(np.mean(seen), rel=0.2)
+    assert np.mean(expected) == pytest.approx(np.mean(seen), rel=0.3)
 
 
 def test_trials_that_are_alike_have_little_luck() -> None:
@@ -66,12 +66,12 @@ def test_trials_that_are_alike_have_little_luck() -> None:
 
 def test_equals_are_hardly_ever_proven_and_a_real_gain_is() -> None:
     proven = 0
-    for seed in range(40):
+    for seed in range(12):
         trials = equals(20, seed)
         other = np.random.default_rng(1000 + seed).random((2, len(NAMES)))
         test = compare(*(dict(zip(NAMES, values.tolist(), strict=True)) for values in other))
         proven += conclude(trials, luck(trials), test).decision == "proven"
-    assert proven <= 6
+    assert proven <= 3
     base = np.random.default_rng(5).random(len(NAMES))
     better = base + 0.1
     trials = [trial(1, base), trial(2, better)]
