@@ -54,7 +54,7 @@ def learn(lesson: Lesson, plan: QueryEncoderPlan, progress: Progress) -> Candida
     encoder = load_encoder(directory)
     tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
     task = progress.add_task("query encoder", total=None)
-    losses = learn_query_encoder(
+    learnt = learn_query_encoder(
         encoder,
         spec,
         tokenizer,
@@ -67,10 +67,13 @@ def learn(lesson: Lesson, plan: QueryEncoderPlan, progress: Progress) -> Candida
         ),
     )
     made = export_embedder(encoder, spec, directory, workspace.store, "query-encoder")
+    losses = learnt.losses
     tenth = max(1, len(losses) // 10)
     figures = {
         "queries": len(examples),
         "steps": len(losses),
+        "epoch": learnt.epoch,
+        "validation": [round(value, 4) for value in learnt.validation],
         "loss_first": round(sum(losses[:tenth]) / tenth, 4),
         "loss_last": round(sum(losses[-tenth:]) / tenth, 4),
     }

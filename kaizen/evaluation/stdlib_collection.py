@@ -21,7 +21,7 @@ MIN_REST_CHARACTERS = 200  # what is left of the docstring must be able to answe
 _SENTENCE_END = re.compile(r"(?<=[a-z)\"'])\.\s+(?=[A-Z`])|\n\s*\n")
 
 
-def write_stdlib_collection(directory: Path, *, documents: int = 1500, queries: int = 400, seed: int = 0) -> None:
+def write_stdlib_collection(directory: Path, *, documents: int = 3000, queries: int = 1000, seed: int = 0) -> None:
     """Write corpus.jsonl, queries.jsonl, qrels/train.tsv and qrels/test.tsv; the same for the same Python and seed.
 
     Args:

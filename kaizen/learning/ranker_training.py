@@ -55,7 +55,7 @@ class RankedQuery:
     trust: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
     """What was learnt. `ratio` is set for fusion, `weights` for linear, `trees` (LightGBM's text) for lambdarank.
 
@@ -109,7 +109,7 @@ def learn_ranker(queries: Sequence[RankedQuery], *, ratio: float) -> tuple[Propo
                 ratio=model.ratio,
                 weights=model.weights,
                 trees=model.trees,
-            )  # fmt: skip
+            )
         )
     chosen = tried[0]
     for proposal in tried[1:]:
