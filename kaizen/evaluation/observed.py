@@ -43,6 +43,7 @@ class Seen:
         shown: chunk and team, best first.
         faulty: shards were missing, or a part was replaced by a lesser one.
         abstained: None for a search; else whether the answer was that the documents hold none.
+        fell_back: the stable release answered because the challenger, whose turn it was, could not.
     """
 
     seq: int
@@ -54,6 +55,7 @@ class Seen:
     faulty: bool
     total_ms: float
     abstained: bool | None
+    fell_back: bool = False
 
     @classmethod
     def of(cls, seq: int, impression: Impression) -> Seen:
@@ -68,6 +70,7 @@ class Seen:
             faulty=impression.coverage < 1 or bool(impression.degraded),
             total_ms=impression.timings_ms.get("total", 0.0),
             abstained=impression.answer == NOT_IN_DOCUMENTS if impression.kind == "answer" else None,
+            fell_back=impression.arm == "stable" and bool(impression.challenger),
         )
 
 

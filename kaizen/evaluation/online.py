@@ -156,8 +156,10 @@ def _guards(test: OnlineTest, bounds: GuardBounds) -> dict[str, float]:
     """The guards of what is on trial, against whoever answers beside it, or the recorded level where nobody does."""
     mode, seen = test.rollout.mode, list(test.seen.values())
     arms = {"interleave": "interleaved", "shadow": "shadow", "off": "stable"}
-    judged = [one for one in seen if one.arm == arms.get(mode, "challenger")]
-    beside = [one for one in seen if one.arm == "stable"] if mode != "off" else []
+    # Where the challenger could not answer, the stable release did, and said that it was degraded: the fault is the
+    # challenger's.
+    judged = [one for one in seen if one.arm == arms.get(mode, "challenger") or one.fell_back]
+    beside = [one for one in seen if one.arm == "stable" and not one.fell_back] if mode != "off" else []
     now = max((one.at for one in seen), default=0.0)
     reference = level(beside, test.rewards) if len(beside) >= _ENOUGH_BESIDE else test.reference
     if mode in ("shadow", "interleave"):  # nobody could like what was not shown; interleaved hits have their own test

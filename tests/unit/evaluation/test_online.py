@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from bench.people import Habits, Traffic, begun
+from bench.people import CHALLENGER, Habits, Traffic, begun
 from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, decide, fold
 
 BOUNDS = Bounds()
@@ -42,6 +42,19 @@ def test_what_is_decided(mode: str, stable: Habits, challenger: Habits, expected
     reference = traffic.rows(400, "off", stable, stable)
     outcome, _ = run(begun(mode, reference), traffic, stable, challenger, looks=60)
     assert (outcome.action, outcome.code) == expected
+
+
+@pytest.mark.parametrize("mode", ["interleave", "ab"])
+def test_a_challenger_that_cannot_answer_is_taken_back_though_the_stable_release_answered(mode: str) -> None:
+    traffic = Traffic(1, identities=200)
+    test = begun(mode, traffic.rows(400, "off", GOOD, GOOD))
+    impressions, feedback = traffic.rows(300, "off", GOOD, GOOD)
+    fell_back = [
+        (seq, replace(one, challenger=CHALLENGER, degraded=("challenger-unavailable",)) if seq % 2 else one)
+        for seq, one in impressions
+    ]
+    outcome = decide(fold(test, fell_back, feedback), BOUNDS)
+    assert (outcome.action, outcome.code) == ("rollback", "faults")
 
 
 @pytest.mark.parametrize("bad", [POOR, Habits(good_first=0.8, faulty=0.5), Habits(good_first=0.8, total_ms=200)])
