@@ -15,13 +15,16 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 NEEDED_GB := 6
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo up down test check bench install clean
+.PHONY: help demo loop up down test check bench install clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
 
 demo: $(VENV)/.runtime ## Start everything, ingest, ask, take feedback, shut down (about 5 minutes).
 	@$(BIN)/python -m jobs.demo
+
+loop: $(VENV)/.runtime ## Go round the loop once; DATASET=DIR takes a folder in BEIR's layout (about 15 minutes).
+	@$(BIN)/python -m jobs.loop $(if $(DATASET),--dataset "$(DATASET)")
 
 up: $(VENV)/.runtime ## Start the service and leave it running.
 	@$(BIN)/kaizen up
