@@ -40,8 +40,8 @@ class Swept:
         )  # fmt: skip
 
     def run(self, what: str, name: str, trials: int) -> dict[str, Any]:
-        process = self.start(what, name, trials)
-        out, errors = process.communicate(timeout=200)
+        with self.start(what, name, trials) as process:
+            out, errors = process.communicate()
         assert process.returncode == 0, errors
         result: dict[str, Any] = json.loads(out)  # and nothing else was printed
         return result
@@ -62,11 +62,12 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
 
 
 def test_a_sweep_of_retrieval_is_killed_goes_on_and_ends_with_a_candidate(swept: Swept) -> None:
-    process = swept.start("retrieval", "killed", TRIALS)
-    before = eventually(lambda: swept.kept("killed"), 120, "a trial that ended")
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with swept.start("retrieval", "killed", TRIALS) as process:
+        eventually(lambda: swept.kept("killed") or process.poll() is not None, 200, "a trial that ended")
+        process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
     before = swept.kept("killed")
+    assert before, errors
     result = swept.run("retrieval", "killed", TRIALS)
     after = swept.kept("killed")
     assert len(before) <= TRIALS == len(after)
