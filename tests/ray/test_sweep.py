@@ -15,6 +15,7 @@ import pytest
 from kaizen.release import retrieval_of
 from tests.product import eventually
 from tests.ray.small_world import World, make_world
+from tune.sweep import main
 
 TRIALS = 6
 
@@ -32,10 +33,15 @@ class Swept:
             f'[workspace]\ndirectory = "{directory / "w"}"\n[generator]\nkind = "extractive"\n[cluster]\ncpus = 2\n'
         )
 
+    def options(self, what: str, name: str, trials: int) -> list[str]:
+        return [
+            "--what", what, "--name", name, "--trials", str(trials), "--json",
+            "--release", self.world.stable.id, "--dataset", self.dataset.id, "--config", str(self._config),
+        ]  # fmt: skip
+
     def start(self, what: str, name: str, trials: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "tune.sweep", "--what", what, "--name", name, "--trials", str(trials), "--json",
-             "--release", self.world.stable.id, "--dataset", self.dataset.id, "--config", str(self._config)],
+            [sys.executable, "-m", "tune.sweep", *self.options(what, name, trials)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -61,7 +67,9 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
         made.world.workspace.ledger.close()
 
 
-def test_a_sweep_of_retrieval_is_killed_goes_on_and_ends_with_a_candidate(swept: Swept) -> None:
+def test_a_sweep_of_retrieval_is_killed_goes_on_and_ends_with_a_candidate(
+    swept: Swept, capsys: pytest.CaptureFixture[str]
+) -> None:
     with swept.start("retrieval", "killed", TRIALS) as process:
         eventually(lambda: swept.kept("killed") or process.poll() is not None, 200, "a trial that ended")
         process.send_signal(signal.SIGKILL)
@@ -83,13 +91,14 @@ def test_a_sweep_of_retrieval_is_killed_goes_on_and_ends_with_a_candidate(swept:
     assert retrieval_of(release).depth == result["winner"]["settings"]["depth"]
     assert release.parts["index"] == swept.world.stable.parts["index"]
     assert swept.world.workspace.store.get_bytes("sweeps/killed/chart.svg").startswith(b"<svg")
-    assert swept.run("retrieval", "killed", TRIALS) == result
+    assert main(swept.options("retrieval", "killed", TRIALS)) == 0
+    assert json.loads(capsys.readouterr().out) == result, "what has ended is told again"
 
 
 def test_a_sweep_of_training_keeps_what_is_there_unless_better_is_proven(swept: Swept) -> None:
-    result = swept.run("training", "taught", 3)
+    result = swept.run("training", "taught", 2)
     rows = {row["trial"]: row for row in result["table"]}
-    assert len(rows) == 3
+    assert len(rows) == 2
     assert rows[1]["share"] == 1
     assert result["winner"]["validation"] == max(row["validation"] for row in rows.values() if row["share"] == 1)
     candidates = {candidate.release for candidate in swept.world.workspace.ledger.candidates.list()}
