@@ -14,7 +14,7 @@ from kaizen.indexing.sieve import Sieve
 from kaizen.records import Document, Quarantined
 from kaizen.text.parse import read_documents
 from kaizen.text.sandbox import Sandbox
-from kaizen.text.sources import SourceFile
+from kaizen.text.source_file import SourceFile
 from kaizen.workspace import open_workspace
 
 # What is handed on together, whichever is reached first: one query of the ledger, and what a reader holds in memory.

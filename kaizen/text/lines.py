@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from kaizen.text.sources import SourceFile
+from kaizen.text.source_file import SourceFile
+from kaizen.text.sources import open_source
 
 _BLOCK_BYTES = 2**20
 
@@ -44,7 +45,7 @@ class Lines:
     def number(self, index: int) -> int:
         """Return the number within the file of the line at `index` (from 0) of this unit."""
         if self._before < 0:
-            with self._unit.open() as file:
+            with open_source(self._unit) as file:
                 self._before = _newlines(file, self._unit.start - 1) + 1
         return self._before + index + 1
 

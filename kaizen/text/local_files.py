@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kaizen.errors import InvalidInput
-from kaizen.text.sources import SourceFile, format_of, matches, split_glob, why_skipped
+from kaizen.text.source_file import SourceFile, format_of, matches, split_glob, why_skipped
 
 
 def path_of(uri: str) -> Path:

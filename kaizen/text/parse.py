@@ -16,7 +16,8 @@ from kaizen.text.rows import Row, document_from_row
 from kaizen.text.rows_csv import CsvRows
 from kaizen.text.rows_jsonl import JsonlRows
 from kaizen.text.sandbox import Sandbox
-from kaizen.text.sources import SourceFile
+from kaizen.text.source_file import SourceFile
+from kaizen.text.sources import open_source
 
 _MOST_REMEMBERED_IDS = 2**20  # about 100 MB
 _MOST_BAD_ROWS = 1000
@@ -53,7 +54,7 @@ def read_documents(
         if sandbox is None:
             sandbox = stack.enter_context(Sandbox(parse_seconds=settings.parse_seconds))
         try:
-            yield from reader.items(stack.enter_context(unit.open()), sandbox)
+            yield from reader.items(stack.enter_context(open_source(unit)), sandbox)
         except (BadDocument, InvalidInput) as error:
             yield reader.refused(unit.name, str(error))
         except OSError as error:

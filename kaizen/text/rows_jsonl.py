@@ -9,7 +9,7 @@ from kaizen.errors import BadDocument
 from kaizen.text.decode import decode, refuse_utf16
 from kaizen.text.lines import Lines
 from kaizen.text.rows import Row, parse_json
-from kaizen.text.sources import SourceFile
+from kaizen.text.source_file import SourceFile
 
 
 class JsonlRows:

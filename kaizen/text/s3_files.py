@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  #
 from fsspec import AbstractFileSystem
 
 from kaizen.errors import InvalidInput, Unavailable
-from kaizen.text.sources import SourceFile, format_of, matches, split_glob, why_skipped
+from kaizen.text.source_file import SourceFile, format_of, matches, split_glob, why_skipped
 
 _BLOCK_BYTES = 4 * 2**20  # read ahead; s3fs's own default of 50 MiB is per open file
 _ADVICE = (

@@ -22,7 +22,8 @@ from kaizen.errors import Unavailable
 from kaizen.records import Document, Quarantined
 from kaizen.text.parse import read_documents
 from kaizen.text.sandbox import Sandbox
-from kaizen.text.sources import FORMATS, expand
+from kaizen.text.source_file import FORMATS
+from kaizen.text.sources import expand
 from tests.unit.text.conftest import Read
 from tests.unit.text.test_parse import PAGE, make_docx, make_pdf
 from tests.unit.text.test_rows import make_parquet

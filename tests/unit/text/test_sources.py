@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from kaizen.errors import InvalidInput
-from kaizen.text.sources import SourceFile, expand, matches
+from kaizen.text.source_file import SourceFile, matches
+from kaizen.text.sources import expand, open_source
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_a_unit_says_where_it_is_from(docs: Path) -> None:
         modified=status.st_mtime,
         etag=f"4-{status.st_mtime_ns}",
     )
-    with file.open() as opened:
+    with open_source(file) as opened:
         assert opened.read() == b"text"
 
 
@@ -111,7 +112,7 @@ def test_a_name_that_is_not_utf8_can_be_opened(docs: Path) -> None:
     name = os.fsdecode(b"caf\xe9.txt")
     (docs / name).write_text("coffee")
     file = next(file for file in expand([str(docs)]).files if file.path == name)
-    with file.open() as opened:
+    with open_source(file) as opened:
         assert opened.read() == b"coffee"
 
 
