@@ -17,8 +17,9 @@ from actors.names import shard_name
 from kaizen.errors import NotYetSearchable, TransientError
 from kaizen.retrieval.query import ShardAnswer, ShardQuery
 
-# A copy that has not answered within this share of the deadline gets company: another copy is asked too.
+# A copy that has not answered within this share of the deadline, or this time, gets company: another is asked too.
 HEDGE_SHARE = 0.5
+HEDGE_SECONDS = 1.0
 # A shard waits for `min_seq` a little less than the caller waits for the shard: its word that it is behind must arrive.
 WAIT_SHARE = 0.9
 # How a copy fails to answer; ValueError is Ray's for an actor that has no such name now.
@@ -80,22 +81,21 @@ class FanOut:
     async def serving(self, deadline: float) -> bool:
         """Whether every copy of every shard says that it serves."""
         copies = list(itertools.product(range(self._shards), range(self._replicas)))
-        try:
-            # Looking for actors that are not there yet asks the cluster's head and waits: not on the event loop.
-            await asyncio.to_thread(lambda: [self._handle(*copy) for copy in copies])
-            said = await asyncio.gather(*(self._call(*copy, "ping", deadline) for copy in copies))
-        except (RayError, TimeoutError, ValueError):
-            self._handles.clear()
-            return False
-        return all(state == "serving" for state, _, _ in said)
+        said = await asyncio.gather(*(self._call(*c, "ping", deadline) for c in copies), return_exceptions=True)
+        for copy, answer in zip(copies, said, strict=True):
+            if isinstance(answer, BaseException):
+                if not isinstance(answer, UNANSWERED):
+                    raise answer
+                self._handles.pop(copy, None)
+        return all(not isinstance(answer, BaseException) and answer[0] == "serving" for answer in said)
 
     def poke(self) -> None:
-        """Tell all shards that the ledger has news. Nobody waits for them; a dead one finds out by itself."""
-        for shard, replica in itertools.product(range(self._shards), range(self._replicas)):
+        """Tell the shards that were asked before that the ledger has news; the others find out by themselves."""
+        for copy, handle in list(self._handles.items()):
             try:
-                self._handle(shard, replica).poke.remote()
-            except (RayError, ValueError):
-                self._handles.pop((shard, replica), None)
+                handle.poke.remote()
+            except RayError:
+                self._handles.pop(copy, None)
 
     async def _ask_shard(
         self, shard: int, query: bytes, min_seq: int, deadline: float
@@ -113,29 +113,39 @@ class FanOut:
     async def _ask_copies(
         self, shard: int, query: bytes, min_seq: int, deadline: float
     ) -> ShardAnswer | NotYetSearchable | None:
-        """Copies in turn: the next is asked when one fails, or when it is slow, and the first answer counts."""
+        """Copies in turn: the next is asked when one fails, or when it is slow, and the first answer counts.
+
+        One that failed is asked once more after the others: it may be back when they are not there any more.
+        """
         first = next(self._turn)
         order = [(first + i) % self._replicas for i in range(self._replicas)]
-        patience = (deadline - time.monotonic()) * HEDGE_SHARE
-        running: set[asyncio.Task[ShardAnswer]] = set()
+        patience = min(HEDGE_SECONDS, (deadline - time.monotonic()) * HEDGE_SHARE)
+        running: dict[asyncio.Task[ShardAnswer], int] = {}
+        failed: set[int] = set()
         behind: NotYetSearchable | None = None
         while order or running:
             if order:
-                running.add(asyncio.create_task(self._search_one(shard, order.pop(0), query, min_seq, deadline)))
-            wait = patience if order else max(0.0, deadline - time.monotonic())
-            done, running = await asyncio.wait(running, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                replica = order.pop(0)
+                task = asyncio.create_task(self._search_one(shard, replica, query, min_seq, deadline))
+                running[task] = replica
+            wait = patience if order else _left(deadline)
+            done, _ = await asyncio.wait(running, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                error = task.exception()
+                replica, error = running.pop(task), task.exception()
                 if error is None:
-                    _abandon(running)
+                    _abandon(set(running))
                     return task.result()
-                behind = error if isinstance(error, NotYetSearchable) else behind
                 if not isinstance(error, UNANSWERED):
-                    _abandon(running)
+                    _abandon(set(running))
                     raise error
+                if isinstance(error, NotYetSearchable):
+                    behind = error
+                elif replica not in failed and _left(deadline):
+                    failed.add(replica)
+                    order.append(replica)
             if not done and not order:
                 break
-        _abandon(running)
+        _abandon(set(running))
         return behind
 
     async def _search_one(self, shard: int, replica: int, query: bytes, min_seq: int, deadline: float) -> ShardAnswer:
@@ -148,14 +158,23 @@ class FanOut:
         return ShardAnswer.unpickled(answer)
 
     async def _call(self, shard: int, replica: int, method: str, deadline: float, *arguments: object) -> Any:  # noqa: ANN401 (Ray's calls are not typed)
-        reference = getattr(self._handle(shard, replica), method).remote(*arguments)
-        return await asyncio.wait_for(asyncio.wrap_future(reference.future()), max(0.0, deadline - time.monotonic()))
+        handle = await self._handle(shard, replica, deadline)
+        reference = getattr(handle, method).remote(*arguments)
+        return await asyncio.wait_for(asyncio.wrap_future(reference.future()), _left(deadline))
 
-    def _handle(self, shard: int, replica: int) -> ActorHandle:
+    async def _handle(self, shard: int, replica: int, deadline: float) -> ActorHandle:
+        """The copy's handle. To look for one asks the cluster's head, which may take seconds while an actor restarts:
+        in a thread, so that the other copies and all other requests do not wait for it."""
         key = (shard, replica)
         if key not in self._handles:
-            self._handles[key] = ray.get_actor(shard_name(self.index_id, *key), namespace=self._namespace)
+            name = shard_name(self.index_id, *key)
+            look = asyncio.to_thread(ray.get_actor, name, namespace=self._namespace)
+            self._handles[key] = await asyncio.wait_for(look, _left(deadline))
         return self._handles[key]
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 def _abandon(tasks: set[asyncio.Task[ShardAnswer]]) -> None:
