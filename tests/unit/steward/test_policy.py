@@ -45,6 +45,8 @@ YES_1, YES_2 = (1, "s", "a", "promote", 0.01), (2, "s", "b", "promote", 0.03)
         ([NO_1, NO_2, (3, "s", "c", "reject", 0.0)], ("learn", 4, "s")),
         ([NO_1, NO_2, (3, "s", "c", "reject", 0.0), (4, "s", "d", "reject", 0.0)], ("give up", "rejected")),
         ([NO_1, NO_2, (3, "s", "c", "failed", 0.0), (4, "s", "d", "keep_testing", 0.1)], ("try", "d")),
+        ([NO_1, NO_2, (3, "s", "c", "failed", 0.0), (4, "s", "d", "keep_testing", -0.01)], ("try", "d")),
+        ([NO_1, NO_2, (3, "s", "c", "failed", 0.0), (4, "s", "d", "keep_testing", -0.03)], ("give up", "rejected")),
         ([(1, "s", "", "failed", 0.0)], ("learn", 2, "s")),
     ],
 )
