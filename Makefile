@@ -23,7 +23,7 @@ help: ## Show this list.
 demo: $(VENV)/.runtime ## Start everything, ingest, ask, take feedback, shut down (about 5 minutes).
 	@$(BIN)/python -m jobs.demo
 
-loop: $(VENV)/.runtime ## Go round the loop once; DATASET=DIR takes a folder in BEIR's layout (about 15 minutes).
+loop: $(VENV)/.runtime ## Go round the loop once; DATASET=DIR takes a folder in BEIR's layout (about 5 minutes).
 	@$(BIN)/python -m jobs.loop $(if $(DATASET),--dataset "$(DATASET)")
 
 up: $(VENV)/.runtime ## Start the service and leave it running.
