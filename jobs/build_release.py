@@ -20,7 +20,7 @@ from pathlib import Path
 from kaizen.answering.prompt import prompt_record
 from kaizen.config import Settings
 from kaizen.config_sources import load_settings
-from kaizen.errors import KaizenError, NotFound
+from kaizen.errors import KaizenError
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.generator_spec import generator_record
 from kaizen.models.onnx_cache import ensure_onnx
@@ -28,7 +28,7 @@ from kaizen.records import Release
 from kaizen.release import Part, release_parts
 from kaizen.rollout import promote
 from kaizen.storage.ledger import Ledger
-from kaizen.storage.object_store import ObjectStore
+from kaizen.storage.object_store import ObjectStore, holds
 from kaizen.workspace import Workspace, open_workspace
 
 
@@ -68,17 +68,9 @@ def embedder_part(store: ObjectStore, settings: Settings) -> Part:
     """The embedder's record with its artifact, exported on first use."""
     spec = read_spec(settings.embedder.model)
     artifact = f"models/embedder-{spec.fingerprint[:12]}"
-    if not _stored(store, artifact):
+    if not holds(store, artifact):
         _export(store, spec, artifact)
     return {**spec.record(), "artifact": artifact}
-
-
-def _stored(store: ObjectStore, name: str) -> bool:
-    try:
-        store.manifest(name)
-    except NotFound:
-        return False
-    return True
 
 
 def _export(store: ObjectStore, spec: EmbedderSpec, artifact: str) -> None:

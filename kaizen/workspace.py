@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kaizen.config import Settings
-from kaizen.errors import BadModel, NotFound
+from kaizen.errors import BadModel
 from kaizen.models.location import OBJECT, check_safe, locate
 from kaizen.storage.ledger import Ledger
-from kaizen.storage.object_store import ObjectStore, open_store
+from kaizen.storage.object_store import ObjectStore, holds, open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,8 @@ class Workspace:
         parts = PurePosixPath(reference.removeprefix(OBJECT)).parts
         for count in range(1, len(parts) + 1):
             name = "/".join(parts[:count])
-            try:
-                self.store.manifest(name)
-            except NotFound:
-                continue
-            return name, "/".join(parts[count:])
+            if holds(self.store, name):
+                return name, "/".join(parts[count:])
         raise BadModel(f"There is no model at {reference!r}.", advice="Restore the object store, or roll back.")
 
 

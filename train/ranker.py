@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import KaizenError, NotFound, Unavailable
+from kaizen.errors import KaizenError, Unavailable
 from kaizen.ids import fingerprint
 from kaizen.learning.ranker_training import Proposal, RankedQuery, learn_ranker
 from kaizen.offline import OfflineIndex, Pool
@@ -26,7 +26,7 @@ from kaizen.records import Candidate
 from kaizen.release import Part, retrieval_of
 from kaizen.retrieval.features import FEATURES
 from kaizen.retrieval.ranker import MODEL_FILE
-from kaizen.storage.object_store import ObjectStore
+from kaizen.storage.object_store import ObjectStore, holds
 from kaizen.workspace import open_workspace
 from train.lesson_queries import LessonQuery, lesson_queries, pools
 from train.recording import Clock, Lesson, open_lesson, record, tell
@@ -81,9 +81,7 @@ def _parts(lesson: Lesson, proposal: Proposal) -> Mapping[str, Part]:
 
 def _stored(store: ObjectStore, trees: str) -> str:
     name = f"models/ranker-{fingerprint(trees)[:12]}"
-    try:
-        store.manifest(name)
-    except NotFound:
+    if not holds(store, name):
         with tempfile.TemporaryDirectory() as scratch:
             (Path(scratch) / MODEL_FILE).write_text(trees)
             store.put_directory(name, Path(scratch))

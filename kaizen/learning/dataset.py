@@ -20,8 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kaizen.errors import Corrupt, NotFound
-from kaizen.storage.object_store import ObjectStore
+from kaizen.errors import Corrupt
+from kaizen.storage.object_store import ObjectStore, holds
 
 FORMAT = 1
 EXAMPLES = pa.schema(
@@ -90,7 +90,7 @@ def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
 def write_dataset(store: ObjectStore, content: DatasetContent) -> str:
     """Store a data set, durably, and return its name there; one that is there already is left as it is."""
     name = f"datasets/{content.id}"
-    if _exists(store, name):
+    if holds(store, name):
         return name
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
@@ -114,14 +114,6 @@ def read_dataset(store: ObjectStore, artifact: str) -> DatasetContent:
         if tables[name].schema.names != schema.names:
             raise Corrupt(f"{artifact!r} has other columns than this version reads.", advice="Curate it again.")
     return DatasetContent(**tables, record=json.loads((directory / _RECORD).read_text()))
-
-
-def _exists(store: ObjectStore, name: str) -> bool:
-    try:
-        store.manifest(name)
-    except NotFound:
-        return False
-    return True
 
 
 def _bytes(rows: pa.Table, schema: pa.Schema) -> pa.Buffer:

@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import save_file
 
 from kaizen.config import GeneratorSettings
-from kaizen.errors import BadModel, NotFound
+from kaizen.errors import BadModel
 from kaizen.models.chat_model import load_chat_model
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.generator_spec import generator_record
 from kaizen.models.location import OBJECT, check_safe, fingerprint_of
 from kaizen.models.onnx_export import export_onnx
-from kaizen.storage.object_store import ObjectStore
+from kaizen.storage.object_store import ObjectStore, holds
 
 Kind = Literal["embedder", "query-encoder"]
 TORCH = "torch"  # where in the artifact the sentence-transformers directory lies
@@ -58,7 +58,7 @@ def export_embedder(
         spec = replace(base, model=f"{OBJECT}{name}/{TORCH}", fingerprint=written.fingerprint)
         if replace(spec, model=written.model) != written:
             raise BadModel("The trained encoder is not of its base's layout.", advice="Train the base's own encoder.")
-        if not _stored(store, name):
+        if not holds(store, name):
             export_onnx(spec, made, lambda _reference: torch_directory)
             store.put_directory(name, made)
     return {**spec.record(), "artifact": name}
@@ -91,7 +91,7 @@ def export_generator(
         check_safe(directory)
         load_chat_model(directory, torch.bfloat16)
         name = f"models/generator-{fingerprint_of(directory)[:12]}"
-        if not _stored(store, name):
+        if not holds(store, name):
             store.put_directory(name, Path(scratch))
         settings = base.model_copy(update={"kind": "transformers", "model": f"{OBJECT}{name}/{TORCH}"})
         return generator_record(settings, lambda _reference: directory)
@@ -152,11 +152,3 @@ def _write_layout(base: EmbedderSpec, directory: Path) -> None:
         f"pooling_mode_{'cls_token' if base.pooling == 'cls' else 'mean_tokens'}": True,
     }
     (directory / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=1), encoding="utf-8")
-
-
-def _stored(store: ObjectStore, name: str) -> bool:
-    try:
-        store.manifest(name)
-    except NotFound:
-        return False
-    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from kaizen.errors import ConfigError
+from kaizen.errors import ConfigError, NotFound
 from kaizen.storage.manifest import Manifest
 
 
@@ -70,6 +70,15 @@ class ObjectStore(Protocol):
     def delete(self, name: str) -> None:
         """Delete a directory, blob or pointer of this name; a directory stops existing in one step."""
         ...
+
+
+def holds(store: ObjectStore, name: str) -> bool:
+    """Whether there is a directory of this name. Raises Corrupt when its manifest is torn or changed."""
+    try:
+        store.manifest(name)
+    except NotFound:
+        return False
+    return True
 
 
 def open_store(uri: str, endpoint_url: str = "") -> ObjectStore:
