@@ -14,15 +14,22 @@ Ranking = Sequence[str]
 Grades = Mapping[str, int]
 
 
+def dcg(gains: Iterable[float]) -> float:
+    """Return the sum of gain / log2(position + 1) over positions from 1.
+
+    The gain is the grade itself, as Järvelin and Kekäläinen (2002) have it, not 2**grade - 1.
+    """
+    return fsum(gain / log2(position + 1) for position, gain in enumerate(gains, start=1))
+
+
 def ndcg(ranking: Ranking, grades: Grades, k: int) -> float:
     """Return nDCG@k (trec_eval `ndcg_cut.k`): DCG of the first k over the best that any ranking could have.
 
-    DCG is the sum of grade / log2(position + 1) over positions from 1: the gain is the grade itself, as Järvelin and
-    Kekäläinen (2002) have it, not 2**grade - 1. 0 when nothing is relevant.
+    0 when nothing is relevant.
     """
     gains = [max(0, grades.get(document, 0)) for document in _distinct(ranking[:k])]
-    ideal = _dcg(sorted((grade for grade in grades.values() if grade > 0), reverse=True)[:k])
-    return _dcg(gains) / ideal if ideal else 0.0
+    ideal = dcg(sorted((grade for grade in grades.values() if grade > 0), reverse=True)[:k])
+    return dcg(gains) / ideal if ideal else 0.0
 
 
 def recall(ranking: Ranking, grades: Grades, k: int) -> float:
@@ -60,10 +67,6 @@ def means(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 def documents_of(chunks: Iterable[str]) -> list[str]:
     """Return the document ids of chunks that come best first: each document once, where its best chunk stands."""
     return list(dict.fromkeys(chunks))
-
-
-def _dcg(gains: Iterable[int]) -> float:
-    return fsum(gain / log2(position + 1) for position, gain in enumerate(gains, start=1))
 
 
 def _distinct(ranking: Ranking) -> Ranking:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from kaizen.errors import BadModel, InvalidInput
+from kaizen.evaluation.ranking import dcg
 from kaizen.models.batches import padded
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.encoder import pool
@@ -203,11 +204,7 @@ class _Validation:
         _, first = np.unique(order, return_index=True)
         gains = [example.answers.get(int(document), 0.0) for document in order[np.sort(first)][:10]]
         ideal = sorted(example.answers.values(), reverse=True)[:10]
-        return _dcg(gains) / _dcg(ideal)
-
-
-def _dcg(gains: Sequence[float]) -> float:
-    return math.fsum(gain / math.log2(place + 2) for place, gain in enumerate(gains))
+        return dcg(gains) / dcg(ideal)
 
 
 def _batches(

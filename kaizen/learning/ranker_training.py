@@ -16,6 +16,7 @@ import numpy as np
 import scipy.optimize
 
 from kaizen.errors import InvalidInput
+from kaizen.evaluation.ranking import dcg
 from kaizen.retrieval.features import FEATURES
 
 Kind = Literal["fusion", "linear", "lambdarank"]
@@ -120,10 +121,9 @@ def learn_ranker(queries: Sequence[RankedQuery], *, ratio: float) -> tuple[Propo
 
 def ndcg(query: RankedQuery, scores: np.ndarray, k: int = 10) -> float:
     """nDCG@k of the order that `scores` give, with the labels as gains."""
-    discounts = 1 / np.log2(np.arange(2, k + 2))
     gains = query.labels[np.argsort(-scores, kind="stable")][:k]
     ideal = np.sort(query.labels)[::-1][:k]
-    return float((gains * discounts[: len(gains)]).sum() / (ideal * discounts[: len(ideal)]).sum())
+    return dcg(gains) / dcg(ideal)
 
 
 def _cross_validated(queries: Sequence[RankedQuery], fit: Callable[[Sequence[RankedQuery]], _Model]) -> np.ndarray:
