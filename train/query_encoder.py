@@ -24,10 +24,14 @@ from rich.progress import Progress
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import KaizenError, Unavailable
 from kaizen.learning.export import export_embedder
-from kaizen.learning.query_encoder import QueryEncoderPlan, QueryExample, learn_query_encoder
+from kaizen.learning.query_encoder import (
+    IndexRows,
+    QueryEncoder,
+    QueryEncoderPlan,
+    QueryExample,
+    learn_query_encoder,
+)
 from kaizen.models.embedder_spec import EmbedderSpec
-from kaizen.models.encoder import load_encoder
-from kaizen.models.tokens import EmbedderTokenizer
 from kaizen.offline import OfflineIndex, Pool
 from kaizen.records import Candidate
 from kaizen.release import query_encoder_of, retrieval_of
@@ -45,28 +49,23 @@ def learn(lesson: Lesson, plan: QueryEncoderPlan, progress: Progress) -> Candida
     index = OfflineIndex.open(workspace, parent)
     if index.coverage < 1:
         raise Unavailable("A shard of the index is not sealed yet.", advice="Wait `index.seal_seconds`, then again.")
-    vectors = index.vectors()
     places = Places(index)
     examples = query_examples(lesson, index, places)
     part = query_encoder_of(parent)
     spec = EmbedderSpec.from_record(part)
     directory = workspace.model_path(spec.model)
-    encoder = load_encoder(directory)
-    tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
+    encoder = QueryEncoder.open(spec, directory)
     task = progress.add_task("query encoder", total=None)
     learnt = learn_query_encoder(
         encoder,
-        spec,
-        tokenizer,
         examples,
-        vectors,
-        places.documents,
+        places.searched(),
         plan,
         lambda step, steps, loss: progress.update(
             task, completed=step, total=steps, description=f"query encoder: loss {loss:.4f}"
         ),
     )
-    made = export_embedder(encoder, spec, directory, workspace.store, "query-encoder")
+    made = export_embedder(encoder.model, spec, directory, workspace.store, "query-encoder")
     losses = learnt.losses
     tenth = max(1, len(losses) // 10)
     figures = {
@@ -89,7 +88,12 @@ class Places:
         self._numbers: dict[tuple[str, str], int] = {}
         self._rows = {key: row for row, key in enumerate(zip(tenants, documents, ordinals, strict=True))}
         pairs = zip(tenants, documents, strict=True)
-        self.documents = np.array([self._numbers.setdefault(p, len(self._numbers)) for p in pairs], np.int64)
+        self._documents = np.array([self._numbers.setdefault(p, len(self._numbers)) for p in pairs], np.int64)
+        self._index = index
+
+    def searched(self) -> IndexRows:
+        """The vectors of all rows, with the number of the document of each."""
+        return IndexRows(vectors=self._index.vectors(), documents=self._documents)
 
     def row(self, tenant: str, document: str, ordinal: int) -> int:
         """Row of a chunk."""

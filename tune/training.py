@@ -9,19 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from kaizen.config import Settings
 from kaizen.errors import BadModel
 from kaizen.evaluation.ranking import ndcg
 from kaizen.judging.query_sets import Asked
-from kaizen.learning.query_encoder import QueryEncoderPlan, QueryExample, learn_query_encoder
-from kaizen.models.batches import padded
+from kaizen.learning.query_encoder import QueryEncoder, QueryEncoderPlan, QueryExample, learn_query_encoder
 from kaizen.models.embedder_spec import EmbedderSpec
-from kaizen.models.encoder import load_encoder, pool
-from kaizen.models.tokens import EmbedderTokenizer
-from kaizen.offline import OfflineIndex, QueryEmbedder
+from kaizen.offline import OfflineIndex
 from kaizen.records import Release
 from kaizen.release import query_encoder_of, ranker_of, retrieval_of
 from kaizen.workspace import Workspace, open_workspace
@@ -59,14 +55,11 @@ class TrainingStudy:
     def _run(self, workspace: Workspace, plan: QueryEncoderPlan, report: Callable[[Report], None]) -> None:
         index = OfflineIndex.open(workspace, self.base)
         spec = EmbedderSpec.from_record(query_encoder_of(self.base))
-        directory = workspace.model_path(spec.model)
-        encoder = load_encoder(directory)
-        tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
-        embed = torch_embedder(encoder, spec, tokenizer)
+        encoder = QueryEncoder.open(spec, workspace.model_path(spec.model))
 
         def measured(asked: Mapping[str, Asked]) -> Values:
             ranker = ranker_of(self.base, workspace.store)
-            found = rankings(index, embed, asked, retrieval_of(self.base), ranker)
+            found = rankings(index, encoder.embed, asked, retrieval_of(self.base), ranker)
             return {name: ndcg(found[name], one.grades, CUT) for name, one in asked.items()}
 
         def look(step: int, steps: int, _loss: float) -> None:
@@ -74,8 +67,7 @@ class TrainingStudy:
             if step in quarters and step < steps:
                 report(Report(share=step / steps, values=measured(self.validation)))
 
-        places = Places(index)
-        learn_query_encoder(encoder, spec, tokenizer, self.examples, index.vectors(), places.documents, plan, look)
+        learn_query_encoder(encoder, self.examples, Places(index).searched(), plan, look)
         report(Report(share=1.0, values=measured(self.validation), test=measured(self.test)))
 
 
@@ -85,20 +77,3 @@ def planned_training(base: Release, drawn: Mapping[str, Any]) -> QueryEncoderPla
     return replace(
         QueryEncoderPlan(), dense_weight=settings.dense_weight, lexical_weight=settings.lexical_weight, **drawn
     )
-
-
-def torch_embedder(encoder: Any, spec: EmbedderSpec, tokenizer: EmbedderTokenizer) -> QueryEmbedder:  # noqa: ANN401
-    """Queries through an encoder that is being trained, as it is at the moment; (n, dim) float32."""
-
-    def embed(texts: Sequence[str]) -> np.ndarray:
-        tokens = tokenizer.encode([spec.query_prompt + text for text in texts])
-        ids, mask = (torch.from_numpy(array) for array in padded(tokens, max(map(len, tokens))))
-        training = encoder.training
-        encoder.eval()
-        with torch.no_grad():
-            vectors = pool(encoder(input_ids=ids, attention_mask=mask).last_hidden_state, mask, spec.pooling)
-        encoder.train(training)
-        found: np.ndarray = vectors.numpy()
-        return found
-
-    return embed

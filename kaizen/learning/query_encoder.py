@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from kaizen.errors import BadModel, InvalidInput
 from kaizen.evaluation.ranking import dcg
 from kaizen.models.batches import padded
 from kaizen.models.embedder_spec import EmbedderSpec
-from kaizen.models.encoder import pool
+from kaizen.models.encoder import load_encoder, pool
 from kaizen.models.tokens import EmbedderTokenizer
 
 _NEVER = -1e9  # a score that no document has: stands for what is not in a query's sight
@@ -32,7 +33,7 @@ class QueryExample:
     Attributes:
         rows: (m,) int64 rows of the index's vectors: the candidates of the product's own search.
         lexical: (m,) float32: BM25's part of each candidate's score, weighted as the release weights it.
-        answers: document number -> trust, above 0 (numbers as in `documents` of `learn_query_encoder`).
+        answers: document number -> trust, above 0 (numbers as in `IndexRows.documents`).
     """
 
     text: str
@@ -85,13 +86,53 @@ class Learnt:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryEncoder:
+    """An encoder that turns queries into vectors, and can learn. `model`: transformers' own."""
+
+    model: Any
+    spec: EmbedderSpec
+    tokenizer: EmbedderTokenizer
+
+    @classmethod
+    def open(cls, spec: EmbedderSpec, directory: Path) -> QueryEncoder:
+        """Open the encoder of `spec` from its checked directory. Raises BadModel."""
+        tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
+        return cls(model=load_encoder(directory), spec=spec, tokenizer=tokenizer)
+
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        """Texts -> (n, dim) float32, through which gradients go."""
+        tokens = self.tokenizer.encode([self.spec.query_prompt + text for text in texts])
+        ids, mask = (torch.from_numpy(array) for array in padded(tokens, max(map(len, tokens))))
+        return pool(self.model(input_ids=ids, attention_mask=mask).last_hidden_state, mask, self.spec.pooling)
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts -> (n, dim) float32, as the encoder is at this moment of its training."""
+        training = self.model.training
+        self.model.eval()
+        vectors: np.ndarray = self(texts).numpy()
+        self.model.train(training)
+        return vectors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IndexRows:
+    """What is searched. `vectors`: (rows, dim) float32 of the index; `documents`: (rows,) int64, which document each
+    row is of."""
+
+    vectors: np.ndarray
+    documents: np.ndarray
+
+    def answered(self, examples: Sequence[QueryExample]) -> list[QueryExample]:
+        """Those with an answer among their candidates."""
+        return [example for example in examples if set(example.answers) & set(self.documents[example.rows].tolist())]
+
+
 def learn_query_encoder(
-    encoder: Any,  # noqa: ANN401 (transformers' own)
-    spec: EmbedderSpec,
-    tokenizer: EmbedderTokenizer,
+    encoder: QueryEncoder,
     examples: Sequence[QueryExample],
-    vectors: np.ndarray,
-    documents: np.ndarray,
+    index: IndexRows,
     plan: QueryEncoderPlan,
     progress: Progress,
 ) -> Learnt:
@@ -101,28 +142,24 @@ def learn_query_encoder(
     helps differs between collections (2 epochs on one, 8 on another). The word embeddings stay frozen: they are half
     of a small encoder, and the few words that clicks touch would drift away from all the others.
 
-    Args:
-        vectors: (rows, dim) float32 of the index. documents: (rows,) int64, which document each row is of.
-
     Raises:
         InvalidInput: no query has an answer among its candidates. BadModel: the loss is not a number any more.
     """
-    useful = [example for example in examples if set(example.answers) & set(documents[example.rows].tolist())]
+    useful = index.answered(examples)
     if not useful:
         raise InvalidInput("No query has an answer among its candidates.", advice="Collect more feedback first.")
     torch.manual_seed(plan.seed)
-    encoder.embeddings.requires_grad_(False)
-    encoder.train()
-    weights = [weight for weight in encoder.parameters() if weight.requires_grad]
+    encoder.model.embeddings.requires_grad_(False)
+    encoder.model.train()
+    weights = [weight for weight in encoder.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=0.01)
     teaching, kept_back = _split(useful)
     steps = plan.steps(len(teaching))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     losses: list[float] = []
-    judge = _Validation(encoder, spec, tokenizer, kept_back, vectors, documents, plan)
+    judge = _Validation(encoder, kept_back, index, plan)
     for batch, ends_epoch in _batches(teaching, plan, steps):
-        queries = _embed(encoder, spec, tokenizer, [example.text for example in batch])
-        loss = _loss(queries, batch, vectors, documents, plan)
+        loss = _loss(encoder([example.text for example in batch]), batch, index, plan)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -135,7 +172,7 @@ def learn_query_encoder(
         if ends_epoch:
             judge.look()
     epoch = judge.restore_best()
-    encoder.eval()
+    encoder.model.eval()
     return Learnt(losses=tuple(losses), validation=tuple(judge.found), epoch=epoch)
 
 
@@ -159,17 +196,9 @@ class _Validation:
     """nDCG@10 of the queries kept back, epoch by epoch, and the weights that gave the best."""
 
     def __init__(
-        self,
-        encoder: Any,  # noqa: ANN401 (transformers' own)
-        spec: EmbedderSpec,
-        tokenizer: EmbedderTokenizer,
-        examples: Sequence[QueryExample],
-        vectors: np.ndarray,
-        documents: np.ndarray,
-        plan: QueryEncoderPlan,
+        self, encoder: QueryEncoder, examples: Sequence[QueryExample], index: IndexRows, plan: QueryEncoderPlan
     ) -> None:
-        self._encoder, self._spec, self._tokenizer = encoder, spec, tokenizer
-        self._examples, self._vectors, self._documents, self._plan = examples, vectors, documents, plan
+        self._encoder, self._examples, self._index, self._plan = encoder, examples, index, plan
         self._best: dict[str, torch.Tensor] = {}
         self.found: list[float] = [self._measure()] if examples else []
 
@@ -179,28 +208,24 @@ class _Validation:
             return
         self.found.append(self._measure())
         if self.found[-1] >= max(self.found[1:]):
-            self._best = {name: value.clone() for name, value in self._encoder.state_dict().items()}
+            self._best = {name: value.clone() for name, value in self._encoder.model.state_dict().items()}
 
     def restore_best(self) -> int:
         """Put the best weights back and return their epoch; without queries kept back, the last (0)."""
         if not self._best:
             return 0
-        self._encoder.load_state_dict(self._best)
+        self._encoder.model.load_state_dict(self._best)
         return len(self.found) - 1 - int(np.argmax(self.found[:0:-1]))
 
-    @torch.inference_mode()
     def _measure(self) -> float:
-        self._encoder.eval()
-        texts = [example.text for example in self._examples]
-        queries = _embed(self._encoder, self._spec, self._tokenizer, texts).numpy()
-        self._encoder.train()
+        queries = self._encoder.embed([example.text for example in self._examples])
         pairs = zip(self._examples, queries, strict=True)
         return float(np.mean([self._ndcg(example, query) for example, query in pairs]))
 
     def _ndcg(self, example: QueryExample, query: np.ndarray) -> float:
         """Of the query's own candidates, each document by its best chunk."""
-        scores = self._plan.dense_weight * (np.asarray(self._vectors[example.rows]) @ query) + example.lexical
-        order = self._documents[example.rows[np.argsort(-scores, kind="stable")]]
+        scores = self._plan.dense_weight * (np.asarray(self._index.vectors[example.rows]) @ query) + example.lexical
+        order = self._index.documents[example.rows[np.argsort(-scores, kind="stable")]]
         _, first = np.unique(order, return_index=True)
         gains = [example.answers.get(int(document), 0.0) for document in order[np.sort(first)][:10]]
         ideal = sorted(example.answers.values(), reverse=True)[:10]
@@ -223,32 +248,17 @@ def _batches(
             yield [examples[int(number)] for number in order[start : start + plan.batch]], last
 
 
-def _embed(
-    encoder: Any,  # noqa: ANN401
-    spec: EmbedderSpec,
-    tokenizer: EmbedderTokenizer,
-    texts: Sequence[str],
-) -> torch.Tensor:
-    tokens = tokenizer.encode([spec.query_prompt + text for text in texts])
-    ids, mask = (torch.from_numpy(array) for array in padded(tokens, max(map(len, tokens))))
-    return pool(encoder(input_ids=ids, attention_mask=mask).last_hidden_state, mask, spec.pooling)
-
-
 def _loss(
-    queries: torch.Tensor,
-    batch: Sequence[QueryExample],
-    vectors: np.ndarray,
-    documents: np.ndarray,
-    plan: QueryEncoderPlan,
+    queries: torch.Tensor, batch: Sequence[QueryExample], index: IndexRows, plan: QueryEncoderPlan
 ) -> torch.Tensor:
     """Cross-entropy between the trusted answers and the softmax over all documents in sight, each by its best chunk.
 
     In sight are the candidates of all queries of the batch: (b, candidates) scores, then (b, documents).
     """
     rows = np.unique(np.concatenate([example.rows for example in batch]))
-    scores = plan.dense_weight * (queries @ torch.from_numpy(np.asarray(vectors[rows])).T)
+    scores = plan.dense_weight * (queries @ torch.from_numpy(np.asarray(index.vectors[rows])).T)
     scores = (scores + torch.from_numpy(_lexical(batch, rows))) / (plan.dense_weight + plan.lexical_weight)
-    names, place = np.unique(documents[rows], return_inverse=True)
+    names, place = np.unique(index.documents[rows], return_inverse=True)
     best = torch.full((len(batch), len(names)), _NEVER).scatter_reduce(
         1, torch.from_numpy(place)[None].expand(len(batch), -1), scores / plan.temperature, "amax"
     )

@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 
 from kaizen.errors import BadModel, InvalidInput
-from kaizen.learning.query_encoder import Learnt, QueryEncoderPlan, QueryExample, learn_query_encoder
+from kaizen.learning.query_encoder import (
+    IndexRows,
+    Learnt,
+    QueryEncoder,
+    QueryEncoderPlan,
+    QueryExample,
+    learn_query_encoder,
+)
 from kaizen.models.embedder_spec import read_spec
 from kaizen.models.encoder import load_encoder
-from kaizen.models.tokens import EmbedderTokenizer
 from tests.unit.models.tiny_model import write_tiny_model
 
 WORDS = ("pump", "valve", "motor", "belt", "gear", "wheel")
@@ -32,18 +38,14 @@ def examples() -> list[QueryExample]:
 
 
 def learn(directory: Path, asked: list[QueryExample], plan: QueryEncoderPlan = PLAN) -> tuple[Learnt, Any]:
-    encoder = load_encoder(directory)
-    spec = read_spec(str(directory))
-    tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=False)
-    vectors = np.random.default_rng(3).normal(size=(ROWS, spec.dim)).astype(np.float32)
+    encoder = QueryEncoder.open(read_spec(str(directory)), directory)
+    vectors = np.random.default_rng(3).normal(size=(ROWS, encoder.spec.dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    documents = np.arange(ROWS) // 2
+    index = IndexRows(vectors=vectors, documents=np.arange(ROWS) // 2)
     told: list[int] = []
-    learnt = learn_query_encoder(
-        encoder, spec, tokenizer, asked, vectors, documents, plan, lambda step, steps, loss: told.append(steps - step)
-    )
+    learnt = learn_query_encoder(encoder, asked, index, plan, lambda step, steps, loss: told.append(steps - step))
     assert told == list(range(len(learnt.losses)))[::-1]
-    return learnt, encoder.state_dict()
+    return learnt, encoder.model.state_dict()
 
 
 @pytest.fixture(scope="module")
