@@ -1,4 +1,4 @@
-"""For all tests: markers by folder, and the order unit, ray, journey, gpu, so that the cheap ones fail first."""
+"""For all tests: markers by folder, options, and the order of folders, so that the cheap ones fail first."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import pytest
 
 pytest_plugins = ["tests.product"]  # the fixture of a running installation
 
-ORDER = ("unit", "ray", "journey", "gpu")
+ORDER = ("unit", "ray", "journey", "chaos", "gpu")
 HERE = Path(__file__).parent
+CHAOS_OUT = HERE.parent / "bench" / "out" / "chaos.jsonl"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("chaos", "tests of faults (tests/chaos)")
+    group.addoption("--chaos", choices=("short", "long"), default="short", help="how long they last")
+    group.addoption("--chaos-seed", type=int, default=None, help="repeats the chance of a run that printed it")
+    group.addoption("--chaos-out", type=Path, default=CHAOS_OUT, help="file to which results are added")
 
 
 def _folder(item: pytest.Item) -> str:

@@ -1,0 +1,123 @@
+"""For tests of faults: how long they last, what chance they use, where results go, documents that must stay."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import httpx
+import pytest
+
+from tests.chaos import report
+from tests.product import Product, eventually
+
+T = TypeVar("T")
+WORD = "flamingo"
+
+
+@dataclass(frozen=True, slots=True)
+class Chaos:
+    """One run of the tests of faults."""
+
+    long: bool
+    seed: int
+    out: Path
+
+    def chance(self, name: str) -> Random:
+        """Random numbers that `name` always gets with this seed."""
+        return Random(f"{self.seed} {name}")  # noqa: S311 (no secret)
+
+    def of(self, short: T, long: T) -> T:
+        """What belongs to this form."""
+        return long if self.long else short
+
+    def kept(self, row: int, fault: str, *, trials: int, violations: int = 0, seconds: float | None = None) -> None:
+        """Record trials of the product."""
+        result = report.Result(
+            row=row, fault=fault, trials=trials, violations=violations, seconds=seconds, seed=self.seed
+        )
+        report.append(self.out, result)
+
+    def broken(self, row: int, fault: str, *, defence: str, trials: int, violations: int, seen: str) -> None:
+        """Record what was seen with a defence switched off: there must be violations."""
+        result = report.Result(
+            row=row, fault=fault, trials=trials, violations=violations, seed=self.seed, defence=defence,
+            seen_without_it=seen,
+        )  # fmt: skip
+        report.append(self.out, result)
+        assert violations, f"{defence} is switched off, and nobody noticed: {seen}"
+
+
+@pytest.fixture(scope="session")
+def chaos(pytestconfig: pytest.Config) -> Chaos:
+    seed = pytestconfig.getoption("chaos_seed")
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    print(f"--chaos-seed {seed}")
+    return Chaos(pytestconfig.getoption("chaos") == "long", seed, pytestconfig.getoption("chaos_out"))
+
+
+@pytest.fixture
+def long_form(chaos: Chaos) -> None:
+    """For what takes minutes."""
+    if not chaos.long:
+        pytest.skip("long form only: --chaos long")
+
+
+@dataclass(slots=True)
+class Flock:
+    """Documents with WORD in them; `written` are those that were acknowledged."""
+
+    product: Product
+    tenant: str
+    key: str
+    client: httpx.Client
+    written: set[str] = field(default_factory=set)
+    seq: int = 0
+
+    def write(self, count: int) -> None:
+        """Store `count` more documents."""
+        names = [f"doc-{len(self.written) + number}" for number in range(count)]
+        documents = [{"id": name, "text": f"The {WORD} called {name} stands on one leg."} for name in names]
+        response = self.client.post("/v1/documents:batch", json={"documents": documents})
+        assert response.status_code == 200, response.text
+        self.written |= set(names)
+        self.seq = response.json()["seq"]
+
+    def found(self) -> list[str]:
+        """Ids of all chunks' documents that a complete search finds."""
+        body = {"query": WORD, "mode": "lexical", "k": 1000, "min_seq": self.seq, "timeout_seconds": 20}
+
+        def complete() -> list[str] | None:
+            response = self.client.post("/v1/search", json=body)
+            if response.status_code != 200 or response.json()["coverage"] < 1:
+                return None
+            return [hit["document_id"] for hit in response.json()["hits"]]
+
+        return eventually(complete, 60, "a complete search")
+
+    def check(self) -> None:
+        """Every acknowledged document is there, once."""
+        assert sorted(self.found()) == sorted(self.written)
+
+
+def new_flock(product: Product, tenant: str) -> Flock:
+    """Forty documents of a tenant that nobody else uses."""
+    key = product.new_key(tenant)
+    one = Flock(product, tenant, key, product.client(key))
+    one.write(40)
+    one.check()
+    return one
+
+
+@pytest.fixture
+def flock(product: Product) -> Iterator[Flock]:
+    product.wait_until_ready()
+    tenant, client = product.new_tenant()
+    client.close()
+    one = new_flock(product, tenant)
+    yield one
+    one.client.close()

@@ -1,0 +1,305 @@
+"""Clients that search, ask, write, delete and judge over HTTP while something breaks, and the history of it all."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import httpx
+
+from tests.chaos.model import Final, Kind, Operation, Violation, check
+from tests.product import Product, eventually
+
+SHORT = 12  # digits of a fingerprint in a response
+STAGES = ("retrieval", "prompt", "generator", "ranker")
+
+
+@dataclass(slots=True)
+class History:
+    """Operations of all clients in the order in which they ended. Appended to by many threads."""
+
+    operations: list[Operation] = field(default_factory=list)
+
+    def of(self, *kinds: Kind) -> list[Operation]:
+        """The operations of these kinds; without a kind, all."""
+        return [operation for operation in list(self.operations) if not kinds or operation.kind in kinds]
+
+    def failed(self) -> list[Operation]:
+        """What did not succeed although the client tried twice."""
+        return [operation for operation in self.of() if operation.outcome == "unknown"]
+
+    def partial(self) -> list[Operation]:
+        """Responses that lacked a shard."""
+        return [operation for operation in self.of() if operation.status == 200 and operation.coverage < 1]
+
+    def retried(self) -> list[Operation]:
+        """What needed its second try."""
+        return [operation for operation in self.of() if operation.first_status != operation.status]
+
+    def success(self) -> float:
+        """Share of the operations that were done."""
+        done = [operation.outcome == "acknowledged" for operation in self.of()]
+        return sum(done) / len(done)
+
+    def wait_for_more(self, operations: int, *kinds: Kind) -> None:
+        """Wait until so many more have ended."""
+        enough = len(self.of(*kinds)) + operations
+        eventually(lambda: len(self.of(*kinds)) >= enough, 90, "more traffic")
+
+    def recovery_seconds(self, since: float) -> float:
+        """From `since` to the end of the last response that was partial, tried twice or failed; 0: there was none."""
+        troubled = [*self.partial(), *self.retried(), *self.failed()]
+        return max((operation.ended - since for operation in troubled), default=0.0)
+
+    def check(self, final: Final | None = None, releases: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """Fail when a promise was broken, or when there was too little traffic to tell."""
+        assert len(self.operations) > 20, "too little traffic to tell anything"
+        assert self.violations(final, releases) == []
+
+    def violations(
+        self, final: Final | None = None, releases: Mapping[str, Mapping[str, str]] | None = None
+    ) -> list[Violation]:
+        """See `model.check`."""
+        return check(self.of(), final, releases)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One caller's connection. Every method tries twice, records what came of it, and returns it.
+
+    Attributes:
+        retry_seconds: pause before the second try; what a 429 names in Retry-After is waited for as well.
+    """
+
+    http: httpx.Client
+    history: History
+    retry_seconds: float = 0.0
+    explain: bool = False
+
+    def search(self, query: str, document: str = "", **fields: object) -> Operation:
+        """Search; `document`: whom it is looking for."""
+        body = {"query": query, "explain": self.explain, **fields}
+        return self._do("search", "POST", "/v1/search", body, _searched, document=document)
+
+    def ask(self, question: str, **fields: object) -> Operation:
+        """Ask a question."""
+        body = {"question": question, "explain": self.explain, **fields}
+        return self._do("answer", "POST", "/v1/answer", body, _said_of_itself)
+
+    def write(self, document: str, text: str, key: str, wait: str = "durable") -> Operation:
+        """Store a document. The idempotency key keeps a first try that comes late from undoing anything."""
+        path, headers = f"/v1/documents/{document}?wait_for={wait}", {"Idempotency-Key": key}
+        return self._do("write", "PUT", path, {"text": text}, _changed, headers, document=document, text=text)
+
+    def delete(self, document: str, wait: str = "durable") -> Operation:
+        """Delete a document."""
+        return self._do(
+            "delete", "DELETE", f"/v1/documents/{document}?wait_for={wait}", None, _changed, document=document
+        )
+
+    def judge(self, impression: str, key: str) -> Operation:
+        """Give a thumb."""
+        body = {"impression_id": impression, "kind": "thumb", "value": 1, "idempotency_key": key}
+        return self._do("feedback", "POST", "/v1/feedback", body, lambda _: {}, key=key)
+
+    def _do(
+        self,
+        kind: Kind,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[dict[str, Any]], Mapping[str, Any]],
+        headers: Mapping[str, str] | None = None,
+        **known: str,
+    ) -> Operation:
+        invoked = time.monotonic()
+        response = self._try(method, path, body, headers)
+        first = 0 if response is None else response.status_code
+        if response is None or first >= 500 or first == 429:
+            threading.Event().wait(max(self.retry_seconds, _asked_to_wait(response)))
+            response = self._try(method, path, body, headers)
+        status = 0 if response is None else response.status_code
+        more: Mapping[str, Any] = {}
+        if response is not None:
+            more = read(response.json()) if status == 200 else {"retry_after": response.headers.get("Retry-After", "")}
+        operation = Operation(
+            kind=kind, invoked=invoked, ended=time.monotonic(), status=status, first_status=first, **known, **more
+        )
+        self.history.operations.append(operation)
+        return operation
+
+    def _try(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+    ) -> httpx.Response | None:
+        try:
+            return self.http.request(method, path, json=body, headers=headers)
+        except httpx.TransportError:
+            return None
+
+
+def _asked_to_wait(response: httpx.Response | None) -> float:
+    return 0.0 if response is None or response.status_code != 429 else float(response.headers.get("Retry-After", 0))
+
+
+def _said_of_itself(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "release": body["release"],
+        "fingerprints": body["fingerprints"] or {},
+        "coverage": body["coverage"],
+        "degraded": tuple(body["degraded"]),
+        "seq": body["index_seq"],
+        "impression": body["impression_id"],
+    }
+
+
+def _searched(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_said_of_itself(body), "found": {hit["document_id"]: hit["text"] for hit in body["hits"]}}
+
+
+def _changed(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"seq": body["seq"]}
+
+
+# ---------------------------------------------------------------------------------------------- traffic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """Who is there: threads of each kind, and how they behave.
+
+    Attributes:
+        query, fields: of every search.
+        question: of every asker.
+        pause_seconds: between two operations of a client.
+        retry_seconds: see Client.
+        explain: responses carry fingerprints, to be compared with the releases' records.
+    """
+
+    searchers: int = 3
+    writers: int = 0
+    askers: int = 0
+    query: str = "anything"
+    question: str = "What is there?"
+    fields: Mapping[str, object] = field(default_factory=lambda: {"timeout_seconds": 5})
+    pause_seconds: float = 0.02
+    retry_seconds: float = 0.0
+    explain: bool = False
+    seed: int = 0
+
+
+@contextmanager
+def traffic(product: Product, key: str, mix: Mix) -> Iterator[History]:
+    """Keep the clients of `mix` busy with `key` until the block ends."""
+    history, ended = History(), threading.Event()
+    parts = [*[_search] * mix.searchers, *[_write] * mix.writers, *[_ask] * mix.askers]
+
+    def run(number: int) -> None:
+        with product.client(key, seconds=30) as http:
+            client = Client(http, history, mix.retry_seconds, mix.explain)
+            parts[number](client, mix, number, ended)
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        running = [pool.submit(run, number) for number in range(len(parts))]
+        try:
+            eventually(lambda: len(history.operations) >= 3 * len(parts), 60, "traffic flows")
+            yield history
+        finally:
+            ended.set()
+        for one in running:
+            one.result()
+
+
+def _search(client: Client, mix: Mix, number: int, ended: threading.Event) -> None:
+    """Search; every tenth list gets a thumb."""
+    for turn in itertools.count():
+        if ended.wait(mix.pause_seconds):
+            return
+        found = client.search(mix.query, **mix.fields)
+        if turn % 10 == 0 and found.impression:
+            client.judge(found.impression, f"{mix.seed}-{number}-{turn}")
+
+
+def _ask(client: Client, mix: Mix, _: int, ended: threading.Event) -> None:
+    while not ended.wait(mix.pause_seconds * 10):
+        client.ask(mix.question)
+
+
+def _write(client: Client, mix: Mix, number: int, ended: threading.Event) -> None:
+    """Store, change and delete documents of its own, and look for each by a word that no other one holds."""
+    chance = Random(f"{mix.seed} {number}")  # noqa: S311 (no secret)
+    for turn in itertools.count():
+        if ended.wait(mix.pause_seconds):
+            return
+        name = f"w{number}-{turn}"
+        _one_life(client, mix, name, chance)
+
+
+def _one_life(client: Client, mix: Mix, name: str, chance: Random) -> None:
+    """After an operation that nobody answered the document is left alone: what it did may show any time later."""
+    word = spelt(name)
+    for version in range(chance.choice((1, 1, 2))):
+        wrote = client.write(name, f"The {mix.query} {word} stands here {version}.", f"{mix.seed}-{name}-{version}")
+        if wrote.outcome != "acknowledged":
+            return
+    if chance.random() < 0.5:
+        client.search(word, name, mode="lexical", k=5, min_seq=wrote.seq, timeout_seconds=10)
+    if chance.random() < 0.4:
+        gone = client.delete(name)
+        if gone.outcome == "acknowledged" and gone.seq and chance.random() < 0.5:
+            client.search(word, name, mode="lexical", k=5, min_seq=gone.seq, timeout_seconds=10)
+
+
+def spelt(name: str) -> str:
+    """One word made of a name: digits and hyphens would be cut apart."""
+    return "zq" + "".join(
+        chr(ord("a") + int(sign)) if sign.isdigit() else "x" if sign == "-" else sign for sign in name
+    )
+
+
+# ---------------------------------------------------------------------------------------------- the end
+
+
+def final_state(product: Product, tenant: str, key: str, query: str) -> Final:
+    """What a complete search for `query`, which every document of the tenant holds, finds at the ledger's head."""
+    head = product.parts.ledger.documents.head()
+    body = {"query": query, "mode": "lexical", "k": 1000, "min_seq": head, "timeout_seconds": 30}
+
+    def complete() -> list[tuple[str, str]] | None:
+        with product.client(key) as http:
+            response = http.post("/v1/search", json=body)
+        if response.status_code != 200 or response.json()["coverage"] < 1:
+            return None
+        return [(hit["document_id"], hit["text"]) for hit in response.json()["hits"]] or [("", "")]
+
+    found = eventually(complete, 90, "a complete search")
+    assert len(found) < 1000, "more documents than one search shows"
+    return Final(documents=[pair for pair in found if pair[0]], feedback=_stored_feedback(product, tenant))
+
+
+def _stored_feedback(product: Product, tenant: str) -> Counter[str]:
+    keys: Counter[str] = Counter()
+    after = 0
+    while rows := product.parts.ledger.feedback.after(after):
+        keys.update(row.idempotency_key for _, row in rows if row.tenant == tenant)
+        after = rows[-1][0]
+    return keys
+
+
+def recorded_releases(product: Product) -> dict[str, dict[str, str]]:
+    """Release -> stage -> fingerprint, from the releases' records."""
+    found = {}
+    for release in product.parts.ledger.releases.list():
+        parts = release.parts
+        stages = {stage: parts[stage]["fingerprint"] for stage in STAGES if stage in parts}
+        stages["query_encoder"] = parts.get("query_encoder", parts["embedder"])["fingerprint"]
+        stages["index"] = parts["index"]["fingerprint"]
+        found[release.id] = {stage: str(digits)[:SHORT] for stage, digits in stages.items()}
+    return found

@@ -1,0 +1,223 @@
+"""What was promised, checked against what was seen: a history of operations and the state at the end. Pure.
+
+Every document belongs to one client, which does one thing at a time, so that its operations on it have an order. An
+operation that was not answered (`unknown`) may have happened or not, then or later: both are allowed for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["search", "answer", "write", "delete", "feedback"]
+Outcome = Literal["acknowledged", "refused", "unknown"]
+Fingerprints = Mapping[str, Mapping[str, str]]
+
+FAILED = "no error after one retry"
+DURABLE = "every acknowledged write is there"
+GONE = "a deleted document stays gone"
+ONCE = "nothing is there twice"
+ONE_RELEASE = "each response is made by one release"
+SAID = "what is partial says so"
+PATIENT = "every 429 says when to come back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One thing that a client did, tried at most twice.
+
+    Attributes:
+        invoked, ended: time.monotonic().
+        status, first_status: of the last and of the first try; 0 when there was no answer at all.
+        document, text: what was written, deleted, or looked for by a word that no other document holds.
+        seq: of a change that was acknowledged; of the index that answered a search.
+        found: document -> text, of a search's hits.
+        key: idempotency key of feedback.
+        retry_after: the header, of what was refused for now.
+        impression: names the response in feedback.
+    """
+
+    kind: Kind
+    invoked: float
+    ended: float
+    status: int
+    first_status: int
+    document: str = ""
+    text: str = ""
+    seq: int = 0
+    release: str = ""
+    fingerprints: Fingerprints = field(default_factory=dict)
+    coverage: float = 1.0
+    degraded: tuple[str, ...] = ()
+    found: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    retry_after: str = ""
+    impression: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """From the first try to the last answer."""
+        return self.ended - self.invoked
+
+    @property
+    def outcome(self) -> Outcome:
+        """A refusal changed nothing; after an error of the server's nobody knows."""
+        if self.status == 200 or self._deleted_before:
+            return "acknowledged"
+        return "refused" if 400 <= self.status < 500 or self.status == 507 else "unknown"
+
+    @property
+    def _deleted_before(self) -> bool:
+        """The second try of a deletion finds nothing: the first one had deleted it."""
+        return self.kind == "delete" and self.status == 404 and self.first_status != 404
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Final:
+    """What is there when all is over.
+
+    Attributes:
+        documents: (id, text) of everything that a complete search finds; a document that is there twice is in it twice.
+        feedback: idempotency key -> how many judgements are stored under it.
+    """
+
+    documents: Sequence[tuple[str, str]]
+    feedback: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was not kept, and what was seen."""
+
+    promise: str
+    seen: str
+
+
+def check(
+    history: Sequence[Operation], final: Final | None = None, releases: Mapping[str, Mapping[str, str]] | None = None
+) -> list[Violation]:
+    """Return everything in `history` and `final` that breaks a promise.
+
+    Args:
+        final: None: the end was not looked at.
+        releases: release -> stage -> fingerprint as recorded; None: responses carry no fingerprints to compare.
+    """
+    ordered = sorted(history, key=lambda operation: operation.invoked)
+    found = [violation for operation in ordered for violation in _of_one(operation, releases)]
+    lives = _lives(ordered)
+    for life in lives.values():
+        found += life.faults
+    found += _came_back(ordered, lives)
+    return found if final is None else found + _check_final(ordered, lives, final)
+
+
+def _of_one(operation: Operation, releases: Mapping[str, Mapping[str, str]] | None) -> Iterator[Violation]:
+    """What one response alone gives away."""
+    if operation.outcome == "unknown":
+        yield Violation(FAILED, f"{operation.kind} {operation.document}: {operation.first_status}, {operation.status}")
+    if operation.status == 429 and not operation.retry_after:
+        yield Violation(PATIENT, f"{operation.kind}: no Retry-After")
+    if operation.status == 200 and operation.coverage < 1 and "shard-unavailable" not in operation.degraded:
+        yield Violation(SAID, f"coverage {operation.coverage}, degraded {list(operation.degraded)}")
+    if operation.release and releases is not None:
+        strange = _strange(operation, releases)
+        if strange:
+            yield Violation(ONE_RELEASE, strange)
+
+
+def _strange(operation: Operation, releases: Mapping[str, Mapping[str, str]]) -> str:
+    """What in a response is not of the release that it names."""
+    named, used = operation.release, operation.fingerprints
+    if set(used) != {named}:
+        return f"{named} answered with {sorted(used)}"
+    known = releases.get(named, {})
+    differ = {stage: digits for stage, digits in used[named].items() if known.get(stage) != digits}
+    return f"{named} used {differ}" if differ else ""
+
+
+# ---------------------------------------------------------------------------------------------- documents
+
+
+@dataclass(slots=True)
+class _Life:
+    """What may be stored of one document, followed through its client's operations; None: nothing."""
+
+    possible: set[str | None] = field(default_factory=lambda: {None})
+    late: set[str | None] = field(default_factory=set)  # of operations that nobody answered: they may come any time
+    seq: int = 0  # of the last change that was acknowledged
+    deleted: Operation | None = None  # the deletion that nothing came after
+    faults: list[Violation] = field(default_factory=list)
+
+    def follow(self, operation: Operation, document: str) -> None:
+        if operation.kind == "search":
+            self._look(operation, document)
+            return
+        effect = operation.text if operation.kind == "write" else None
+        if operation.kind == "delete" and operation.first_status == 404 and None not in self.possible:
+            self.faults.append(Violation(DURABLE, f"{document} was stored, and a deletion did not find it"))
+        if operation.outcome == "unknown":
+            self.late.add(effect)
+            self.possible = self.possible | {effect}
+        elif operation.outcome == "acknowledged":
+            self.possible = {effect, *self.late}
+            self.seq = max(self.seq, operation.seq)
+        if operation.outcome != "refused":
+            gone = operation.kind == "delete" and operation.outcome == "acknowledged" and not self.late
+            self.deleted = operation if gone else None
+
+    def _look(self, search: Operation, document: str) -> None:
+        """Its own client looked for it: what it did before must show, if the index says that it is as far."""
+        if search.status != 200 or search.coverage < 1 or search.seq < self.seq:
+            return
+        seen = search.found.get(document)
+        if seen not in self.possible:
+            promise = GONE if None in self.possible and len(self.possible) == 1 else DURABLE
+            self.faults.append(Violation(promise, f"{document} at {search.seq}: {_words(seen)}"))
+
+
+def _lives(ordered: Iterable[Operation]) -> dict[str, _Life]:
+    lives: dict[str, _Life] = defaultdict(_Life)
+    for operation in ordered:
+        if operation.document and operation.kind in ("write", "delete", "search"):
+            lives[operation.document].follow(operation, operation.document)
+    return dict(lives)
+
+
+def _came_back(ordered: Sequence[Operation], lives: Mapping[str, _Life]) -> Iterator[Violation]:
+    """Whoever searches after a deletion, in an index that holds it, must not see the document again."""
+    gone = {name: life.deleted for name, life in lives.items() if life.deleted is not None}
+    for search in (operation for operation in ordered if operation.kind == "search" and operation.status == 200):
+        for name in search.found:
+            deletion = gone.get(name)
+            if deletion is not None and search.invoked > deletion.ended and search.seq >= deletion.seq > 0:
+                yield Violation(GONE, f"{name}, deleted at {deletion.seq}, is found at {search.seq}")
+
+
+def _check_final(ordered: Sequence[Operation], lives: Mapping[str, _Life], final: Final) -> list[Violation]:
+    there: dict[str, list[str]] = defaultdict(list)
+    for name, text in final.documents:
+        there[name].append(text)
+    wrong = [Violation(ONCE, f"{name} is there {len(texts)} times") for name, texts in there.items() if len(texts) > 1]
+    wrong += [Violation(DURABLE, f"{name} was never written") for name in there if name not in lives]
+    for name, life in lives.items():
+        seen = there[name][0] if name in there else None
+        if seen not in life.possible:
+            promise = GONE if life.possible == {None} else DURABLE
+            wrong.append(Violation(promise, f"{name} at the end: {_words(seen)}"))
+    return wrong + list(_feedback_at_the_end(ordered, final))
+
+
+def _feedback_at_the_end(ordered: Sequence[Operation], final: Final) -> Iterator[Violation]:
+    for operation in ordered:
+        if operation.kind == "feedback" and operation.key:
+            count = final.feedback.get(operation.key, 0)
+            if count > 1:
+                yield Violation(ONCE, f"feedback {operation.key} is stored {count} times")
+            if count == 0 and operation.outcome == "acknowledged":
+                yield Violation(DURABLE, f"feedback {operation.key} is not stored")
+
+
+def _words(text: str | None) -> str:
+    return "it is not there" if text is None else f"it reads {text[:60]!r}"
