@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.corpus import queries, write_pages
-from bench.http_load import Load, Target, at_once, in_turn
+from bench.http_load import Load, Target, at_once, at_rate, in_turn
 from bench.process_tree import ProcessTree
 from kaizen.errors import Unavailable
 
@@ -47,14 +47,21 @@ class Server:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
                 self.seen.append(json.loads(await reader.readexactly(length)))
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(self.body), self.body))
+                async with self._turn:
+                    await asyncio.sleep(self.seconds_each)
+                    writer.write(
+                        b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (self.head, len(self.body), self.body)
+                    )
         except asyncio.IncompleteReadError:
             writer.close()
 
-    def measure(self, body: bytes, run: Callable[[Target], Load]) -> Load:
-        self.body, self.seen = body, []
+    def measure(
+        self, body: bytes, run: Callable[[Target], Load], *, head: bytes = b"200 OK", seconds_each: float = 0.0
+    ) -> Load:
+        self.body, self.head, self.seconds_each, self.seen = body, head, seconds_each, []
 
         async def both() -> Load:
+            self._turn = asyncio.Lock()
             server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
             port = server.sockets[0].getsockname()[1]
             target = Target(url=f"http://127.0.0.1:{port}", path="/v1/search", headers={})
@@ -79,6 +86,39 @@ def test_requests_are_sent_in_turn_and_stages_are_collected(server: Server) -> N
 def test_connections_share_the_requests_until_time_is_up(server: Server) -> None:
     load = server.measure(WHOLE, lambda target: at_once(target, [{"query": "a"}], connections=3, seconds=0.2))
     assert len(load.seconds_each) == len(server.seen) >= 3
+
+
+def test_a_constant_rate_is_kept_and_counted(server: Server) -> None:
+    load = server.measure(WHOLE, lambda target: at_rate(target, [{"query": "a"}], rate=100, seconds=0.3, connections=4))
+    assert len(load.seconds_each) == len(server.seen) == 30
+    assert load.seconds > 0.28
+    assert load.refused_each == []
+
+
+def test_time_at_a_constant_rate_counts_from_when_a_request_was_due(server: Server) -> None:
+    def run(target: Target) -> Load:
+        return at_rate(target, [{"query": "a"}], rate=100, seconds=0.2, connections=2)
+
+    load = server.measure(WHOLE, run, seconds_each=0.02)  # half as fast as asked: the last is due at .19, done at .4
+    assert load.quantile_ms(1) > 150
+    assert load.quantile_ms(0.05) < 100
+
+
+def test_refusals_are_counted_apart_and_only_where_they_are_allowed(server: Server) -> None:
+    head = b"429 Too Many Requests\r\nRetry-After: 1"
+
+    def run(target: Target, refusals: bool) -> Load:
+        return at_rate(target, [{"query": "a"}], rate=100, seconds=0.05, connections=2, refusals=refusals)
+
+    load = server.measure(b"{}", lambda target: run(target, True), head=head)
+    assert (len(load.seconds_each), len(load.refused_each)) == (0, 5)
+    with pytest.raises(Unavailable, match="429"):
+        server.measure(b"{}", lambda target: run(target, False), head=head)
+
+
+def test_a_quantile_is_the_time_of_a_request_that_was() -> None:
+    load = Load(seconds=1, cpu_seconds=0, seconds_each=[0.004, 0.001, 0.003, 0.002])
+    assert [load.quantile_ms(share) for share in (0.5, 0.75, 0.76, 1)] == [2, 3, 4, 4]
 
 
 def test_a_partial_answer_does_not_count(server: Server) -> None:
