@@ -25,7 +25,7 @@ import ray
 from jobs.connect import connected
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import Conflict, KaizenError, NotFound
+from kaizen.errors import Conflict, KaizenError
 from kaizen.indexing.feed import Feed
 from kaizen.indexing.generation import GenerationStore
 from kaizen.indexing.prepare import prepare
@@ -54,13 +54,14 @@ class BuiltShard:
 
 def build_index(workspace: Workspace, release: Release) -> list[BuiltShard]:
     """Seal every shard of a release at the ledger's head, on the connected Ray cluster."""
-    build = ray.remote(_build_shard)
+    build = ray.remote(build_shard)
     tasks = [build.remote(workspace.settings, release, shard) for shard in range(index_of(release).shards)]
     built: list[BuiltShard] = ray.get(tasks)
     return built
 
 
-def _build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard:
+def build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard:
+    """Seal one shard at the ledger's head, in this process."""
     faiss.omp_set_num_threads(1)
     started, cpu = time.perf_counter(), time.process_time()
     workspace = open_workspace(settings)
@@ -113,14 +114,6 @@ class _Preparer:
         return prepare(documents, self._chunker, self._model).table
 
 
-def _release(workspace: Workspace, named: str) -> Release:
-    """The release that is meant: the one named, else the stable one."""
-    name = named or workspace.ledger.rollout.current()
-    if name is None:
-        raise NotFound("There is no release yet.", advice="Run `python -m jobs.build_release` or `kaizen up` first.")
-    return workspace.ledger.releases.get(name)
-
-
 def _refuse_beside_its_shards(workspace: Workspace, release: Release) -> None:
     state = read_run_state(workspace.settings.workspace.directory)
     if state is None or head_process(state) is None:
@@ -141,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         check_environment()
         workspace = open_workspace(load_settings(options.config).settings)
-        release = _release(workspace, options.release)
+        release = workspace.release(options.release)
         _refuse_beside_its_shards(workspace, release)
         with connected(workspace.settings):
             built = build_index(workspace, release)

@@ -25,7 +25,7 @@ from rich.progress import track
 from rich.table import Table
 
 from kaizen.config_sources import load_settings
-from kaizen.errors import InvalidInput, KaizenError, NotFound, Unavailable
+from kaizen.errors import InvalidInput, KaizenError, NotFound
 from kaizen.ids import chunk_id
 from kaizen.learning.curation import ChunkText, Curation, Place
 from kaizen.learning.dataset import DatasetContent, write_dataset
@@ -85,12 +85,7 @@ def _pages(after: Callable[[int, int], list[tuple[int, T]]], end: int | None = N
 
 def _texts_of(workspace: Workspace) -> Callable[[Sequence[Place]], dict[Place, ChunkText]]:
     """Looks chunks up in the sealed index of the stable release."""
-    stable = workspace.ledger.rollout.state().stable
-    if stable is None:
-        raise NotFound("No release is in service.", advice="Start Kaizen with `kaizen up`.")
-    index = OfflineIndex.open(workspace, workspace.ledger.releases.get(stable))
-    if index.coverage < 1:
-        raise Unavailable("A part of the index is not sealed.", advice="Wait for index.seal_seconds, and try again.")
+    index = OfflineIndex.open_whole(workspace, workspace.release())
     rows = index.rows(["tenant", "document_id", "ordinal", "title", "text"])
 
     def texts(places: Sequence[Place]) -> dict[Place, ChunkText]:

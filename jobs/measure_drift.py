@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         workspace = open_workspace(load_settings(options.config).settings)
-        release = options.release or workspace.ledger.rollout.current() or ""
+        release = workspace.release(options.release).id
         report = measure_drift(workspace, release, *_bounds(options, workspace.ledger))
     except KaizenError as error:
         sys.stderr.write(f"{error.code}: {error}\n")

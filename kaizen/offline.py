@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from kaizen.config import Retrieval
+from kaizen.errors import Unavailable
 from kaizen.ids import chunk_id
 from kaizen.indexing.generation import GenerationStore
 from kaizen.models.embedder_spec import EmbedderSpec
@@ -104,6 +105,14 @@ class OfflineIndex:
             if loaded.view.seq:
                 views[shard] = loaded.view
         return cls(views, spec.shards, tuple(trouble))
+
+    @classmethod
+    def open_whole(cls, workspace: Workspace, release: Release) -> OfflineIndex:
+        """As `open`, for what must see every shard. Raises Unavailable."""
+        index = cls.open(workspace, release)
+        if index.coverage < 1:
+            raise Unavailable("A shard of the index is not sealed yet.", advice="Wait `index.seal_seconds`, try again.")
+        return index
 
     @property
     def seq(self) -> int:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kaizen.config import Settings
-from kaizen.errors import BadModel
+from kaizen.errors import BadModel, NotFound
 from kaizen.models.location import OBJECT, check_safe, locate
+from kaizen.records import Release
 from kaizen.storage.ledger import Ledger
 from kaizen.storage.object_store import ObjectStore, holds, open_store
 
@@ -39,6 +40,13 @@ class Workspace:
             raise BadModel(f"There is no model at {reference!r}.", advice="Restore the object store, or roll back.")
         check_safe(path)
         return path
+
+    def release(self, named: str | None = None) -> Release:
+        """The release of this name; without one the stable release. Raises NotFound."""
+        name = named or self.ledger.rollout.current()
+        if name is None:
+            raise NotFound("There is no release yet.", advice="Run `kaizen up` or `python -m jobs.build_release`.")
+        return self.ledger.releases.get(name)
 
     def _stored(self, reference: str) -> tuple[str, str]:
         """The directory that `reference` begins with, and the rest of it. A directory holds no other one."""

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import KaizenError, Unavailable
+from kaizen.errors import KaizenError
 from kaizen.learning.export import export_embedder
 from kaizen.learning.query_encoder import (
     IndexRows,
@@ -46,9 +46,7 @@ def learn(lesson: Lesson, plan: QueryEncoderPlan, progress: Progress) -> Candida
     """Train, export, record. Raises InvalidInput (nothing to learn from), BadModel, Unavailable (index not sealed)."""
     clock = Clock()
     workspace, parent = lesson.workspace, lesson.parent
-    index = OfflineIndex.open(workspace, parent)
-    if index.coverage < 1:
-        raise Unavailable("A shard of the index is not sealed yet.", advice="Wait `index.seal_seconds`, then again.")
+    index = OfflineIndex.open_whole(workspace, parent)
     places = Places(index)
     examples = query_examples(lesson, index, places)
     part = query_encoder_of(parent)

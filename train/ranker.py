@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import KaizenError, Unavailable
+from kaizen.errors import KaizenError
 from kaizen.ids import fingerprint
 from kaizen.learning.ranker_training import Proposal, RankedQuery, learn_ranker
 from kaizen.offline import OfflineIndex, Pool
@@ -39,9 +39,7 @@ DEPTH = 20  # chunks that the ranker orders: hardly more than were shown, since 
 def learn(lesson: Lesson, max_queries: int) -> Candidate:
     """Learn, choose, record. Raises InvalidInput (too few queries), Unavailable (index not sealed)."""
     clock = Clock()
-    index = OfflineIndex.open(lesson.workspace, lesson.parent)
-    if index.coverage < 1:
-        raise Unavailable("A shard of the index is not sealed yet.", advice="Wait `index.seal_seconds`, then again.")
+    index = OfflineIndex.open_whole(lesson.workspace, lesson.parent)
     asked = lesson_queries(lesson)[:max_queries]
     settings = retrieval_of(lesson.parent)
     lists = [_ranked(lesson, *pair) for pair in zip(asked, pools(lesson, index, asked), strict=True)]

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kaizen.errors import NotFound
 from kaizen.records import Candidate, Dataset, Release
 from kaizen.release import Part, with_parts
 from kaizen.workspace import Workspace
@@ -45,12 +44,9 @@ class Lesson:
 
 def open_lesson(workspace: Workspace, *, rung: int, dataset: str, parent: str | None, turn: str) -> Lesson:
     """Find the data set and the parent (default: the stable release). Raises NotFound."""
-    name = parent or workspace.ledger.rollout.current()
-    if name is None:
-        raise NotFound("There is no release yet.", advice="Run `kaizen up` or `python -m jobs.build_release` first.")
     return Lesson(
         workspace=workspace,
-        parent=workspace.ledger.releases.get(name),
+        parent=workspace.release(parent),
         dataset=workspace.ledger.datasets.get(dataset),
         rung=rung,
         turn=turn,

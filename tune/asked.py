@@ -12,16 +12,26 @@ from kaizen.learning.query_encoder import QueryEncoderPlan
 from kaizen.records import Dataset, Release
 from kaizen.release import retrieval_of
 from kaizen.workspace import Workspace
+from tune.answering import is_generated
 from tune.kept import Kept
-from tune.spaces import Drawn, draw, present_retrieval, present_training, retrieval_space, training_space
+from tune.spaces import (
+    Drawn,
+    answering_space,
+    draw,
+    present_answering,
+    present_retrieval,
+    present_training,
+    retrieval_space,
+    training_space,
+)
 
-What = Literal["retrieval", "training"]
+What = Literal["retrieval", "training", "answering"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """The options. `release`, `dataset` and `name` are None where the default is wanted."""
+    """The options. `release`, `dataset` and `name` are None where the default is wanted; `turn`: of the steward."""
 
     what: What
     release: str | None
@@ -29,6 +39,7 @@ class Wish:
     trials: int
     name: str | None
     seed: int = 0
+    turn: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,7 @@ class Planned:
     dataset: Dataset | None
     drawn: dict[int, Drawn]
     seed: int
+    turn: str
     kept: Kept
 
     def record(self, source: str, queries: tuple[int, int]) -> dict[str, Any]:
@@ -66,20 +78,18 @@ def planned(workspace: Workspace, wish: Wish) -> Planned:
     if wish.name is not None and not _NAME.fullmatch(wish.name):
         raise InvalidInput("The name cannot be used.", advice="Use up to 64 of a-z, 0-9, _ and -.")
     begun = (Kept(store=workspace.store, name=wish.name).read("plan.json") if wish.name else None) or {}
-    release = wish.release or begun.get("release") or workspace.ledger.rollout.current()
-    if release is None:
-        raise NotFound("There is no release yet.", advice="Run `kaizen up` or `python -m jobs.build_release` first.")
-    base = workspace.ledger.releases.get(release)
+    base = workspace.release(wish.release or begun.get("release"))
     dataset = _dataset(workspace, wish.dataset or begun.get("dataset"))
     if wish.what == "training" and dataset is None:
         raise NotFound("There is no data set to train on.", advice="Make one with `kaizen curate`.")
-    named = fingerprint([wish.what, base.id, dataset.id if dataset else "", wish.trials, wish.seed])[:12]
+    named = fingerprint([wish.what, base.id, dataset.id if dataset else "", wish.trials, wish.seed, wish.turn])[:12]
     return Planned(
         what=wish.what,
         base=base,
         dataset=dataset,
         drawn=dict(enumerate(_drawn(base, wish), start=1)),
         seed=wish.seed,
+        turn=wish.turn,
         kept=Kept(store=workspace.store, name=wish.name or f"{wish.what}-{named}"),
     )
 
@@ -91,6 +101,10 @@ def _dataset(workspace: Workspace, named: str | None) -> Dataset | None:
 def _drawn(base: Release, wish: Wish) -> list[Drawn]:
     if wish.what == "training":
         return draw(training_space(), present_training(QueryEncoderPlan()), wish.trials, wish.seed)
+    if wish.what == "answering":
+        generated = is_generated(base)
+        present = present_answering(base, generated=generated)
+        return draw(answering_space(generated=generated), present, wish.trials, wish.seed)
     ranker = "ranker" in base.parts
     return draw(
         retrieval_space(ranker=ranker), present_retrieval(retrieval_of(base), ranker=ranker), wish.trials, wish.seed

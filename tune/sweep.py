@@ -1,7 +1,7 @@
-"""Try other settings of a release's ranking, or of its query encoder's training, and keep them if they prove better.
+"""Try other settings of a release: how it ranks, how it answers, how its query encoder learns; keep what proves better.
 
-    python -m tune.sweep --what retrieval|training [--release ID] [--dataset ID] [--trials N] [--name NAME]
-        [--seed N] [--config FILE] [--json]
+    python -m tune.sweep --what retrieval|training|answering [--release ID] [--dataset ID] [--trials N] [--name NAME]
+        [--turn ID] [--seed N] [--config FILE] [--json]
 
 Trials compete on one half of the judged queries: the trusted ones, or those of a data set. The winner is then compared
 with the present settings on the other half. If it is proven better there, a candidate release is recorded; it is judged
@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import KaizenError, Unavailable
+from kaizen.errors import KaizenError
 from kaizen.evaluation.paired import Paired, compare
 from kaizen.evaluation.ranking import ndcg
+from kaizen.judging.query_sets import Asked
 from kaizen.learning.sweep import PRESENT, Trial, best, conclude, luck
 from kaizen.offline import OfflineIndex, open_query_embedder
 from kaizen.records import Candidate, Dataset
@@ -33,6 +34,7 @@ from kaizen.workspace import Workspace, open_workspace
 from train.connect import connected
 from train.query_encoder import Places, learn, query_examples
 from train.recording import Clock, Lesson, record
+from tune.answering import AnsweringStudy, answering_part, questions
 from tune.asked import Planned, Wish, planned
 from tune.judged import Judged, judged_queries
 from tune.outcome import chart, outcome, table
@@ -42,16 +44,14 @@ from tune.study import Study
 from tune.training import TrainingStudy, planned_training
 from tune.trials import run_trials
 
-_RUNGS = {"retrieval": 1, "training": 2}
+_RUNGS = {"retrieval": 0, "training": 2, "answering": 0}
 
 
 def sweep(workspace: Workspace, wish: Wish, progress: Progress) -> tuple[str, dict[str, Any]]:
     """Run a sweep to its end, or go on with it; return its name and its result. Raises KaizenError."""
     clock = Clock()
     plan = planned(workspace, wish)
-    index = OfflineIndex.open(workspace, plan.base)
-    if index.coverage < 1:
-        raise Unavailable("A shard of the index is not sealed yet.", advice="Wait `index.seal_seconds`, then again.")
+    index = OfflineIndex.open_whole(workspace, plan.base)
     judged = judged_queries(workspace, plan.base, plan.dataset, index, trains=plan.what == "training")
     begun = plan.record(judged.source, (len(judged.validation), len(judged.test)))
     plan.kept.begin(begun)
@@ -90,6 +90,8 @@ def _study(workspace: Workspace, plan: Planned, judged: Judged, index: OfflineIn
             validation=judged.validation,
             test=judged.test,
         )
+    if plan.what == "answering":
+        return _answering(workspace, plan, index, judged.validation)
     present = retrieval_of(plan.base)
     embed = open_query_embedder(workspace, plan.base)
     return RetrievalStudy(
@@ -97,6 +99,11 @@ def _study(workspace: Workspace, plan: Planned, judged: Judged, index: OfflineIn
         ranker=ranker_of(plan.base, workspace.store),
         pools=judged_pools(index, embed, judged.validation, present, list(plan.drawn.values())),
     )
+
+
+def _answering(workspace: Workspace, plan: Planned, index: OfflineIndex, asked: Mapping[str, Asked]) -> AnsweringStudy:
+    found = questions(workspace, plan.base, index, asked)
+    return AnsweringStudy(settings=workspace.settings, base=plan.base, questions=found)
 
 
 def _trials(workspace: Workspace, plan: Planned, study: Callable[[], Study], progress: Progress) -> list[Trial]:
@@ -125,6 +132,9 @@ def _test(
         return None
     if plan.what == "training":
         return compare(present.test, winner.test)
+    if plan.what == "answering":
+        study = _answering(workspace, plan, index, judged.test)
+        return compare(study.values(present.settings), study.values(winner.settings))
     embed = open_query_embedder(workspace, plan.base)
     ranker = ranker_of(plan.base, workspace.store)
     settings = retrieval_of(plan.base)
@@ -155,6 +165,8 @@ def _candidate(
 
 def _changed(plan: Planned, drawn: Drawn | Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The parts of the release that the winner changes; an empty ranker is none."""
+    if plan.what == "answering":
+        return {"prompt": answering_part(plan.base, drawn)}
     part = retrieval_settings(retrieval_of(plan.base), dict(drawn)).model_dump()
     return {"retrieval": part, **({"ranker": {}} if drawn.get("ranker") is False else {})}
 
@@ -162,7 +174,9 @@ def _changed(plan: Planned, drawn: Drawn | Mapping[str, Any]) -> dict[str, dict[
 def _lesson(workspace: Workspace, plan: Planned) -> Lesson:
     """Settings of retrieval may be swept without a data set, on trusted queries."""
     none = Dataset(id="", at=0.0, artifact="", record={})
-    return Lesson(workspace=workspace, parent=plan.base, dataset=plan.dataset or none, rung=_RUNGS[plan.what], turn="")
+    return Lesson(
+        workspace=workspace, parent=plan.base, dataset=plan.dataset or none, rung=_RUNGS[plan.what], turn=plan.turn
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -175,6 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", help="id of a data set that jobs.curate made; default: the newest")
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--name", help="default: made of the arguments")
+    parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--json", action="store_true")

@@ -20,7 +20,7 @@ from rich.progress import Progress
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from jobs.build_index import _build_shard
+from jobs.build_index import build_shard
 from jobs.build_release import build_release
 from kaizen.config import Settings
 from kaizen.learning.dataset import DatasetContent, table, write_dataset
@@ -108,7 +108,7 @@ class World:
     def build_index(self, release: Release) -> None:
         """Seal the shards of a release."""
         for shard in range(index_of(release).shards):
-            _build_shard(self.workspace.settings, release, shard)
+            build_shard(self.workspace.settings, release, shard)
 
     def _row(self, query: Query, split: str, document: str, label: float) -> dict[str, Any]:
         return {
