@@ -12,6 +12,7 @@ from kaizen.evaluation.paired import Paired
 from kaizen.evaluation.scatter import Point, scatter_svg
 from kaizen.learning.sweep import PRESENT, Conclusion, Luck, Trial, best
 
+METRICS = {"retrieval": "ndcg@10", "training": "ndcg@10", "answering": "answers"}
 _SHOWN = 12
 
 
@@ -33,7 +34,7 @@ def outcome(
         "decision": concluded.decision,
         "reason": concluded.reason,
         "release": release,
-        "metric": "ndcg@10",
+        "metric": METRICS[plan["what"]],
         "present": {"settings": present.settings, "validation": round(present.mean, 6)},
         "winner": {"trial": winner.number, "settings": winner.settings, "validation": round(winner.mean, 6)},
         "luck": {name: round(value, 6) for name, value in asdict(lucky).items()},

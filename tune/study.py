@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """How good the settings are after `share` (to 1) of the trial's way: query -> nDCG@10.
+    """How good the settings are after `share` (to 1) of the trial's way: query -> nDCG@10, or its value as a question.
 
     values: on the validation half. test: on the other one, with the last report of a trial that cannot be repeated
     cheaply; trials do not compete on it.

@@ -181,30 +181,22 @@ def _lesson(workspace: Workspace, plan: Planned) -> Lesson:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status: 0 also when nothing better was found."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tune.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = job_parser("tune.sweep", __doc__)
     parser.add_argument("--what", choices=tuple(_RUNGS), required=True)
     parser.add_argument("--release", help="default: the stable one")
     parser.add_argument("--dataset", help="id of a data set that jobs.curate made; default: the newest")
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--name", help="default: made of the arguments")
-    parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = vars(parser.parse_args(arguments))
-    config, as_json = options.pop("config"), options.pop("json")
-    try:
-        check_environment()
-        workspace = open_workspace(load_settings(config).settings)
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            name, result = sweep(workspace, Wish(**options), progress)
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
-    _tell(workspace, name, result, as_json=as_json)
-    return 0
+    return run_job(_sweep, parser.parse_args(arguments))
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    workspace = configured_workspace(options)
+    wish = Wish(**{name: value for name, value in vars(options).items() if name not in ("config", "json")})
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        name, result = sweep(workspace, wish, progress)
+    _tell(workspace, name, result, as_json=options.json)
 
 
 def _tell(workspace: Workspace, name: str, result: Mapping[str, Any], *, as_json: bool) -> None:

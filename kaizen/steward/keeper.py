@@ -100,6 +100,7 @@ class Keeper:
             costs=estimates(self._ledger.candidates.list()),
             trainable_generator=generator.get("kind") == "transformers",
             losers=self._losers(),
+            trusted_queries=len({(one.tenant, one.query_id) for one in self._ledger.judgements.all()}),
         )
         material = state.material or Material(dataset="", examples=0, queries=0, demonstrations=0)
         return Chosen(choice=choose(state.attempts, state.stable, material, facts))

@@ -2,8 +2,10 @@
 
 Rungs 1 and 2 leave the index alone and take minutes at most. Rung 1 fits a handful of weights and is through with its
 data after one fit, so a turn goes on to rung 2 whatever rung 1 brought, and then fits rung 1 again on what rung 2
-changed. Rung 3 brings a new index and rung 4 needs demonstrations and a GPU's worth of time: they come only when
-nothing cheaper proved better on this data. Of all that proved better, the one with the largest gain goes to the users.
+changed. Rung 0 is a sweep of the ranking settings. It learns nothing from feedback, and is left out unless there are
+enough queries with trusted judgements to choose on one half and to test on the other. Rung 3 brings a new index and
+rung 4 needs demonstrations and a GPU's worth of time: they come only when nothing cheaper proved better on this data.
+Of all that proved better, the one with the largest gain goes to the users.
 """
 
 from __future__ import annotations
@@ -17,8 +19,16 @@ from kaizen.records import Candidate
 from kaizen.steward.state import Attempt, Material, Outcome
 
 # Until there are candidates whose cost is known: CPU seconds of learning and judging on a small machine.
-FIRST_ESTIMATES: Mapping[int, float] = {1: 60, 2: 900, 3: 7200, 4: 14_400}
-NAMES: Mapping[int, str] = {1: "fusion and ranker", 2: "query encoder", 3: "embedder", 4: "generator"}
+FIRST_ESTIMATES: Mapping[int, float] = {0: 120, 1: 60, 2: 900, 3: 7200, 4: 14_400}
+SWEEP = 0
+SWEEP_MIN_TRUSTED = 80
+NAMES: Mapping[int, str] = {
+    SWEEP: "settings",
+    1: "fusion and ranker",
+    2: "query encoder",
+    3: "embedder",
+    4: "generator",
+}
 ENCODER_MIN_QUERIES = 50
 GENERATOR_MIN_DEMONSTRATIONS = 50
 # Only what the stable release showed could be clicked, so labels from clicks speak for it: a candidate that gained
@@ -36,6 +46,7 @@ class Facts:
         costs: CPU seconds expected of each rung.
         trainable_generator: the stable release's generator is one that rung 4 can teach.
         losers: releases that users had in an earlier turn, and did not prefer.
+        trusted_queries: how many have a trusted judgement.
     """
 
     settings: Learning
@@ -43,6 +54,7 @@ class Facts:
     costs: Mapping[int, float] = field(default_factory=lambda: dict(FIRST_ESTIMATES))
     trainable_generator: bool = False
     losers: frozenset[str] = frozenset()
+    trusted_queries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +114,7 @@ def _has_cost(candidate: Candidate) -> bool:
 def _ladder(tried: Sequence[Attempt], stable: str) -> Iterator[tuple[int, str]]:
     """Every (rung, parent) that a turn may try, in order."""
     yield 1, stable
+    yield SWEEP, stable
     for rung in (2, 3, 4):
         if rung > 2 and _proved(tried) and not any(one.rung == rung for one in tried):
             return
@@ -145,7 +158,14 @@ def _lacks_demonstrations(material: Material, facts: Facts) -> str:
     return ""
 
 
+def _lacks_trust(_material: Material, facts: Facts) -> str:
+    if facts.trusted_queries >= SWEEP_MIN_TRUSTED:
+        return ""
+    return f"there are {facts.trusted_queries} queries with trusted judgements and it needs {SWEEP_MIN_TRUSTED}."
+
+
 _LACKS: Mapping[int, Callable[[Material, Facts], str]] = {
+    SWEEP: _lacks_trust,
     2: lambda material, _: _lacks_queries(ENCODER_MIN_QUERIES, material),
     3: lambda material, facts: _lacks_queries(facts.settings.embedder_min_queries, material),
     4: _lacks_demonstrations,

@@ -37,14 +37,16 @@ from kaizen.steward.messages import (
     Run,
     Watch,
 )
-from kaizen.steward.policy import GiveUp, Learn
+from kaizen.steward.policy import SWEEP, GiveUp, Learn
 from kaizen.steward.state import Attempt, Material, Outcome, Phase, Spent, Stage, TurnState
 
 RETRIES = 2  # of a step that ended with an error
 SETBACKS = 20  # of a step that was killed (by a person, a test, or for want of memory), or that said: not now
 JUDGE = "jobs.judge"
 NEW_INDEX = 3  # the rung whose candidates search another index
-LEARNERS: Mapping[int, str] = {1: "train.ranker", 2: "train.query_encoder", 3: "train.embedder", 4: "train.generator"}
+LEARNERS: Mapping[int, str] = {
+    SWEEP: "tune.sweep", 1: "train.ranker", 2: "train.query_encoder", 3: "train.embedder", 4: "train.generator"
+}  # fmt: skip
 
 
 def instruction(state: TurnState, settings: Learning) -> Instruction:
@@ -76,7 +78,8 @@ def _curate(state: TurnState, _settings: Learning) -> Run:
 
 def _learn(state: TurnState, _settings: Learning) -> Run:
     attempt, material = state.attempt, _material(state)
-    made_from = ("--dataset", material.dataset, "--parent", attempt.parent, "--turn", state.turn)
+    begin = ("--what", "retrieval", "--release") if attempt.rung == SWEEP else ("--parent",)
+    made_from = (*begin, attempt.parent, "--dataset", material.dataset, "--turn", state.turn)
     return _run(state, LEARNERS[attempt.rung], *made_from)
 
 
@@ -204,8 +207,10 @@ def _chosen(state: TurnState, event: Chosen, _settings: Learning) -> _Next:
 def _learnt(state: TurnState, event: Ended, _settings: Learning) -> _Next:
     if event.output is None:
         return _again_or(state, event, lambda reason: _judged_as(state, "failed", reason, event))
-    release = str(event.output["release"])
+    release = str(event.output["release"] or "")
     following = state.with_attempt(release=release, cpu_s=state.attempt.cpu_s + event.cpu_s)
+    if not release:  # a sweep that found nothing better
+        return _judged_as(following, "reject", str(event.output["reason"]), event)
     if release in (state.stable, state.attempt.parent):
         return _judged_as(following, "reject", "What was learnt is the release that it began from.", event)
     return _enter(following, "index" if state.attempt.rung == NEW_INDEX else "judge"), ()

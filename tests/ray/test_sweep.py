@@ -87,7 +87,7 @@ def test_a_sweep_of_retrieval_is_killed_goes_on_and_ends_with_a_candidate(
     assert result["test"]["low"] > 0
     ledger = swept.world.workspace.ledger
     release, candidate = ledger.releases.get(result["release"]), ledger.candidates.get(result["release"])
-    assert (release.parent, candidate.rung, candidate.turn) == (swept.world.stable.id, 1, "")
+    assert (release.parent, candidate.rung, candidate.turn) == (swept.world.stable.id, 0, "")
     assert retrieval_of(release).depth == result["winner"]["settings"]["depth"]
     assert release.parts["index"] == swept.world.stable.parts["index"]
     assert swept.world.workspace.store.get_bytes("sweeps/killed/chart.svg").startswith(b"<svg")

@@ -33,6 +33,23 @@ def test_the_largest_gain_goes_to_the_users_and_rung_1_is_fitted_again_on_rung_2
     assert state_of(turn).candidate == tried[1].release
 
 
+def test_a_sweep_that_finds_nothing_better_is_a_rung_that_was_tried(world: World) -> None:
+    world.trust(100)
+    world.swept = "No trial is proven better: keep what you have."
+    turn = world.until_ended(world.keeper())
+    assert [(one.rung, one.release != "", one.reason) for one in state_of(turn).attempts] == [
+        (1, True, "Rung 1 is judged so."), (0, False, world.swept), (2, True, "Rung 2 is judged so."),
+    ]  # fmt: skip
+
+
+def test_what_a_sweep_found_is_judged_and_tried_like_what_was_learnt(world: World) -> None:
+    world.trust(100)
+    world.verdicts = {0: Judgement("promote", 0.05), 2: Judgement("promote", 0.03)}
+    state = state_of(world.until_ended(world.keeper()))
+    assert (state.outcome, state.candidate) == ("promoted", state.attempts[1].release)
+    assert world.ledger.candidates.get(state.candidate).turn == state.turn
+
+
 def test_what_proves_no_better_never_meets_a_user(world: World) -> None:
     before = world.ledger.rollout.state()
     turn = world.until_ended(world.keeper())

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kaizen.config import Learning
 from kaizen.records import Candidate
-from kaizen.steward.policy import FIRST_ESTIMATES, Choice, Facts, GiveUp, Learn, Try, choose, estimates
+from kaizen.steward.policy import (
+    FIRST_ESTIMATES,
+    SWEEP,
+    SWEEP_MIN_TRUSTED,
+    Choice,
+    Facts,
+    GiveUp,
+    Learn,
+    Try,
+    choose,
+    estimates,
+)
 from kaizen.steward.state import Attempt, Material
 
 FACTS = Facts(settings=Learning(), left_cpu_s=100_000, trainable_generator=True)
@@ -55,6 +68,23 @@ def test_the_ladder(attempts: list[tuple[int, str, str, str, float]], expected: 
 
 
 @pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        ([], ("learn", 1, "s")),
+        ([NO_1], ("learn", SWEEP, "s")),
+        ([YES_1, (SWEEP, "s", "", "reject", 0.0)], ("learn", 2, "s")),
+        ([YES_1, (SWEEP, "s", "w", "promote", 0.02), NO_2], ("try", "w")),
+        ([NO_1, (SWEEP, "s", "w", "promote", 0.02), YES_2], ("learn", 1, "b")),
+    ],
+)
+def test_settings_are_swept_where_there_are_trusted_judgements(
+    attempts: list[tuple[int, str, str, str, float]], expected: tuple[object, ...]
+) -> None:
+    facts = replace(FACTS, trusted_queries=SWEEP_MIN_TRUSTED)
+    assert short(choose(tried(*attempts), "s", PLENTY, facts)) == expected
+
+
+@pytest.mark.parametrize(
     ("facts", "material", "why"),
     [
         (Facts(settings=Learning(max_rung=2), left_cpu_s=1e6), PLENTY, "learning.max_rung is 2"),
@@ -62,6 +92,7 @@ def test_the_ladder(attempts: list[tuple[int, str, str, str, float]], expected: 
         (FACTS, Material(dataset="d", examples=900, queries=300, demonstrations=9), "300 queries and it needs 2000"),
         (FACTS, Material(dataset="d", examples=900, queries=300, demonstrations=9), "9 demonstrations"),
         (Facts(settings=Learning(), left_cpu_s=2000), PLENTY, "cannot be taught"),
+        (replace(FACTS, left_cpu_s=2000, trusted_queries=20), PLENTY, "20 queries with trusted judgements"),
     ],
 )
 def test_what_cannot_help_or_is_too_dear_is_left_out_with_the_reason(

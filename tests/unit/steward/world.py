@@ -11,6 +11,7 @@ from kaizen.config import Learning
 from kaizen.errors import NotFound
 from kaizen.ids import fingerprint
 from kaizen.records import Candidate, Feedback, Impression, Rollout, ShownChunk, Turn, Verdict
+from kaizen.records import Judgement as Trusted
 from kaizen.steward.guard import Guard
 from kaizen.steward.keeper import Keeper
 from kaizen.steward.messages import Ended, Run
@@ -35,6 +36,7 @@ class World:
     Attributes:
         verdicts: by rung; a rung that is not named is rejected.
         liked: the share of the clicks that goes to the challenger, in a test; whether the new stable one is liked.
+        swept: why a sweep keeps the present settings; empty: it finds better ones.
         drifted: whether `jobs.measure_drift` sounds the alarm.
         broken: modules whose command fails, with the error.
         ran: ids of the steps that were run, in order.
@@ -44,6 +46,7 @@ class World:
     verdicts: Mapping[int, Judgement] = field(default_factory=dict)
     challenger_wins: bool = True
     stable_is_liked: bool = True
+    swept: str = ""
     drifted: bool = False
     broken: dict[str, Ended] = field(default_factory=dict)
     ran: list[Run] = field(default_factory=list)
@@ -85,9 +88,12 @@ class World:
 
     def _learn(self, step: Run) -> Mapping[str, Any]:
         told = dict(zip(step.arguments[::2], step.arguments[1::2], strict=True))
-        parts = {**self.ledger.releases.get(told["--parent"]).parts, step.module: {"fingerprint": fingerprint(told)}}
-        release = self.ledger.releases.record(parts, parent=told["--parent"])
-        rung = {"train.ranker": 1, "train.query_encoder": 2, "train.embedder": 3}[step.module]
+        rung = {"tune.sweep": 0, "train.ranker": 1, "train.query_encoder": 2, "train.embedder": 3}[step.module]
+        if rung == 0 and self.swept:
+            return {"release": None, "reason": self.swept, "cost": {"cpu_s": 1.0}}
+        parent = told["--parent" if rung else "--release"]
+        parts = {**self.ledger.releases.get(parent).parts, step.module: {"fingerprint": fingerprint(told)}}
+        release = self.ledger.releases.record(parts, parent=parent)
         candidate = Candidate(release=release.id, at=self.now, rung=rung, turn=told["--turn"], record={})
         self.ledger.candidates.record(candidate)
         return {"release": release.id, "rung": rung, "cost": {"cpu_s": 1.0}}
@@ -98,6 +104,12 @@ class World:
         reason = f"Rung {rung} is judged so."
         self.ledger.candidates.judge(step.arguments[0], verdict=said.verdict, reason=reason, report="reports/x")
         return {"verdict": said.verdict, "reason": reason, "gain": said.gain}
+
+    def trust(self, count: int) -> None:
+        """Give so many queries a trusted judgement."""
+        self.ledger.judgements.put_many(
+            [Trusted(tenant="t", query_id=f"q{n}", query=f"q {n}", document_id="c", grade=1) for n in range(count)]
+        )
 
     def people(self, count: int = 40) -> None:
         """People search, and click as the world has it, under the present rollout."""
