@@ -11,12 +11,10 @@ it.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import faiss
 import pyarrow as pa
@@ -24,11 +22,11 @@ import ray
 
 from jobs.connect import connected
 from kaizen.config import Settings
-from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import Conflict, KaizenError
+from kaizen.errors import Conflict
 from kaizen.indexing.feed import Feed
 from kaizen.indexing.generation import GenerationStore
 from kaizen.indexing.prepare import prepare
+from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.models.embedder import Embedder, open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.records import Document, Release
@@ -126,28 +124,23 @@ def _refuse_beside_its_shards(workspace: Workspace, release: Release) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.build_index", description=__doc__)
+    parser = job_parser("jobs.build_index", __doc__)
     parser.add_argument("--release", default="", help="default: the stable one")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    try:
-        check_environment()
-        workspace = open_workspace(load_settings(options.config).settings)
-        release = workspace.release(options.release)
-        _refuse_beside_its_shards(workspace, release)
-        with connected(workspace.settings):
-            built = build_index(workspace, release)
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
+    return run_job(_build, parser.parse_args(arguments))
+
+
+def _build(options: argparse.Namespace) -> None:
+    workspace = configured_workspace(options)
+    release = workspace.release(options.release)
+    _refuse_beside_its_shards(workspace, release)
+    with connected(workspace.settings):
+        built = build_index(workspace, release)
     if options.json:
         cost = {"cpu_s": round(sum(shard.cpu_s for shard in built), 2)}
-        sys.stdout.write(json.dumps({"shards": [asdict(shard) for shard in built], "cost": cost}) + "\n")
-    else:
-        for one in built:
-            sys.stdout.write(f"shard {one.shard}: {one.chunks} chunks at seq {one.seq} in {one.seconds:.1f} s\n")
-    return 0
+        print_result({"shards": [asdict(shard) for shard in built], "cost": cost})
+        return
+    for one in built:
+        sys.stdout.write(f"shard {one.shard}: {one.chunks} chunks at seq {one.seq} in {one.seconds:.1f} s\n")
 
 
 if __name__ == "__main__":

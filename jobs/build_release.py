@@ -11,7 +11,6 @@ a restart must not undo what was learnt.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,8 +18,7 @@ from pathlib import Path
 
 from kaizen.answering.prompt import prompt_record
 from kaizen.config import Settings
-from kaizen.config_sources import load_settings
-from kaizen.errors import KaizenError
+from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.generator_spec import generator_record
 from kaizen.models.onnx_cache import ensure_onnx
@@ -29,7 +27,7 @@ from kaizen.release import Part, release_parts
 from kaizen.rollout import promote
 from kaizen.storage.ledger import Ledger
 from kaizen.storage.object_store import ObjectStore, holds
-from kaizen.workspace import Workspace, open_workspace
+from kaizen.workspace import Workspace
 
 
 def build_release(workspace: Workspace) -> Release:
@@ -80,18 +78,15 @@ def _export(store: ObjectStore, spec: EmbedderSpec, artifact: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.build_release", description=__doc__)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    try:
-        release = build_release(open_workspace(load_settings(options.config).settings))
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
-    line = json.dumps({"release": release.id, "fingerprint": release.fingerprint, "parent": release.parent})
-    sys.stdout.write(f"{line}\n" if options.json else f"release {release.id} is in service\n")
-    return 0
+    return run_job(_build, job_parser("jobs.build_release", __doc__).parse_args(arguments))
+
+
+def _build(options: argparse.Namespace) -> None:
+    release = build_release(configured_workspace(options))
+    if options.json:
+        print_result({"release": release.id, "fingerprint": release.fingerprint, "parent": release.parent})
+    else:
+        sys.stdout.write(f"release {release.id} is in service\n")
 
 
 if __name__ == "__main__":

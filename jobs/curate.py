@@ -10,12 +10,10 @@ same data set again. Prints a summary, or with --json one line: {"dataset": id, 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -24,14 +22,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from kaizen.config_sources import load_settings
-from kaizen.errors import InvalidInput, KaizenError, NotFound
+from kaizen.errors import InvalidInput, NotFound
 from kaizen.ids import chunk_id
+from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.learning.curation import ChunkText, Curation, Place
 from kaizen.learning.dataset import DatasetContent, write_dataset
 from kaizen.offline import OfflineIndex
 from kaizen.records import Dataset, Feedback, Impression
-from kaizen.workspace import Workspace, open_workspace
+from kaizen.workspace import Workspace
 
 T = TypeVar("T", Impression, Feedback)
 _PAGE = 1000
@@ -131,32 +129,29 @@ def _print(summary: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.curate", description=__doc__)
+    parser = job_parser("jobs.curate", __doc__)
     parser.add_argument("--since", metavar="DATE", help="leave out what was shown before; UTC unless it says otherwise")
     parser.add_argument("--until-impression", type=int, metavar="SEQ", help="the last that is read; default: all")
     parser.add_argument("--until-feedback", type=int, metavar="SEQ", help="with --until-impression: the last feedback")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     if (options.until_impression is None) != (options.until_feedback is None):
         parser.error("--until-impression and --until-feedback go together")
+    return run_job(_curate, options)
+
+
+def _curate(options: argparse.Namespace) -> None:
     until = None if options.until_impression is None else (options.until_impression, options.until_feedback)
+    since = _since(options.since) if options.since else 0.0
     started = time.monotonic()
-    try:
-        workspace = open_workspace(load_settings(options.config).settings)
-        with workspace.ledger:
-            since = _since(options.since) if options.since else 0.0
-            dataset, content = curate(workspace, since=since, until=until, quiet=options.json)
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
+    workspace = configured_workspace(options)
+    with workspace.ledger:
+        dataset, content = curate(workspace, since=since, until=until, quiet=options.json)
     summary = {"dataset": dataset.id, "artifact": dataset.artifact, **_sizes(content)}
     summary |= {"left_out": content.record["left_out"], "seconds": round(time.monotonic() - started, 3)}
     if options.json:
-        sys.stdout.write(json.dumps(summary) + "\n")
+        print_result(summary)
     else:
         _print(summary)
-    return 0
 
 
 if __name__ == "__main__":

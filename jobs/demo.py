@@ -9,7 +9,6 @@ happens in a throw-away installation with default settings; your own workspace i
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -23,7 +22,8 @@ from rich.markup import escape
 
 from cluster.throwaway import Installation, environment, installation, summary_of
 from kaizen.config import Settings
-from kaizen.errors import KaizenError, Unavailable
+from kaizen.errors import Unavailable
+from kaizen.job import print_result, run_job
 from kaizen.text.stdlib_corpus import write_jsonl
 
 QUESTIONS = (
@@ -129,22 +129,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m jobs.demo", description=__doc__)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    try:
-        result = Demo(quiet=options.json).run()
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
+    return run_job(_demo, parser.parse_args(arguments))
+
+
+def _demo(options: argparse.Namespace) -> None:
+    result = Demo(quiet=options.json).run()
     if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-        return 0
+        print_result(result)
+        return
     seconds = result["seconds"]
     sys.stdout.write(
         f"\n{result['documents']} documents in {result['chunks']} chunks ({result['chunks_per_s']} chunks/s), "
         f"{len(QUESTIONS)} answers, {len(result['feedback'])} judgements kept, in {seconds['total']} s "
         f"(ingest {seconds['ingest']} s).\nYour own documents: kaizen up, then kaizen ingest FOLDER and kaizen ask.\n"
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ line: {"dense": {"ndcg@10": .., "recall@100": .., "mrr@10": .., "p50_ms": .., "p
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -26,9 +25,10 @@ from rich.table import Table
 from cluster.throwaway import Installation, installation, summary_of
 from kaizen.config import Settings
 from kaizen.config_sources import load_settings
-from kaizen.errors import KaizenError, Unavailable
+from kaizen.errors import Unavailable
 from kaizen.evaluation.collection import Collection
 from kaizen.evaluation.ranking import means, measure
+from kaizen.job import job_parser, print_result, run_job
 from kaizen.retrieval.fusion import Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -101,28 +101,24 @@ def _print(result: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.evaluate", description=__doc__)
+    parser = job_parser("jobs.evaluate", __doc__)
     parser.add_argument("--dataset", type=Path, required=True, metavar="DIR")
     parser.add_argument("--split", help="which judgements; default: test where there are splits")
     parser.add_argument("--mode", choices=[*MODES, "all"], default="all")
     parser.add_argument("--max-queries", type=int, metavar="N")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
+    return run_job(_evaluate, parser.parse_args(arguments))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
     modes = MODES if options.mode == "all" else (options.mode,)
-    try:
-        collection = Collection.open(options.dataset, options.split)
-        if options.max_queries is not None:
-            collection = collection.limited(options.max_queries)
-        result = evaluate(load_settings(options.config).settings, collection, modes, quiet=options.json)
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
+    collection = Collection.open(options.dataset, options.split)
+    if options.max_queries is not None:
+        collection = collection.limited(options.max_queries)
+    result = evaluate(load_settings(options.config).settings, collection, modes, quiet=options.json)
     if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        print_result(result)
     else:
         _print(result)
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m jobs.judge RELEASE [--against RELEASE] [--config FILE] [--json]
 
-In this order: integrity; the time of a query; generators on held-out demonstrations (when the generator is another
+In this order: integrity; the time of a query; answers on held-out demonstrations (when generator or prompt is another
 one); rankings on the trusted set, on queries that the candidate did not learn from and on those that it did. The
 report goes to the object store under `reports/RELEASE` (report.json, report.html), the verdict to the ledger.
 
@@ -19,16 +19,15 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import Conflict, KaizenError, NotFound
+from kaizen.errors import Conflict, NotFound
 from kaizen.evaluation.report import build_report
 from kaizen.evaluation.report_html import report_html
 from kaizen.evaluation.verdict import Compared, Evidence, Finding, VerdictBounds, judge, too_slow
+from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.judging.answers import Answerer, Question, check_generator, compare_answers, demonstrated
 from kaizen.judging.integrity import check_integrity
 from kaizen.judging.query_sets import Asked, dataset_queries, slices_of, trusted_queries
@@ -36,7 +35,7 @@ from kaizen.judging.side import Side, as_everybody, compare_sides, compare_speed
 from kaizen.learning.dataset import DatasetContent, read_dataset
 from kaizen.records import Candidate, Release
 from kaizen.release import generator_of
-from kaizen.workspace import Workspace, open_workspace
+from kaizen.workspace import Workspace
 
 MOST_QUERIES = {"trusted": 2000, "held_out": 1000, "train": 200}
 MOST_ANSWERS = 40
@@ -61,8 +60,8 @@ class Case:
 
     @property
     def answers_change(self) -> bool:
-        """Whether its generator is another one."""
-        return self.candidate.parts["generator"] != self.stable.parts["generator"]
+        """Whether its generator is another one, or is told or given something else."""
+        return any(self.candidate.parts[part] != self.stable.parts[part] for part in ("generator", "prompt"))
 
 
 def judge_release(
@@ -194,28 +193,21 @@ def _line(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status: 0 whatever the verdict is."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.judge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = job_parser("jobs.judge", __doc__)
     parser.add_argument("release")
     parser.add_argument("--against", metavar="RELEASE", help="default: the stable release")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    try:
-        check_environment()
-        workspace = open_workspace(load_settings(options.config).settings)
-        with Console(stderr=True).status(f"judging {options.release}"):
-            report = judge_release(workspace, options.release, options.against)
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
+    return run_job(_judge, parser.parse_args(arguments))
+
+
+def _judge(options: argparse.Namespace) -> None:
+    workspace = configured_workspace(options)
+    with Console(stderr=True).status(f"judging {options.release}"):
+        report = judge_release(workspace, options.release, options.against)
     if options.json:
-        sys.stdout.write(json.dumps(_line(report)) + "\n")
-    else:
-        sys.stdout.write(f"{report['verdict']} ({report['code']}): {report['reason']}\n")
-        sys.stdout.write(f"report: {workspace.store.uri}/reports/{report['candidate']}/report.html\n")
-    return 0
+        print_result(_line(report))
+        return
+    sys.stdout.write(f"{report['verdict']} ({report['code']}): {report['reason']}\n")
+    sys.stdout.write(f"report: {workspace.store.uri}/reports/{report['candidate']}/report.html\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ documentation of this Python. Prints what it does, or with --json one line: {"be
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import threading
@@ -36,11 +35,12 @@ from kaizen.commands.client import Client, Endpoint
 from kaizen.commands.simulate import Plan, Summary, simulate
 from kaizen.config import Settings
 from kaizen.config_sources import load_settings
-from kaizen.errors import DeadlineExceeded, KaizenError
+from kaizen.errors import DeadlineExceeded
 from kaizen.evaluation.bars import Group, bars_svg
 from kaizen.evaluation.collection import Collection
 from kaizen.evaluation.ranking import means, measure
 from kaizen.evaluation.stdlib_collection import write_stdlib_collection
+from kaizen.job import job_parser, print_result, run_job
 from kaizen.offline import OfflineIndex, offline_queries, offline_rankings, open_query_embedder
 from kaizen.records import Turn
 from kaizen.release import ranker_of
@@ -210,36 +210,30 @@ def chart(result: Mapping[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.loop", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = job_parser("jobs.loop", __doc__)
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="BEIR layout with splits train and test")
     parser.add_argument("--sessions", type=int, default=8, help="of people per query, before the turn")
     parser.add_argument("--noise", type=float, default=0.1, help="share of the sessions that click anything")
     parser.add_argument("--hostile", type=float, default=0.1, help="share of the people who push documents")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--chart", type=Path, default=Path("loop.svg"), metavar="FILE")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
+    return run_job(_loop, parser.parse_args(arguments))
+
+
+def _loop(options: argparse.Namespace) -> None:
     people = People(sessions=options.sessions, noise=options.noise, hostile=options.hostile, seed=options.seed)
-    try:
-        settings = load_settings(options.config).settings
-        with tempfile.TemporaryDirectory() as scratch:
-            dataset = options.dataset or Path(scratch)
-            if options.dataset is None:
-                write_stdlib_collection(dataset)
-            result = Loop(quiet=options.json).run(settings, dataset, people)
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
+    settings = load_settings(options.config).settings
+    with tempfile.TemporaryDirectory() as scratch:
+        dataset = options.dataset or Path(scratch)
+        if options.dataset is None:
+            write_stdlib_collection(dataset)
+        result = Loop(quiet=options.json).run(settings, dataset, people)
     result = {**result, "dataset": options.dataset.name if options.dataset else "python-documentation"}
     options.chart.write_text(chart(result), encoding="utf-8")
     if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        print_result(result)
     else:
         _show(result, options.chart)
-    return 0
 
 
 def _show(result: Mapping[str, Any], drawn: Path) -> None:

@@ -11,23 +11,21 @@ is embedded once and kept as `monitoring/reference-RELEASE-AFTER-UNTIL`. The sam
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from kaizen.config_sources import load_settings
-from kaizen.errors import KaizenError, NotFound
+from kaizen.errors import NotFound
+from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.monitoring.drift import REFERENCE_QUERIES, WINDOW_QUERIES, Report, compare, sketch
 from kaizen.monitoring.reference import Reference, read_reference, reference_name, write_reference
 from kaizen.monitoring.window import Window, window_of
 from kaizen.offline import QueryEmbedder, open_query_embedder
 from kaizen.records import Feedback, Impression
 from kaizen.storage.ledger import Ledger
-from kaizen.workspace import Workspace, open_workspace
+from kaizen.workspace import Workspace
 
 BATCH = 16
 HALF_ROWS = 1000  # of the reference and of the window when no bounds are given
@@ -99,24 +97,21 @@ def _bounds(options: argparse.Namespace, ledger: Ledger) -> tuple[tuple[int, int
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.measure_drift", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = job_parser("jobs.measure_drift", __doc__)
     parser.add_argument("--release", default="", help="Default: the stable one.")
     for name in ("--after", "--until", "--since", "--end"):
         parser.add_argument(name, type=int)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    try:
-        workspace = open_workspace(load_settings(options.config).settings)
-        release = workspace.release(options.release).id
-        report = measure_drift(workspace, release, *_bounds(options, workspace.ledger))
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
-    sys.stdout.write(json.dumps(report.record()) + "\n" if options.json else _words(report))
-    return 0
+    return run_job(_measure, parser.parse_args(arguments))
+
+
+def _measure(options: argparse.Namespace) -> None:
+    workspace = configured_workspace(options)
+    release = workspace.release(options.release).id
+    report = measure_drift(workspace, release, *_bounds(options, workspace.ledger))
+    if options.json:
+        print_result(report.record())
+    else:
+        sys.stdout.write(_words(report))
 
 
 def _words(report: Report) -> str:

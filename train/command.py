@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,15 +12,15 @@ from typing import Any
 
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import KaizenError
 from kaizen.ids import fingerprint
+from kaizen.job import run_job
 from kaizen.records import Candidate
 from kaizen.release import Part
 from kaizen.workspace import Workspace, open_workspace
 from train.connect import connected
 from train.loop import Trained
 from train.plan import Plan
-from train.recording import Lesson, open_lesson, record, tell
+from train.recording import Lesson, lesson_parser, open_lesson, record, tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +48,7 @@ class Rung:
 
     def parser(self) -> argparse.ArgumentParser:
         """The options that all rungs with a training loop have."""
-        parser = argparse.ArgumentParser(
-            prog=f"python -m {self.module}",
-            description=self.description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        parser.add_argument("--config", type=Path)
-        parser.add_argument("--dataset", required=True, help="id of a data set that jobs.curate made")
-        parser.add_argument("--parent", help="release to begin from; default: the stable one")
-        parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
+        parser = lesson_parser(self.module, self.description)
         parser.add_argument("--epochs", type=int, default=self.epochs)
         parser.add_argument("--batch", type=int, default=self.batch, help="examples of a step, over all workers")
         parser.add_argument("--learning-rate", type=float, default=self.learning_rate)
@@ -67,7 +58,6 @@ class Rung:
         parser.add_argument("--max-steps", type=int, default=0, help="stop after so many steps; 0: no limit")
         parser.add_argument("--checkpoint-steps", type=int, default=50, help="steps that a kill can cost")
         parser.add_argument("--seed", type=int, default=0)
-        parser.add_argument("--json", action="store_true")
         return parser
 
 
@@ -77,14 +67,13 @@ def run_command(rung: Rung, options: argparse.Namespace, learn: Learn, own: Sequ
     Args:
         learn: called with workspace, parent, data set, plan, folder of the run, and the options named in `own`.
     """
-    try:
+
+    def job(options: argparse.Namespace) -> None:
         check_environment()
         workspace = open_workspace(_absolute(load_settings(options.config).settings))
         tell(_learn(workspace, rung, options, learn, own), as_json=options.json)
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
-    return 0
+
+    return run_job(job, options)
 
 
 def _learn(
@@ -92,7 +81,7 @@ def _learn(
 ) -> Candidate:
     began = time.monotonic()
     plan = _plan(options)
-    lesson = open_lesson(workspace, rung=rung.number, dataset=options.dataset, parent=options.parent, turn=options.turn)
+    lesson = open_lesson(workspace, rung.number, options)
     chosen = {name: getattr(options, name) for name in own}
     settings = {**asdict(plan), **chosen}
     run = _folder(lesson, settings)

@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import KaizenError
+from kaizen.job import configured_workspace, run_job
 from kaizen.learning.export import export_embedder
 from kaizen.learning.query_encoder import (
     IndexRows,
@@ -35,9 +33,8 @@ from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.offline import OfflineIndex, Pool
 from kaizen.records import Candidate
 from kaizen.release import query_encoder_of, retrieval_of
-from kaizen.workspace import open_workspace
 from train.lesson_queries import LessonQuery, lesson_queries, pools
-from train.recording import Clock, Lesson, open_lesson, record, tell
+from train.recording import Clock, Lesson, lesson_parser, open_lesson, record, tell
 
 RUNG = 2
 
@@ -124,29 +121,20 @@ def _example(lesson: Lesson, query: LessonQuery, pool: Pool, places: Places) -> 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
     plan = QueryEncoderPlan()
-    parser = argparse.ArgumentParser(prog="python -m train.query_encoder", description=__doc__)
-    parser.add_argument("--dataset", required=True, help="id of a data set that jobs.curate made")
-    parser.add_argument("--parent", help="release to begin from; default: the stable one")
-    parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
+    parser = lesson_parser("train.query_encoder", __doc__)
     parser.add_argument("--epochs", type=int, default=plan.epochs)
     parser.add_argument("--max-steps", type=int, default=plan.max_steps)
     parser.add_argument("--learning-rate", type=float, default=plan.learning_rate)
     parser.add_argument("--seed", type=int, default=plan.seed)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    try:
-        check_environment()
-        workspace = open_workspace(load_settings(options.config).settings)
-        lesson = open_lesson(workspace, rung=RUNG, dataset=options.dataset, parent=options.parent, turn=options.turn)
-        torch.set_num_threads(1)  # sums in another order would give other weights, and serving needs the other cores
-        with Progress(console=Console(stderr=True), transient=True, disable=options.json) as progress:
-            candidate = learn(lesson, _plan(lesson, vars(options)), progress)
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
+    return run_job(_learn, parser.parse_args(arguments))
+
+
+def _learn(options: argparse.Namespace) -> None:
+    lesson = open_lesson(configured_workspace(options), RUNG, options)
+    torch.set_num_threads(1)  # sums in another order would give other weights, and serving needs the other cores
+    with Progress(console=Console(stderr=True), transient=True, disable=options.json) as progress:
+        candidate = learn(lesson, _plan(lesson, vars(options)), progress)
     tell(candidate, as_json=options.json)
-    return 0
 
 
 def _plan(lesson: Lesson, options: Mapping[str, Any]) -> QueryEncoderPlan:

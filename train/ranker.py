@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import KaizenError
 from kaizen.ids import fingerprint
+from kaizen.job import configured_workspace, run_job
 from kaizen.learning.ranker_training import Proposal, RankedQuery, learn_ranker
 from kaizen.offline import OfflineIndex, Pool
 from kaizen.records import Candidate
@@ -27,9 +26,8 @@ from kaizen.release import Part, retrieval_of
 from kaizen.retrieval.features import FEATURES
 from kaizen.retrieval.ranker import MODEL_FILE
 from kaizen.storage.object_store import ObjectStore, holds
-from kaizen.workspace import open_workspace
 from train.lesson_queries import LessonQuery, lesson_queries, pools
-from train.recording import Clock, Lesson, open_lesson, record, tell
+from train.recording import Clock, Lesson, lesson_parser, open_lesson, record, tell
 
 RUNG = 1
 SIGHT = 50  # documents of each query among which those that were shown are looked for
@@ -88,24 +86,14 @@ def _stored(store: ObjectStore, trees: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m train.ranker", description=__doc__)
-    parser.add_argument("--dataset", required=True, help="id of a data set that jobs.curate made")
-    parser.add_argument("--parent", help="release to begin from; default: the stable one")
-    parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
+    parser = lesson_parser("train.ranker", __doc__)
     parser.add_argument("--max-queries", type=int, default=500, help="more teach a handful of weights nothing new")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    try:
-        check_environment()
-        workspace = open_workspace(load_settings(options.config).settings)
-        lesson = open_lesson(workspace, rung=RUNG, dataset=options.dataset, parent=options.parent, turn=options.turn)
-        candidate = learn(lesson, options.max_queries)
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
-    tell(candidate, as_json=options.json)
-    return 0
+    return run_job(_learn, parser.parse_args(arguments))
+
+
+def _learn(options: argparse.Namespace) -> None:
+    lesson = open_lesson(configured_workspace(options), RUNG, options)
+    tell(learn(lesson, options.max_queries), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import sys
 import time
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kaizen.job import job_parser, print_result
 from kaizen.records import Candidate, Dataset, Release
 from kaizen.release import Part, with_parts
 from kaizen.workspace import Workspace
@@ -42,15 +43,24 @@ class Lesson:
     turn: str
 
 
-def open_lesson(workspace: Workspace, *, rung: int, dataset: str, parent: str | None, turn: str) -> Lesson:
-    """Find the data set and the parent (default: the stable release). Raises NotFound."""
+def open_lesson(workspace: Workspace, rung: int, options: argparse.Namespace) -> Lesson:
+    """Find the data set and the parent that the options of `lesson_parser` name. Raises NotFound."""
     return Lesson(
         workspace=workspace,
-        parent=workspace.release(parent),
-        dataset=workspace.ledger.datasets.get(dataset),
+        parent=workspace.release(options.parent),
+        dataset=workspace.ledger.datasets.get(options.dataset),
         rung=rung,
-        turn=turn,
+        turn=options.turn,
     )
+
+
+def lesson_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """The options that all rungs have."""
+    parser = job_parser(module, description)
+    parser.add_argument("--dataset", required=True, help="id of a data set that jobs.curate made")
+    parser.add_argument("--parent", help="release to begin from; default: the stable one")
+    parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
+    return parser
 
 
 def record(
@@ -81,7 +91,7 @@ def tell(candidate: Candidate, *, as_json: bool) -> None:
     record, cost = candidate.record, candidate.record["cost"]
     if as_json:
         told = {"release": candidate.release, "rung": candidate.rung, "cost": cost, "figures": record["figures"]}
-        sys.stdout.write(json.dumps(told) + "\n")
+        print_result(told)
         return
     sys.stdout.write(
         f"candidate {candidate.release} (rung {candidate.rung}) of {record['parent']}, data set {record['dataset']}\n"

@@ -15,22 +15,20 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
-from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import KaizenError
 from kaizen.evaluation.paired import Paired, compare
 from kaizen.evaluation.ranking import ndcg
+from kaizen.job import configured_workspace, job_parser, run_job
 from kaizen.judging.query_sets import Asked
 from kaizen.learning.sweep import PRESENT, Trial, best, conclude, luck
 from kaizen.offline import OfflineIndex, open_query_embedder
 from kaizen.records import Candidate, Dataset
 from kaizen.release import ranker_of, retrieval_of
-from kaizen.workspace import Workspace, open_workspace
+from kaizen.workspace import Workspace
 from train.connect import connected
 from train.query_encoder import Places, learn, query_examples
 from train.recording import Clock, Lesson, record

@@ -1,0 +1,45 @@
+"""The frame of a program that runs as `python -m MODULE`: the options that all have, its settings, errors, result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kaizen.config_sources import check_environment, load_settings
+from kaizen.errors import KaizenError
+from kaizen.workspace import Workspace, open_workspace
+
+
+def job_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser with --config and --json, whose help is the module's own description."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def configured_workspace(options: argparse.Namespace) -> Workspace:
+    """Open the workspace that --config names. Raises ConfigError, also where the environment lets data run code."""
+    check_environment()
+    return open_workspace(load_settings(options.config).settings)
+
+
+def run_job(job: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """Run, and return the exit status. An error of ours is told in a line on standard error."""
+    try:
+        job(options)
+    except KaizenError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return 1
+    return 0
+
+
+def print_result(result: Mapping[str, Any]) -> None:
+    """Print the one JSON value of --json."""
+    sys.stdout.write(json.dumps(result) + "\n")
