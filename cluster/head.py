@@ -30,10 +30,10 @@ from ray.exceptions import ActorUnavailableError, RayError
 
 from actors.fleet import PREFIXES, named_actors, start_fleet
 from actors.names import FLEET
-from actors.ray_token import keep_private, use_token
 from actors.steward import STEWARD, start_steward
 from cluster.ingress import free_ports, ingress_environment
 from cluster.private_ray import start_private_ray
+from cluster.ray_token import keep_private, use_token
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import DeadlineExceeded, KaizenError, Unavailable

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-import ray
-
-from actors.ray_token import use_token
+from cluster.connection import connection
 from kaizen.config import Settings
 from kaizen.run_state import head_process, read_run_state
 
 
-@contextmanager
-def connected(settings: Settings) -> Iterator[None]:
+def connected(settings: Settings) -> AbstractContextManager[None]:
     """Hold a connection; a Ray that had to be started for the job ends with it."""
-    use_token()
-    ray.init(
-        address=_address(settings),
-        namespace=settings.cluster.namespace,
-        log_to_driver=False,
-        logging_level="warning",
-        **_private_options(settings),
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    cluster = settings.cluster
+    private = {
+        "num_cpus": cluster.cpus,
+        "object_store_memory": cluster.object_store_bytes,
+        "include_dashboard": False,
+    }
+    return connection(_address(settings), cluster.namespace, private)
 
 
 def _address(settings: Settings) -> str:
@@ -38,14 +29,3 @@ def _address(settings: Settings) -> str:
     if state is not None and head_process(state) is not None:
         return state.ray_address
     return settings.cluster.address
-
-
-def _private_options(settings: Settings) -> dict[str, object]:
-    if _address(settings) != "local":
-        return {}
-    cluster = settings.cluster
-    return {
-        "num_cpus": cluster.cpus,
-        "object_store_memory": cluster.object_store_bytes,
-        "include_dashboard": False,
-    }

@@ -6,43 +6,22 @@ has neither to share its Ray's CPUs with training nor to wait for it, and ends n
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-import ray
-from ray._private.authentication import authentication_token_setup as token
-
+from cluster.connection import connection
 from kaizen.config import Settings
 
 _OBJECTS_BYTES = 100 * 2**20  # data and models go through files; this is for messages
 
 
-@contextmanager
-def connected(settings: Settings, workers: int) -> Iterator[None]:
+def connected(settings: Settings, workers: int) -> AbstractContextManager[None]:
     """Hold a connection; a Ray that had to be started ends with it, or with this process."""
-    # Whoever has the token may run code, so Ray asks for it. It warns that it could read it.
-    logging.getLogger(token.__name__).setLevel(logging.ERROR)
-    token.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    address = os.environ.get("RAY_ADDRESS", settings.cluster.address)
-    ray.init(
-        address=address,
-        namespace=f"{settings.cluster.namespace}-train",
-        log_to_driver=False,
-        logging_level="warning",
-        **(_private(settings, workers) if address == "local" else {}),
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _private(settings: Settings, workers: int) -> dict[str, object]:
     cpus = settings.cluster.cpus or len(os.sched_getaffinity(0))
-    return {
+    private = {
         "num_cpus": max(workers, cpus),
         "object_store_memory": _OBJECTS_BYTES,
         "include_dashboard": False,
     }
+    address = os.environ.get("RAY_ADDRESS", settings.cluster.address)
+    return connection(address, f"{settings.cluster.namespace}-train", private)
