@@ -8,6 +8,7 @@ of all batches: into the object store, then into the ledger.
 
 from __future__ import annotations
 
+import threading
 import time
 
 import httpx
@@ -63,13 +64,13 @@ class Corpus:
 
 def wait_until_settled(running: Installation, seq: int) -> dict[str, dict[str, int]]:
     """Wait until all shards have reached `seq` and sealed what they hold; returns their sizes by name."""
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline, pause = time.monotonic() + SETTLE_SECONDS, threading.Event()
     with httpx.Client(base_url=running.state.url, headers=running.headers, timeout=60, trust_env=False) as client:
         while time.monotonic() < deadline:
             shards = client.get("/v1/status").raise_for_status().json()["fleet"]["shards"]
             if all(s.get("seq", 0) >= seq and s["head_segments"] == 0 for s in shards.values()):
                 return {name: {"chunks": s["chunks"], "segments": s["segments"]} for name, s in shards.items()}
-            time.sleep(0.5)
+            pause.wait(0.5)
     raise DeadlineExceeded(f"The shards did not settle in {SETTLE_SECONDS:.0f} s.", advice="See Ray's logs.")
 
 

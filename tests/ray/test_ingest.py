@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,70 +52,90 @@ def who_has(client: httpx.Client, word: str, seq: int) -> list[str]:
     return sorted(hit["document_id"] for hit in response.json()["hits"])
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of every format and everything that cannot be read, and the tenant that takes it in."""
+
+    product: Product
+    path: Path
+    tenant: str
+    client: httpx.Client
+
+    def ingest(self, *options: str) -> dict[str, Any]:
+        return self.product.run("jobs.ingest", str(self.path), "--tenant", self.tenant, *options)
+
+    def has(self, word: str, summary: dict[str, Any]) -> list[str]:
+        return who_has(self.client, word, summary["seq"])
+
+    def reasons(self) -> dict[str, str]:
+        return {q.document_id: q.reason for q in self.product.parts.ledger.quarantine.list(self.tenant)}
+
+
+EVERYTHING = len(WORDS) + len(ROWS)
+
+
 def test_a_folder_from_first_run_to_pruning(product: Product, tmp_path: Path) -> None:
     """One story, since each step builds on the one before."""
     tenant, client = product.new_tenant()
-    folder = tmp_path / "kb"
-    write_corpus(folder)
-    write_hostile(folder / "bad")
-    shutil.copy(folder / "notes.txt", folder / "again.txt")
-
-    def ingest(*options: str) -> dict[str, Any]:
-        return product.run("jobs.ingest", str(folder), "--tenant", tenant, *options)
-
     with client:
-        first = ingest()
-        everything = len(WORDS) + len(ROWS)
-        assert counts(first) == {
-            "documents": everything,
-            "chunks": everything,
-            "duplicate": 1,
-            "quarantined": len(HOSTILE),
-        }
-        assert first["cpu_seconds"] > 0
-        assert first["chunks_per_s"] > 0
-        reasons = {q.document_id: q.reason for q in product.parts.ledger.quarantine.list(tenant)}
-        for name, reason in HOSTILE.items():
-            (found,) = [text for document, text in reasons.items() if document.startswith(f"kb/bad/{name}")]
-            assert reason in found
-            assert len(found) > 10
-        notes = {"kb/notes.txt", "kb/again.txt"}  # which of the two is the duplicate is chance
-        for name, word in WORDS.items():
-            (holder,) = who_has(client, word, first["seq"])
-            assert holder in (notes if name == "notes.txt" else {f"kb/{name}"})
-        for word in ROWS.values():
-            assert len(who_has(client, word, first["seq"])) == 1
-        (answer,) = client.post(
-            "/v1/search", json={"query": "hyena", "filter": {"field": "legs", "equals": 4}, "min_seq": first["seq"]}
-        ).json()["hits"]
-        assert "hyena" in answer["text"]
+        folder = Folder(product, tmp_path / "kb", tenant, client)
+        write_corpus(folder.path)
+        write_hostile(folder.path / "bad")
+        shutil.copy(folder.path / "notes.txt", folder.path / "again.txt")
+        first = the_first_run_takes_what_can_be_read(folder)
+        the_second_finds_nothing_new(folder, first)
+        what_changed_is_taken_anew(folder)
+        what_is_gone_goes_when_asked(folder)
 
-        again = ingest()
-        assert counts(again) == {"unchanged": everything, "duplicate": 1, "quarantined": len(HOSTILE)}
-        assert again["seq"] == first["seq"]
 
-        (folder / "guide.md").write_text("# Animals\n\nThe jaguar hunts.\n")
-        (folder / "bad" / "latin.txt").write_text("café with a kudu")
-        (folder / "page.html").unlink()
-        changed = ingest()
-        assert counts(changed) == {
-            "documents": 2,
-            "chunks": 2,
-            "unchanged": everything - 2,
-            "duplicate": 1,
-            "quarantined": len(HOSTILE) - 1,
-        }
-        assert who_has(client, "jaguar", changed["seq"]) == ["kb/guide.md"]
-        assert who_has(client, "badger", changed["seq"]) == []
-        assert who_has(client, "kudu", changed["seq"]) == ["kb/bad/latin.txt"]
-        assert product.parts.ledger.quarantine.count(tenant) == len(HOSTILE) - 1
-        assert who_has(client, "capybara", changed["seq"]) == ["kb/page.html"]  # gone, but nobody said --prune
+def the_first_run_takes_what_can_be_read(folder: Folder) -> dict[str, Any]:
+    first = folder.ingest()
+    taken = {"documents": EVERYTHING, "chunks": EVERYTHING}
+    assert counts(first) == {**taken, "duplicate": 1, "quarantined": len(HOSTILE)}
+    assert first["cpu_seconds"] > 0
+    assert first["chunks_per_s"] > 0
+    reasons = folder.reasons()
+    for name, reason in HOSTILE.items():
+        (found,) = [text for document, text in reasons.items() if document.startswith(f"kb/bad/{name}")]
+        assert reason in found
+        assert len(found) > 10
+    notes = {"kb/notes.txt", "kb/again.txt"}  # which of the two is the duplicate is chance
+    for name, word in WORDS.items():
+        (holder,) = folder.has(word, first)
+        assert holder in (notes if name == "notes.txt" else {f"kb/{name}"})
+    assert {word: len(folder.has(word, first)) for word in ROWS.values()} == dict.fromkeys(ROWS.values(), 1)
+    wanted = {"query": "hyena", "filter": {"field": "legs", "equals": 4}, "min_seq": first["seq"]}
+    (answer,) = folder.client.post("/v1/search", json=wanted).json()["hits"]
+    assert "hyena" in answer["text"]
+    return first
 
-        pruned = ingest("--prune")
-        assert pruned["deleted"] == 1
-        assert who_has(client, "capybara", pruned["seq"]) == []
-        assert who_has(client, "jaguar", pruned["seq"]) == ["kb/guide.md"]
-        assert client.get("/v1/documents/kb/page.html").status_code == 404
+
+def the_second_finds_nothing_new(folder: Folder, first: dict[str, Any]) -> None:
+    again = folder.ingest()
+    assert counts(again) == {"unchanged": EVERYTHING, "duplicate": 1, "quarantined": len(HOSTILE)}
+    assert again["seq"] == first["seq"]
+
+
+def what_changed_is_taken_anew(folder: Folder) -> None:
+    (folder.path / "guide.md").write_text("# Animals\n\nThe jaguar hunts.\n")
+    (folder.path / "bad" / "latin.txt").write_text("café with a kudu")
+    (folder.path / "page.html").unlink()
+    changed = folder.ingest()
+    taken = {"documents": 2, "chunks": 2, "unchanged": EVERYTHING - 2}
+    assert counts(changed) == {**taken, "duplicate": 1, "quarantined": len(HOSTILE) - 1}
+    assert folder.has("jaguar", changed) == ["kb/guide.md"]
+    assert folder.has("badger", changed) == []
+    assert folder.has("kudu", changed) == ["kb/bad/latin.txt"]
+    assert len(folder.reasons()) == len(HOSTILE) - 1
+    assert folder.has("capybara", changed) == ["kb/page.html"]  # gone, but nobody said --prune
+
+
+def what_is_gone_goes_when_asked(folder: Folder) -> None:
+    pruned = folder.ingest("--prune")
+    assert pruned["deleted"] == 1
+    assert folder.has("capybara", pruned) == []
+    assert folder.has("jaguar", pruned) == ["kb/guide.md"]
+    assert folder.client.get("/v1/documents/kb/page.html").status_code == 404
 
 
 def test_groups_given_at_ingest_are_kept(product: Product, tmp_path: Path) -> None:
