@@ -13,8 +13,9 @@ from pathlib import Path
 from cluster.loopback_haproxy import write_launcher
 from kaizen.config import Server
 
-# A dead proxy is noticed within a second; Serve's own pace left a gap of 26 s.
-PROXY_HEALTH = {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1"}
+# Serve replaces a proxy that failed three looks in a row: at a look every second a dead one was back after 5 s, at
+# Serve's own pace after 26 s. One that is merely busy has two seconds to answer each.
+PROXY_HEALTH = {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.25", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2"}
 
 # Our code waits for nothing on the event loop, so the replica's own will do: no hop to another thread and back.
 REPLICA_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 
 from tests.chaos import report
-from tests.product import Product, eventually
+from tests.chaos.without import without
+from tests.product import Product, configure, eventually, started
 
 T = TypeVar("T")
 WORD = "flamingo"
+_NUMBERS = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,36 @@ def long_form(chaos: Chaos) -> None:
         pytest.skip("long form only: --chaos long")
 
 
+TWINS: Mapping[str, Mapping[str, Any]] = {
+    "server": {"ingress": "haproxy"},
+    "fleet": {"shards": 1, "replicas": 2},
+    "generator": {"kind": "extractive"},
+}
+WEAK: Mapping[str, Mapping[str, Any]] = {"server": {"ingress": "proxy"}, "fleet": TWINS["fleet"]}
+# Defences that have nothing to do with each other are switched off in one installation.
+SWITCHED_OFF = {
+    "actors.fan_out:FanOut._ask_copies": "tests.chaos.stand_ins:ask_one_copy",
+    "actors.fan_out:FanOut._call": "tests.chaos.stand_ins:patient",
+    "actors.fleet:plan": "tests.chaos.stand_ins:never_replaces",
+    "actors.generator_client:GeneratorCall.stream": "tests.chaos.stand_ins:no_end",
+    "kaizen.storage.ledger.rollout:_change": "tests.chaos.stand_ins:last_one_wins",
+}
+
+
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """One shard in two copies, behind HAProxy."""
+    with started(configure(tmp_path_factory.mktemp("twins"), TWINS)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def weak_twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """One shard in two copies, without SWITCHED_OFF."""
+    with without(SWITCHED_OFF), started(configure(tmp_path_factory.mktemp("weak"), WEAK)) as running:
+        yield running
+
+
 @dataclass(slots=True)
 class Flock:
     """Documents with WORD in them; `written` are those that were acknowledged."""
@@ -88,7 +122,7 @@ class Flock:
         self.seq = response.json()["seq"]
 
     def found(self) -> list[str]:
-        """Ids of all chunks' documents that a complete search finds."""
+        """Ids of all chunks of its documents that a complete search finds."""
         body = {"query": WORD, "mode": "lexical", "k": 1000, "min_seq": self.seq, "timeout_seconds": 20}
 
         def complete() -> list[str] | None:
@@ -97,27 +131,35 @@ class Flock:
                 return None
             return [hit["document_id"] for hit in response.json()["hits"]]
 
-        return eventually(complete, 60, "a complete search")
+        found = eventually(complete, 60, "a complete search") or []
+        return [name for name in found if name.startswith("doc-")]  # others may write beside
 
     def check(self) -> None:
-        """Every acknowledged document is there, once."""
+        """Every document of `write` is there, once."""
         assert sorted(self.found()) == sorted(self.written)
 
 
-def new_flock(product: Product, tenant: str) -> Flock:
-    """Forty documents of a tenant that nobody else uses."""
-    key = product.new_key(tenant)
-    one = Flock(product, tenant, key, product.client(key))
-    one.write(40)
-    one.check()
-    return one
+Flocks = Callable[[Product], Flock]
 
 
 @pytest.fixture
-def flock(product: Product) -> Iterator[Flock]:
-    product.wait_until_ready()
-    tenant, client = product.new_tenant()
-    client.close()
-    one = new_flock(product, tenant)
-    yield one
-    one.client.close()
+def flocks() -> Iterator[Flocks]:
+    """Makes a flock of forty documents of a tenant that nobody else uses."""
+    with ExitStack() as stack:
+
+        def new(product: Product) -> Flock:
+            product.wait_until_ready()
+            tenant = f"flock-{next(_NUMBERS)}"
+            key = product.new_key(tenant)
+            one = Flock(product, tenant, key, stack.enter_context(product.client(key)))
+            one.write(40)
+            one.check()
+            return one
+
+        yield new
+
+
+@pytest.fixture
+def flock(product: Product, flocks: Flocks) -> Flock:
+    """One of the shared product."""
+    return flocks(product)

@@ -19,6 +19,7 @@ from tests.chaos.model import Final, Kind, Operation, Violation, check
 from tests.product import Product, eventually
 
 SHORT = 12  # digits of a fingerprint in a response
+PROBE: Mapping[str, object] = {"mode": "lexical", "k": 5, "timeout_seconds": 10}
 STAGES = ("retrieval", "prompt", "generator", "ranker")
 
 
@@ -84,12 +85,12 @@ class Client:
     retry_seconds: float = 0.0
     explain: bool = False
 
-    def search(self, query: str, document: str = "", **fields: object) -> Operation:
+    def search(self, query: str, fields: Mapping[str, object], document: str = "") -> Operation:
         """Search; `document`: whom it is looking for."""
         body = {"query": query, "explain": self.explain, **fields}
         return self._do("search", "POST", "/v1/search", body, _searched, document=document)
 
-    def ask(self, question: str, **fields: object) -> Operation:
+    def ask(self, question: str, fields: Mapping[str, object]) -> Operation:
         """Ask a question."""
         body = {"question": question, "explain": self.explain, **fields}
         return self._do("answer", "POST", "/v1/answer", body, _said_of_itself)
@@ -118,7 +119,7 @@ class Client:
         body: Mapping[str, Any] | None,
         read: Callable[[dict[str, Any]], Mapping[str, Any]],
         headers: Mapping[str, str] | None = None,
-        **known: str,
+        **known: Any,  # noqa: ANN401 (fields of Operation)
     ) -> Operation:
         invoked = time.monotonic()
         response = self._try(method, path, body, headers)
@@ -177,7 +178,7 @@ class Mix:
 
     Attributes:
         query, fields: of every search.
-        question: of every asker.
+        question, asked: of every asker.
         pause_seconds: between two operations of a client.
         retry_seconds: see Client.
         explain: responses carry fingerprints, to be compared with the releases' records.
@@ -189,6 +190,7 @@ class Mix:
     query: str = "anything"
     question: str = "What is there?"
     fields: Mapping[str, object] = field(default_factory=lambda: {"timeout_seconds": 5})
+    asked: Mapping[str, object] = field(default_factory=lambda: {"timeout_seconds": 20})
     pause_seconds: float = 0.02
     retry_seconds: float = 0.0
     explain: bool = False
@@ -222,14 +224,14 @@ def _search(client: Client, mix: Mix, number: int, ended: threading.Event) -> No
     for turn in itertools.count():
         if ended.wait(mix.pause_seconds):
             return
-        found = client.search(mix.query, **mix.fields)
+        found = client.search(mix.query, mix.fields)
         if turn % 10 == 0 and found.impression:
             client.judge(found.impression, f"{mix.seed}-{number}-{turn}")
 
 
 def _ask(client: Client, mix: Mix, _: int, ended: threading.Event) -> None:
     while not ended.wait(mix.pause_seconds * 10):
-        client.ask(mix.question)
+        client.ask(mix.question, mix.asked)
 
 
 def _write(client: Client, mix: Mix, number: int, ended: threading.Event) -> None:
@@ -246,15 +248,21 @@ def _one_life(client: Client, mix: Mix, name: str, chance: Random) -> None:
     """After an operation that nobody answered the document is left alone: what it did may show any time later."""
     word = spelt(name)
     for version in range(chance.choice((1, 1, 2))):
-        wrote = client.write(name, f"The {mix.query} {word} stands here {version}.", f"{mix.seed}-{name}-{version}")
+        text = f"The {mix.query} {word} of {cohort(name)} stands here {version}."
+        wrote = client.write(name, text, f"{mix.seed}-{name}-{version}")
         if wrote.outcome != "acknowledged":
             return
     if chance.random() < 0.5:
-        client.search(word, name, mode="lexical", k=5, min_seq=wrote.seq, timeout_seconds=10)
+        client.search(word, {**PROBE, "min_seq": wrote.seq}, name)
     if chance.random() < 0.4:
         gone = client.delete(name)
         if gone.outcome == "acknowledged" and gone.seq and chance.random() < 0.5:
-            client.search(word, name, mode="lexical", k=5, min_seq=gone.seq, timeout_seconds=10)
+            client.search(word, {**PROBE, "min_seq": gone.seq}, name)
+
+
+def cohort(name: str) -> str:
+    """One word for a hundred documents of one client: as many as a search shows with ease."""
+    return spelt(f"k{name[:-2]}") if name[-2:].isdigit() else spelt(f"k{name.rpartition('-')[0]}-")
 
 
 def spelt(name: str) -> str:
@@ -267,21 +275,25 @@ def spelt(name: str) -> str:
 # ---------------------------------------------------------------------------------------------- the end
 
 
-def final_state(product: Product, tenant: str, key: str, query: str) -> Final:
-    """What a complete search for `query`, which every document of the tenant holds, finds at the ledger's head."""
+def final_state(product: Product, tenant: str, key: str, history: History) -> Final:
+    """What complete searches at the ledger's head find of the documents that were written in `history`."""
     head = product.parts.ledger.documents.head()
-    body = {"query": query, "mode": "lexical", "k": 1000, "min_seq": head, "timeout_seconds": 30}
+    cohorts = sorted({cohort(operation.document) for operation in history.of("write")})
+    with product.client(key) as http:
+        found = [pair for word in cohorts for pair in _all_with(http, word, head)]
+    return Final(documents=found, feedback=_stored_feedback(product, tenant))
 
-    def complete() -> list[tuple[str, str]] | None:
-        with product.client(key) as http:
-            response = http.post("/v1/search", json=body)
-        if response.status_code != 200 or response.json()["coverage"] < 1:
-            return None
-        return [(hit["document_id"], hit["text"]) for hit in response.json()["hits"]] or [("", "")]
 
-    found = eventually(complete, 90, "a complete search")
-    assert len(found) < 1000, "more documents than one search shows"
-    return Final(documents=[pair for pair in found if pair[0]], feedback=_stored_feedback(product, tenant))
+def _all_with(http: httpx.Client, word: str, head: int) -> list[tuple[str, str]]:
+    body = {"query": word, "mode": "lexical", "k": 1000, "min_seq": head, "timeout_seconds": 30}
+
+    def complete() -> dict[str, Any] | None:
+        response = http.post("/v1/search", json=body)
+        whole = response.status_code == 200 and response.json()["coverage"] == 1
+        return response.json() if whole else None
+
+    answer = eventually(complete, 90, "a complete search")
+    return [(hit["document_id"], hit["text"]) for hit in (answer or {})["hits"]]
 
 
 def _stored_feedback(product: Product, tenant: str) -> Counter[str]:

@@ -1,0 +1,128 @@
+"""What takes the place of a defence that is switched off: what one would write who had not thought of the fault."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+Function = Callable[..., Any]
+
+
+def whole(_: object) -> property:
+    """`Gathered.coverage`: nobody counts the shards that did not answer."""
+    return property(lambda gathered: 1.0)
+
+
+def ask_one_copy(_: Function) -> Function:
+    """`FanOut._ask_copies`: one copy is asked, and that is that."""
+
+    async def ask(fan_out: Any, shard: int, query: bytes, min_seq: int, deadline: float) -> Any:  # noqa: ANN401
+        replica = next(fan_out._turn) % fan_out._replicas
+        try:
+            return await fan_out._search_one(shard, replica, query, min_seq, deadline)
+        except Exception:  # noqa: BLE001 (a stand-in)
+            return None
+
+    return ask
+
+
+def patient(_: Function) -> Function:
+    """`FanOut._call`: no deadline."""
+
+    async def call(fan_out: Any, shard: int, replica: int, method: str, deadline: float, *arguments: object) -> Any:  # noqa: ANN401
+        handle = await fan_out._handle(shard, replica, time.monotonic() + 60)
+        return await getattr(handle, method).remote(*arguments)
+
+    return call
+
+
+def never_replaces(original: Function) -> Function:
+    """`fleet.plan`: who hangs, hangs."""
+    return lambda *names, **known: replace(original(*names, **known), replace=())
+
+
+def start_once(_: Function) -> Function:
+    """`Fleet._start`: Ray is not told to start the actor again."""
+
+    def start(fleet: Any, name: str, kind: type, *arguments: object) -> Any:  # noqa: ANN401
+        import ray
+
+        options = {"name": name, "namespace": fleet._namespace, "lifetime": "detached", "get_if_exists": True}
+        actor = ray.remote(concurrency_groups={"control": 2})(kind)
+        return actor.options(**options, num_cpus=0.05, max_concurrency=8).remote(fleet._settings, *arguments)
+
+    return start
+
+
+def starts_once(original: Function) -> Function:
+    """`fleet.plan`: whom it started once, it does not start again."""
+    begun: set[str] = set()
+
+    def plan(*names: Any, **known: Any) -> Any:  # noqa: ANN401
+        wanted = original(*names, **known)
+        start = tuple(name for name in wanted.start if name not in begun)
+        begun.update(start)
+        return replace(wanted, start=start, replace=())
+
+    return plan
+
+
+def no_end(_: Function) -> Function:
+    """`GeneratorCall.stream`: waits for the generator as long as it takes."""
+
+    def stream(call: Any, prompt: Any, *, max_tokens: int, deadline: float) -> Iterator[str]:  # noqa: ANN401
+        import ray
+
+        actor = ray.get_actor(call._name, namespace=call._namespace)
+        pieces = actor.stream.remote(list(prompt), max_tokens, 60.0)
+        for number, piece in enumerate(pieces):
+            if number:
+                yield ray.get(piece)
+
+    return stream
+
+
+def everybody(_: Function) -> Function:
+    """`Admission.slot`: all come in."""
+
+    @asynccontextmanager
+    async def slot(_admission: object) -> AsyncIterator[None]:
+        yield
+
+    return slot
+
+
+def last_one_wins(original: Function) -> Function:
+    """`ledger.rollout._change`: writes without comparing the version."""
+
+    def change(connection: Any, wanted: Any, decision: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        from kaizen.storage.ledger.rollout import _state
+
+        return original(connection, replace(wanted, version=_state(connection).version), decision)
+
+    return change
+
+
+def nothing(_: object) -> Mapping[str, str]:
+    """A table of settings: empty, so that the defaults hold."""
+    return {}
+
+
+def at_once(_: object) -> float:
+    """A time that something lingers: none."""
+    return 0.0
+
+
+def one_way_for_all(original: Function) -> Function:
+    """`Opener.fan_out`: a swap changes where the one way leads, also for those who are on it."""
+
+    def fan_out(opener: Any, release: Any) -> Any:  # noqa: ANN401
+        made = original(opener, release)
+        shared = opener.__dict__.setdefault("_one_way", made)
+        shared.index_id, shared._handles = made.index_id, {}
+        return shared
+
+    return fan_out

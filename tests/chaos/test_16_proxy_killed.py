@@ -1,0 +1,53 @@
+"""16: what accepts HTTP is killed: Serve's own proxy, or HAProxy. It is back within 5 s."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.chaos.conftest import TWINS, WORD, Chaos, Flock, Flocks
+from tests.chaos.history import Mix, final_state, traffic
+from tests.chaos.model import FAILED
+from tests.chaos.parts import kill, proxies
+from tests.chaos.without import without
+from tests.product import Product, configure, eventually, started
+
+ROW = 16
+WITHIN_SECONDS = 5.0
+MIX = Mix(query=WORD, searchers=2, writers=1, pause_seconds=0.05)
+
+
+def outage(product: Product, one: Flock, chaos: Chaos, patience: float = 60) -> tuple[float, int]:
+    """Kill it under traffic; seconds until the last failure, and broken promises other than the failures."""
+    with traffic(product, one.key, MIX) as history:
+        since = kill(chaos.chance(f"16 {time.monotonic()}").choice(proxies(product)))
+        with product.client(seconds=5) as client:
+            eventually(lambda: client.get("/healthz").status_code == 200, patience, "it is back")
+        history.wait_for_more(30)
+    found = history.violations(final_state(product, one.tenant, one.key, history))
+    return history.recovery_seconds(since), sum(violation.promise != FAILED for violation in found)
+
+
+@pytest.mark.parametrize("name", ["product", "twins"])
+def test_it_is_back(request: pytest.FixtureRequest, name: str, flocks: Flocks, chaos: Chaos) -> None:
+    running: Product = request.getfixturevalue(name)
+    ingress = running.parts.settings.server.ingress
+    fault = {"proxy": "kill -9 of Serve's proxy", "haproxy": "kill -9 of HAProxy"}[ingress]
+    for _ in range(chaos.of(1, 10)):
+        seconds, broken = outage(running, flocks(running), chaos)
+        chaos.kept(ROW, fault, trials=1, violations=broken + (seconds > WITHIN_SECONDS), seconds=seconds)
+        assert broken == 0
+        assert seconds < WITHIN_SECONDS
+
+
+@pytest.mark.usefixtures("long_form")
+@pytest.mark.parametrize("ingress", ["proxy", "haproxy"])
+def test_without_looking_every_second(
+    tmp_path_factory: pytest.TempPathFactory, ingress: str, flocks: Flocks, chaos: Chaos
+) -> None:
+    config = configure(tmp_path_factory.mktemp("slow"), {**TWINS, "server": {"ingress": ingress}})
+    with without({"cluster.ingress:PROXY_HEALTH": "tests.chaos.stand_ins:nothing"}), started(config) as product:
+        seconds, _ = outage(product, flocks(product), chaos, patience=120)
+    chaos.broken(ROW, f"kill -9, {ingress}", defence=f"Serve's own pace of health checks ({ingress})", trials=1,
+                 violations=int(seconds > WITHIN_SECONDS), seen=f"{seconds:.1f} s out")  # fmt: skip
