@@ -108,4 +108,4 @@ def _mounted(options: list[str], at: Path) -> Iterator[Path]:
     try:
         yield at
     finally:
-        subprocess.run([_program("umount"), str(at)], check=True)
+        subprocess.run([_program("umount"), "--lazy", str(at)], check=True)  # maps of its files may still be open

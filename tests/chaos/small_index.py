@@ -26,6 +26,8 @@ from jobs.build_index import build_shard
 from jobs.build_release import build_release
 from jobs.ingest_progress import Progress
 from kaizen.config import Settings
+from kaizen.errors import KaizenError
+from kaizen.indexing import batch
 from kaizen.indexing.generation import GenerationStore, Loaded
 from kaizen.records import Release
 from kaizen.release import index_of
@@ -139,6 +141,19 @@ def chunks_of(*views: View) -> Chunks:
     for live in (live for view in views for live in view.segments):
         rows = live.segment.table.filter(pa.array(live.alive)).select(["document_id", "ordinal", "text"])
         found.update((row["document_id"], row["ordinal"], row["text"]) for row in rows.to_pylist())
+    return found
+
+
+def torn(parts: Workspace) -> list[str]:
+    """What of the index, or of the batches that the ledger names, cannot be read."""
+    found = [reason for shard in loaded(parts) for reason in shard.refused]
+    for change in parts.ledger.documents.changes_after(0):
+        if change.kind != "batch":
+            continue
+        try:
+            batch.read_documents(parts.store, change.batch_uri)
+        except KaizenError as error:
+            found.append(str(error))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -85,6 +85,11 @@ def tell_outcomes(tell: Tell, directory: Path, count: int) -> None:
                 tell((f"d{number}", error.code))
 
 
+def acknowledged(kind: str, outcomes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of (name, outcome) those that were acknowledged, as `lost` takes them."""
+    return [(kind, name) for name, outcome in outcomes if outcome == "ok"]
+
+
 def lost(directory: Path, acknowledged: Collection[tuple[str, str]]) -> list[str]:
     """Which of the acknowledged writes a fresh look at the directory does not find, whole."""
     named: dict[str, list[str]] = {"document": [], "feedback": [], "object": []}
@@ -99,7 +104,7 @@ def lost(directory: Path, acknowledged: Collection[tuple[str, str]]) -> list[str
 def _lost_rows(directory: Path, documents: list[str], judgements: list[str]) -> list[str]:
     with _opened(directory) as ledger:
         changes = ledger.documents.changes_after(0, limit=1_000_000)
-        there = {change.document_id for change in changes if change.document == document(change.document_id)}
+        there = {change.document_id for change in changes if change.document is not None and change.document.text}
         judged = [given.id for _, given in ledger.feedback.after(0, limit=1_000_000)]
         states = ledger.documents.states(TENANT, documents)
     found = [f"document {name}" for name in documents if name not in there or name not in states]

@@ -1,0 +1,106 @@
+"""Row 7: a sync fails. What was being written is not acknowledged, and that writer stops."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from unittest.mock import patch
+
+from kaizen.errors import KaizenError
+from kaizen.storage.ledger import group_commit
+from kaizen.storage.local_store import LocalStore
+from tests.chaos.conftest import Chaos
+from tests.chaos.victim import SYNC, Strike, Work, struck
+from tests.chaos.writer import Tell, acknowledged, lost, tell_outcomes
+
+Outcomes = Sequence[tuple[str, str]]
+WRITES, PUTS = 30, 4
+FAULT = "EIO from the N-th fsync or fdatasync of the {}"
+
+
+def go_on_after_a_failure(tell: Tell, directory: Path, count: int) -> None:
+    """Writes of a ledger that takes a failed sync for one like any other failure."""
+    with patch.object(group_commit, "_FATAL", ()):
+        tell_outcomes(tell, directory, count)
+
+
+def put_objects(tell: Tell, directory: Path, count: int) -> None:
+    """Put objects; tell `ok`, or the code of the error, for each."""
+    store, source = LocalStore(directory / "objects"), directory / "source"
+    for number in range(count):
+        try:
+            store.put_directory(f"kept/d{number}", source)
+            tell((f"d{number}", "ok"))
+        except KaizenError as error:
+            tell((f"d{number}", error.code))
+
+
+def put_and_ignore_failures(tell: Tell, directory: Path, count: int) -> None:
+    """The same where nobody looks at what a sync said."""
+    sync = os.fsync
+
+    def ignored(descriptor: int) -> None:
+        with suppress(OSError):
+            sync(descriptor)
+
+    with patch.object(os, "fsync", ignored):
+        put_objects(tell, directory, count)
+
+
+def of_the_ledger(directory: Path, outcomes: Outcomes) -> list[str]:
+    """What is wrong with what a ledger's writer told."""
+    codes = [code for _, code in outcomes]
+    good = codes.index("writer-stopped") if "writer-stopped" in codes else len(codes)
+    found = [f"it went on after a failed sync: {codes}"] if "ok" in codes[good:] else []
+    if good == len(codes):
+        found.append("a sync failed and nobody was told")
+    return found + lost(directory, acknowledged("document", outcomes))
+
+
+def of_the_store(directory: Path, outcomes: Outcomes) -> list[str]:
+    """What is wrong with what somebody who puts objects told."""
+    refused = [name for name, code in outcomes if code == "unavailable"]
+    found = [] if refused else ["a sync failed and nobody was told"]
+    return found + lost(directory, acknowledged("object", outcomes))
+
+
+def trials(
+    directory: Path, work: Work, count: int, whens: Sequence[int], check: Callable[[Path, Outcomes], list[str]]
+) -> list[str]:
+    """What was wrong when the N-th sync failed, for each N."""
+    found = []
+    for when in whens:
+        place = directory / f"{work.__name__}-{when}"
+        (place / "source").mkdir(parents=True)
+        (place / "source" / "a.bin").write_bytes(b"x" * 5000)
+        tell_outcomes(lambda told: None, place, 0)  # makes the ledger
+        code, told = struck(work, place, count, strike=Strike(SYNC, "error=EIO", when))
+        assert code == 0
+        found += check(place, told)
+    return found
+
+
+def test_the_ledger(chaos: Chaos, tmp_path: Path) -> None:
+    whens = chaos.chance("ledger's sync").sample(range(1, WRITES), chaos.of(4, 25))
+    found = trials(tmp_path, tell_outcomes, WRITES, whens, of_the_ledger)
+    chaos.kept(7, FAULT.format("ledger"), trials=len(whens), violations=len(found))
+    assert found == []
+    seen = trials(tmp_path, go_on_after_a_failure, WRITES, [5], of_the_ledger)
+    chaos.broken(
+        7, FAULT.format("ledger"), defence="a failed sync ends the ledger's writer", trials=1, violations=len(seen),
+        seen="it went on",
+    )  # fmt: skip
+
+
+def test_the_object_store(chaos: Chaos, tmp_path: Path) -> None:
+    whens = chaos.chance("store's sync").sample(range(2, 20), chaos.of(3, 18))
+    found = trials(tmp_path, put_objects, PUTS, whens, of_the_store)
+    chaos.kept(7, FAULT.format("object store"), trials=len(whens), violations=len(found))
+    assert found == []
+    seen = trials(tmp_path, put_and_ignore_failures, PUTS, [5], of_the_store)
+    chaos.broken(
+        7, FAULT.format("object store"), defence="the object store looks at what fsync says", trials=1,
+        violations=len(seen), seen="the object was acknowledged",
+    )  # fmt: skip
