@@ -16,6 +16,7 @@ from kaizen.models.batches import batches, padded
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.encoder import load_encoder, pool
 from kaizen.models.fused_bert import FusedBert, can_fuse
+from kaizen.models.heap import keep_freed_memory
 from kaizen.models.tokens import EmbedderTokenizer
 from kaizen.models.vectors import Vectors, bad_rows, refuse_bad
 
@@ -27,8 +28,8 @@ Encode = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 class TorchEmbedder:
     """A transformers encoder, run over batches of like length. Not for several threads at once.
 
-    On a CPU with bfloat16 units, and on a GPU, it computes in 16 bits. Sets torch's thread count for the process:
-    bulk embedding is meant to have a process of its own.
+    On a CPU with bfloat16 units, and on a GPU, it computes in 16 bits. Sets torch's thread count and the way of malloc
+    for the process: bulk embedding is meant to have a process of its own.
 
     Args:
         directory: where the files of `spec` are, already checked.
@@ -42,6 +43,7 @@ class TorchEmbedder:
         self._device = _device(settings)
         if self._device.type == "cpu":
             torch.set_num_threads(settings.bulk_threads or len(os.sched_getaffinity(0)))
+            keep_freed_memory()
         self._tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
         self._encode = self._fastest(load_encoder(directory).to(self._device), _dtype(self._device))
 
