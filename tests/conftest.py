@@ -17,6 +17,7 @@ CHAOS_OUT = HERE.parent / "bench" / "out" / "chaos.jsonl"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos", "tests of faults (tests/chaos)")
     group.addoption("--chaos", choices=("short", "long"), default="short", help="how long they last")
+    group.addoption("--chaos-minutes", type=float, default=30, help="of random faults in the long form")
     group.addoption("--chaos-seed", type=int, default=None, help="repeats the chance of a run that printed it")
     group.addoption("--chaos-out", type=Path, default=CHAOS_OUT, help="file to which results are added")
 

@@ -25,11 +25,12 @@ _NUMBERS = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Chaos:
-    """One run of the tests of faults."""
+    """One run of the tests of faults. `minutes`: of random faults in the long form."""
 
     long: bool
     seed: int
     out: Path
+    minutes: float
 
     def chance(self, name: str) -> Random:
         """Random numbers that `name` always gets with this seed."""
@@ -61,7 +62,8 @@ def chaos(pytestconfig: pytest.Config) -> Chaos:
     seed = pytestconfig.getoption("chaos_seed")
     seed = secrets.randbelow(10**6) if seed is None else seed
     print(f"--chaos-seed {seed}")
-    return Chaos(pytestconfig.getoption("chaos") == "long", seed, pytestconfig.getoption("chaos_out"))
+    long = pytestconfig.getoption("chaos") == "long"
+    return Chaos(long, seed, pytestconfig.getoption("chaos_out"), pytestconfig.getoption("chaos_minutes"))
 
 
 @pytest.fixture

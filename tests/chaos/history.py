@@ -77,7 +77,7 @@ class Client:
     """One caller's connection. Every method tries twice, records what came of it, and returns it.
 
     Attributes:
-        retry_seconds: pause before the second try; what a 429 names in Retry-After is waited for as well.
+        retry_seconds: pause before the second try where nobody answered; after a 429 it is what Retry-After says.
     """
 
     http: httpx.Client
@@ -125,7 +125,7 @@ class Client:
         response = self._try(method, path, body, headers)
         first = 0 if response is None else response.status_code
         if response is None or first >= 500 or first == 429:
-            threading.Event().wait(max(self.retry_seconds, _asked_to_wait(response)))
+            threading.Event().wait(self.retry_seconds if response is None else _asked_to_wait(response))
             response = self._try(method, path, body, headers)
         status = 0 if response is None else response.status_code
         more: Mapping[str, Any] = {}
@@ -146,8 +146,8 @@ class Client:
             return None
 
 
-def _asked_to_wait(response: httpx.Response | None) -> float:
-    return 0.0 if response is None or response.status_code != 429 else float(response.headers.get("Retry-After", 0))
+def _asked_to_wait(response: httpx.Response) -> float:
+    return float(response.headers.get("Retry-After", 0)) if response.status_code == 429 else 0.0
 
 
 def _said_of_itself(body: Mapping[str, Any]) -> dict[str, Any]:
