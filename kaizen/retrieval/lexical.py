@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from kaizen.errors import Corrupt
-
-Mask = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float64]
+from kaizen.retrieval.columns import Mask
+from kaizen.retrieval.max_score import Floats, Part, Rows, Scorer, Scratch, counts_at
 
 _ARRAYS = {"starts": np.int64, "rows": np.int32, "counts": np.uint16, "lengths": np.int32}
 
@@ -117,6 +115,10 @@ class LexicalIndex:
     rows: Rows
     counts: npt.NDArray[np.uint16]
     lengths: npt.NDArray[np.int32]
+    _scratch: Scratch = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_scratch", Scratch(len(self.lengths)))
 
     @classmethod
     def build(cls, texts: Sequence[Sequence[str]]) -> LexicalIndex:
@@ -194,15 +196,19 @@ class LexicalIndex:
             raise _corrupt(directory, "the sizes disagree")
         return cls(vocabulary={term: number for number, term in enumerate(terms)}, **arrays)
 
+    def document_frequency(self, term: str, visible: Mask | None = None) -> int:
+        """Return how many rows hold `term`, of those of the mask `visible` (None: all)."""
+        held = self._postings(term)[0]
+        return len(held) if visible is None else int(np.count_nonzero(visible.take(held)))
+
     def statistics(self, terms: Sequence[str], visible: Mask | None = None) -> TermStatistics:
         """Return what BM25 needs for `terms`, over the rows of the mask `visible` (None: all)."""
-        if visible is None or visible.all():
-            rows, total = len(self.lengths), int(self.lengths.sum())
-            held = {term: len(self._postings(term)[0]) for term in set(terms)}
-        else:
-            rows, total = int(np.count_nonzero(visible)), int(self.lengths[visible].sum())
-            held = {term: int(np.count_nonzero(visible.take(self._postings(term)[0]))) for term in set(terms)}
-        return TermStatistics(documents=rows, total_length=total, document_frequencies=tuple(held[t] for t in terms))
+        lengths = self.lengths if visible is None else self.lengths[visible]
+        return TermStatistics(
+            documents=len(lengths),
+            total_length=int(lengths.sum()),
+            document_frequencies=tuple(self.document_frequency(term, visible) for term in terms),
+        )
 
     def top(
         self, terms: Sequence[str], statistics: TermStatistics, allowed: Mask | None, k: int, *, k1: float, b: float
@@ -217,8 +223,8 @@ class LexicalIndex:
         weights: dict[str, float] = {}
         for term, idf in zip(terms, statistics.inverse_frequencies(), strict=True):
             weights[term] = weights.get(term, 0) + idf
-        parts = [_Part(weight, *self._postings(term)) for term, weight in weights.items()]
-        scorer = _Scorer(self.lengths, k1 * (1 - b), k1 * b / statistics.mean_length, k)
+        parts = [Part(weight, *self._postings(term)) for term, weight in weights.items()]
+        scorer = Scorer(self._scratch, self.lengths, k1 * (1 - b), k1 * b / statistics.mean_length, k)
         rows, scores = scorer.best(sorted(parts, key=lambda part: -part.weight), allowed)
         order = np.argsort(-scores, kind="stable")[:k]
         return rows[order].astype(np.int32), scores[order].astype(np.float32)
@@ -227,7 +233,7 @@ class LexicalIndex:
         """Return how often each of `rows` holds each of `terms`: (len(rows), len(terms)) uint16."""
         order = np.argsort(rows, kind="stable")  # neighbouring look-ups share cache lines
         result = np.empty((len(rows), len(terms)), np.uint16)
-        found = {term: _counts_at(*self._postings(term), rows[order]) for term in set(terms)}
+        found = {term: counts_at(*self._postings(term), rows[order]) for term in set(terms)}
         for column, term in enumerate(terms):
             result[order, column] = found[term]
         return result
@@ -236,105 +242,6 @@ class LexicalIndex:
         number = self.vocabulary.get(term)
         span = slice(0, 0) if number is None else slice(int(self.starts[number]), int(self.starts[number + 1]))
         return self.rows[span], self.counts[span]
-
-
-class _Part(NamedTuple):
-    """A query term: the most that it can add to a score, and its postings in row order."""
-
-    weight: float
-    rows: Rows
-    counts: npt.NDArray[np.uint16]
-
-
-class _Scorer:
-    """Finds the best rows without scoring all: MaxScore (Turtle and Flood, 1995), a term at a time.
-
-    Terms come heaviest first. Once the k-th best score so far exceeds all that the remaining terms can add, no row
-    that holds only those can be among the best: they are looked up in the rows found so far, and of these ever
-    fewer, rather than walked through. Those are the words that half of all chunks hold.
-    """
-
-    # Sums of floats in another order differ by less than this.
-    SLACK = 1e-9
-    # Walking a posting is this much cheaper than looking a row up in the postings of a term.
-    LOOK_UP_COST = 6
-
-    def __init__(self, lengths: npt.NDArray[np.int32], base: float, slope: float, k: int) -> None:
-        self._lengths = lengths
-        self._base = base
-        self._slope = slope
-        self._k = k
-
-    def best(self, parts: list[_Part], allowed: Mask | None) -> tuple[npt.NDArray[np.int64], Floats]:
-        """Return rows in order, among them the k best with a term, and their scores."""
-        rests = [math.fsum(part.weight for part in parts[i:]) + self.SLACK for i in range(len(parts) + 1)]
-        if allowed is not None and self._few(allowed, parts):
-            rows, done = np.flatnonzero(allowed), 0
-            scores = np.zeros(len(rows))
-        else:
-            rows, scores, done = self._walk(parts, rests, allowed)
-        for part, rest in zip(parts[done:], rests[done:], strict=False):
-            rows, scores = self._prune(rows, scores, rest)
-            scores += self._look_up(part, rows)
-        return rows[scores > 0], scores[scores > 0]
-
-    def _few(self, allowed: Mask, parts: list[_Part]) -> bool:
-        cost = int(np.count_nonzero(allowed)) * len(parts) * self.LOOK_UP_COST
-        return cost < sum(len(part.rows) for part in parts)
-
-    def _walk(
-        self, parts: list[_Part], rests: list[float], allowed: Mask | None
-    ) -> tuple[npt.NDArray[np.int64], Floats, int]:
-        """Score by whole terms for as long as new rows may matter; return also how many terms were done."""
-        partial = np.zeros(len(self._lengths)) if allowed is None else np.where(allowed, 0.0, -np.inf)
-        touched: list[npt.NDArray[np.int64]] = []
-        floor, done = 0.0, 0
-        while done < len(parts) and floor <= rests[done]:
-            rows = parts[done].rows.astype(np.int64)
-            sums = partial.take(rows) + self._gains(parts[done].weight, rows, parts[done].counts)
-            partial[rows] = sums
-            touched.append(rows)
-            floor = max(floor, self._kth(sums))
-            done += 1
-        return *_take_out(partial, touched, floor - rests[done]), done
-
-    def _gains(self, weight: float, rows: npt.NDArray[np.integer], counts: npt.NDArray[np.uint16]) -> Floats:
-        gains: Floats = weight * counts / (counts + (self._base + self._slope * self._lengths.take(rows)))
-        return gains
-
-    def _look_up(self, part: _Part, rows: npt.NDArray[np.int64]) -> Floats:
-        counts = _counts_at(part.rows, part.counts, rows)
-        return np.where(counts > 0, self._gains(part.weight, rows, np.maximum(counts, 1)), 0)
-
-    def _prune(self, rows: npt.NDArray[np.int64], scores: Floats, rest: float) -> tuple[npt.NDArray[np.int64], Floats]:
-        kept = scores >= self._kth(scores) - rest
-        return rows[kept], scores[kept]
-
-    def _kth(self, scores: Floats) -> float:
-        return float(np.partition(scores, -self._k)[-self._k]) if len(scores) >= self._k else 0.0
-
-
-def _take_out(
-    partial: Floats, touched: list[npt.NDArray[np.int64]], least: float
-) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Return the touched rows whose score is at least `least`, each once and in order, and their scores."""
-    found, scores = [np.empty(0, np.int64)], [np.empty(0)]
-    for rows in touched:
-        values = partial.take(rows)
-        kept = np.flatnonzero(values >= max(least, 0))
-        found.append(rows.take(kept))
-        scores.append(values.take(kept))
-        partial[found[-1]] = -np.inf  # a row that another term touched too counts once
-    order = np.argsort(np.concatenate(found))
-    return np.concatenate(found)[order], np.concatenate(scores)[order]
-
-
-def _counts_at(held: Rows, counts: npt.NDArray[np.uint16], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
-    """Return the count of each of `rows` in postings (`held`, `counts`), 0 where it has none."""
-    if not len(held):
-        return np.zeros(len(rows), np.uint16)
-    at = np.minimum(np.searchsorted(held, rows.astype(np.int32)), len(held) - 1)
-    return np.where(held.take(at) == rows, counts.take(at), np.uint16(0))
 
 
 def _sorted_vocabulary(numbers: dict[str, int]) -> tuple[dict[str, int], npt.NDArray[np.int64]]:

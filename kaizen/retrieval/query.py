@@ -23,6 +23,7 @@ from kaizen.retrieval.fusion import Fused, Mode, fuse
 from kaizen.retrieval.lexical import TermStatistics, bm25
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import LiveSegment, View
+from kaizen.retrieval.visible import Visible
 
 # More texts than asked for travel with a shard's answer, since the final order can differ a little from its own.
 SPARE_TEXTS = 8
@@ -139,14 +140,16 @@ class _Scope:
     """A segment with the rows that this caller may see, and of those the ones that the filter admits."""
 
     segment: Segment
-    visible: np.ndarray
-    allowed: np.ndarray
+    visible: Visible
+    allowed: np.ndarray | None  # None: all rows
 
     @classmethod
     def of(cls, live: LiveSegment, query: ShardQuery) -> _Scope:
-        visible = live.alive & live.segment.visible(query.principal)
-        allowed = visible if query.condition is None else visible & live.segment.matching(query.condition, query.types)
-        return cls(live.segment, visible, allowed)
+        visible = live.visible_to(query.principal)
+        if query.condition is None:
+            return cls(live.segment, visible, visible.mask)
+        matching = live.segment.matching(query.condition, query.types)
+        return cls(live.segment, visible, matching if visible.mask is None else visible.mask & matching)
 
 
 def score(
@@ -159,17 +162,14 @@ def score(
 
 def _statistics(scopes: Sequence[_Scope], query: ShardQuery) -> TermStatistics:
     nothing = TermStatistics(documents=0, total_length=0, document_frequencies=(0,) * len(query.terms))
-    return functools.reduce(
-        operator.add, (scope.segment.lexical.statistics(query.terms, scope.visible) for scope in scopes), nothing
-    )
+    return functools.reduce(operator.add, (scope.visible.statistics(query.terms) for scope in scopes), nothing)
 
 
 def _candidate_rows(scope: _Scope, query: ShardQuery, statistics: TermStatistics) -> np.ndarray:
     """Rows of one segment: its best by cosine and its best by BM25."""
     found = []
     if query.mode != "lexical":
-        whole = None if scope.allowed.all() else scope.allowed
-        found.append(scope.segment.vectors.top(query.vector, query.depth, whole)[0])
+        found.append(scope.segment.vectors.top(query.vector, query.depth, scope.allowed)[0])
     if query.mode != "dense":
         settings = query.settings
         found.append(

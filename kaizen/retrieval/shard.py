@@ -24,9 +24,14 @@ from kaizen.retrieval.view import LiveSegment, View
 TIER = 4
 # A sealed segment with more dead rows than this share is rewritten, which also removes the deleted texts.
 DEAD_SHARE = 0.3
-# What is sealed takes along sealed segments of up to so many times its own rows, while all are small enough to be
-# flat, which makes merging a copy: each segment costs every search a millisecond, and so there are few.
+# What is sealed takes along sealed segments of up to so many times its own rows: each segment costs every search a
+# millisecond, and so there are few. While all are small enough to be flat, merging is a copy; later an index is built.
 GROWTH = 8
+INDEXED_GROWTH = 3
+# Without a change for so many times `seal_seconds`, a shard makes one segment of all if the smaller ones are together
+# at least this share of the largest: in a shard that keeps growing each row is then written again a few times at most.
+QUIET = 3
+COMPACTED_SHARE = 0.125
 
 
 class State(Enum):
@@ -80,6 +85,7 @@ class Shard:
         self._seals = seals
         self._target = 0
         self._dirty_since: float | None = None
+        self._changed_at: float | None = None
         self.state = State.LOADING
         self.view = View(0, ())
 
@@ -94,6 +100,7 @@ class Shard:
         """Changes were read from the ledger. Older ones than the view's are known already and ignored."""
         if self.state is State.RETIRED or changes.seq <= self.view.seq:
             return
+        self._changed_at = now
         if changes.replaced:
             self._dirty_since = now if self._dirty_since is None else self._dirty_since
         self.view = self.view.apply(changes.seq, changes.replaced, changes.added)
@@ -119,6 +126,8 @@ class Shard:
             return None
         if self._seals and self._seal_is_due(now):
             return Seal(self.view, self._parts_to_seal())
+        if self._seals and self._compaction_is_due(now):
+            return Seal(self.view, self.view.segments)
         parts = _crowded_tier(self.view.head)
         return Tidy(self.view, parts) if parts else None
 
@@ -131,6 +140,14 @@ class Shard:
             return False
         rows = sum(live.segment.rows for live in self.view.head)
         return rows >= self._settings.seal_rows or now - self._dirty_since >= self._settings.seal_seconds
+
+    def _compaction_is_due(self, now: float) -> bool:
+        if self._dirty_since is not None or self._changed_at is None or len(self.view.segments) < 2:
+            return False
+        if now - self._changed_at < QUIET * self._settings.seal_seconds:
+            return False
+        rows = sorted(live.rows_alive for live in self.view.segments)
+        return sum(rows[:-1]) >= COMPACTED_SHARE * rows[-1]
 
     def _parts_to_seal(self) -> tuple[LiveSegment, ...]:
         sealed = sorted((s for s in self.view.segments if s.sealed), key=lambda s: s.rows_alive)
@@ -145,7 +162,8 @@ class Shard:
         """How many of `sealed`, smallest first, grow together with the head."""
         rows = sum(live.rows_alive for live in self.view.head)
         for number, live in enumerate(sealed):
-            if live.rows_alive > GROWTH * rows or rows + live.rows_alive > self._settings.flat_max_rows:
+            growth = GROWTH if rows + live.rows_alive <= self._settings.flat_max_rows else INDEXED_GROWTH
+            if live.rows_alive > growth * rows:
                 return number
             rows += live.rows_alive
         return len(sealed)

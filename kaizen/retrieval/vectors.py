@@ -28,14 +28,20 @@ NARROW_SHARE = 0.05
 HNSW_LINKS = 32
 HNSW_BUILD_EF = 120
 HNSW_SEARCH_EF = 256
-FINE_FACTOR = 4  # a compressed kind fetches this many times k and re-scores them exactly
+# IVF: lists a square root of the rows, lists read by a query (docs/decisions.md), and how the lists' centres are found.
+IVF_LISTS = 4
+IVF_PROBES = 128
+IVF_TRAINING_ROUNDS = 6
+IVF_TRAINING_ROWS = 40  # a list; FAISS asks for 39
+COMPRESSED = ("ivf", "sq8")  # a byte a dimension; read from vectors.npy again for exact cosines
+SPARE = 32  # a compressed kind fetches so many more than asked for, and a quarter, and re-scores them exactly
 
 
 def choose_kind(wanted: str, rows: int, flat_max_rows: int) -> Kind:
-    """Return the kind for a segment: what was asked, or by size flat (exact) and then HNSW."""
+    """Return the kind for a segment: what was asked, or by size flat (exact) and then IVF."""
     if wanted != "auto":
         return wanted  # type: ignore[return-value]  # the configuration admits only kinds
-    return "flat" if rows <= flat_max_rows else "hnsw"
+    return "flat" if rows <= flat_max_rows else "ivf"
 
 
 class VectorIndex:
@@ -112,7 +118,7 @@ class VectorIndex:
         if allowed is not None and (narrow or self._on_gpu):
             return self._exact(query, k, np.flatnonzero(allowed))
         rows = self._approximate(query, k, allowed)
-        if len(rows[0]) < k:
+        if len(rows[0]) < k:  # the lists that were read held fewer
             return self._exact(query, k, np.arange(self.rows) if allowed is None else np.flatnonzero(allowed))
         return rows
 
@@ -130,11 +136,11 @@ class VectorIndex:
                 scores, ids = self._index.search(query[None, :], k)
             return ids[0], scores[0]
         selector, _bits = _selector(allowed)
-        fetch = min(k * FINE_FACTOR, self.rows) if self.kind == "sq8" else k
+        fetch = min(k + k // 4 + SPARE, self.rows) if self.kind in COMPRESSED else k
         scores, ids = self._index.search(query[None, :], fetch, params=self._parameters(selector, fetch))
         found = ids[0] >= 0
         rows = ids[0][found]
-        if self.kind == "sq8":
+        if self.kind in COMPRESSED:
             return _best(rows, self.cosines(query, rows), k)
         return rows, scores[0][found]
 
@@ -142,8 +148,7 @@ class VectorIndex:
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(HNSW_SEARCH_EF, 2 * k))
         if self.kind == "ivf":
-            lists = faiss.extract_index_ivf(self._index).nlist
-            return faiss.SearchParametersIVF(sel=selector, nprobe=max(8, lists // 16))
+            return faiss.SearchParametersIVF(sel=selector, nprobe=IVF_PROBES)
         return faiss.SearchParameters(sel=selector)
 
 
@@ -167,8 +172,10 @@ def _empty_index(kind: Kind, rows: int, dim: int) -> faiss.Index:
         index.hnsw.efConstruction = HNSW_BUILD_EF
         return index
     if kind == "ivf":
-        lists = max(1, min(int(4 * np.sqrt(rows)), rows // 39))  # FAISS asks for 39 training points a list
-        return faiss.index_factory(dim, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
+        lists = max(1, min(int(IVF_LISTS * np.sqrt(rows)), rows // IVF_TRAINING_ROWS))
+        index = faiss.index_factory(dim, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+        index.cp.niter, index.cp.max_points_per_centroid = IVF_TRAINING_ROUNDS, IVF_TRAINING_ROWS
+        return index
     if kind == "sq8":
         return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
     return faiss.IndexFlatIP(dim)

@@ -7,11 +7,13 @@ a write, and never sees a document twice or not at all while it is being replace
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from kaizen.records import Principal
 from kaizen.retrieval.segment import Segment, document_key
+from kaizen.retrieval.visible import Callers, Visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,15 @@ class LiveSegment:
     segment: Segment
     alive: np.ndarray  # (rows,) bool
     sealed: bool
+    _callers: Callers = field(default_factory=Callers, repr=False, compare=False)
+
+    def visible_to(self, principal: Principal) -> Visible:
+        """What the caller sees of it; remembered, for this object never changes."""
+        known = self._callers.get(principal)
+        if known is None:
+            mask = self.alive & self.segment.visible(principal)
+            known = self._callers.put(principal, Visible.of(self.segment.lexical, mask))
+        return known
 
     @property
     def rows_alive(self) -> int:

@@ -1,0 +1,181 @@
+"""The best rows of a query's postings, found without scoring all: MaxScore in arrays.
+
+Legend: rows = chunks of the segment, parts = the query's distinct terms, heaviest first.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kaizen.retrieval.columns import Mask
+
+Rows = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+
+
+class Part(NamedTuple):
+    """A query term: the most that it can add to a score, and its postings in row order."""
+
+    weight: float
+    rows: Rows
+    counts: npt.NDArray[np.uint16]
+
+
+class Scratch:
+    """Arrays of zeros, one float64 a row, kept for the next search: to make one costs a pass over all rows.
+
+    Who takes one gives it back all zero again. As many are kept as searches ever ran at once.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._free: list[Floats] = []  # append and pop of a list are atomic
+
+    def take(self) -> Floats:
+        """Return (rows,) float64, all zero."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return np.zeros(self._rows)
+
+    def give_back(self, zeros: Floats) -> None:
+        """Keep `zeros`."""
+        self._free.append(zeros)
+
+
+class Scorer:
+    """Finds the best rows without scoring all: MaxScore (Turtle and Flood, 1995), a term at a time.
+
+    Terms come heaviest first, which are the rare ones. Once the k-th best score so far exceeds all that the remaining
+    terms can add, no row that holds only those can be among the best: they are looked up in the rows found so far, and
+    of these ever fewer, rather than walked through. Those are the words that half of all chunks hold.
+
+    The k-th best score is not waited for: before a long list is walked, the best k rows so far are scored to the end.
+    So what is walked grows with the rare terms' lists, not with the number of rows.
+    """
+
+    # Sums of floats in another order differ by less than this.
+    SLACK = 1e-9
+    # Walking a posting is this much cheaper than looking a row up in the postings of a term.
+    LOOK_UP_COST = 6
+
+    def __init__(self, scratch: Scratch, lengths: npt.NDArray[np.int32], base: float, slope: float, k: int) -> None:
+        self._scratch = scratch
+        self._lengths = lengths
+        self._base = base
+        self._slope = slope
+        self._k = k
+
+    def best(self, parts: list[Part], allowed: Mask | None) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Return rows in order, among them the k best with a term, and their scores."""
+        rests = [math.fsum(part.weight for part in parts[i:]) + self.SLACK for i in range(len(parts) + 1)]
+        if allowed is not None and self._few(allowed, parts):
+            rows, done = np.flatnonzero(allowed), 0
+            scores = np.zeros(len(rows))
+        else:
+            rows, scores, done = self._walk(parts, rests, allowed)
+        for part, rest in zip(parts[done:], rests[done:], strict=False):
+            rows, scores = self._prune(rows, scores, rest)
+            scores += self._look_up(part, rows)
+        return rows[scores > 0], scores[scores > 0]
+
+    def _few(self, allowed: Mask, parts: list[Part]) -> bool:
+        cost = int(np.count_nonzero(allowed)) * len(parts) * self.LOOK_UP_COST
+        return cost < sum(len(part.rows) for part in parts)
+
+    def _walk(
+        self, parts: list[Part], rests: list[float], allowed: Mask | None
+    ) -> tuple[npt.NDArray[np.int64], Floats, int]:
+        """Score by whole terms for as long as new rows may matter; return also how many terms were done."""
+        partial = self._scratch.take()
+        touched: list[npt.NDArray[np.int64]] = []
+        floor, done = 0.0, 0
+        leaders = np.empty(0, np.int64)
+        while done < len(parts) and floor <= rests[done]:
+            if len(leaders) >= self._k and len(parts[done].rows) > self.LOOK_UP_COST * self._k * (len(parts) - done):
+                floor = max(floor, self._kth(self._completed(leaders, partial, parts[done:])))
+                if floor > rests[done]:
+                    break
+            rows, gains = self._gained(parts[done], allowed)
+            sums = partial.take(rows) + gains
+            partial[rows] = sums
+            touched.append(rows)
+            leaders = self._leaders(leaders, rows, sums, partial)
+            if len(leaders) >= self._k:
+                floor = max(floor, float(partial.take(leaders).min()))
+            done += 1
+        found, scores = _take_out(partial, touched, floor - rests[done])
+        self._scratch.give_back(partial)
+        return found, scores, done
+
+    def _gained(self, part: Part, allowed: Mask | None) -> tuple[npt.NDArray[np.int64], Floats]:
+        """The allowed rows that hold a term, and what it adds to each."""
+        rows, counts = part.rows, part.counts
+        if allowed is not None:
+            kept = allowed.take(rows)
+            rows, counts = rows.compress(kept), counts.compress(kept)
+        wide = rows.astype(np.int64)
+        return wide, self._gains(part.weight, wide, counts)
+
+    def _leaders(
+        self, leaders: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], sums: Floats, partial: Floats
+    ) -> npt.NDArray[np.int64]:
+        """The best k of `leaders`, the best rows before, and `rows`, whose scores are `sums` now."""
+        if len(rows) > self._k:
+            rows = rows.take(np.argpartition(sums, -self._k)[-self._k :])
+        both = np.unique(np.concatenate([leaders, rows]))
+        if len(both) <= self._k:
+            return both
+        return both.take(np.argpartition(partial.take(both), -self._k)[-self._k :])
+
+    def _completed(self, rows: npt.NDArray[np.int64], partial: Floats, parts: list[Part]) -> Floats:
+        """The whole scores of `rows`, of which `parts` are not in `partial` yet."""
+        rows = np.sort(rows)
+        scores: Floats = partial.take(rows)
+        for part in parts:
+            scores += self._look_up(part, rows)
+        return scores
+
+    def _gains(self, weight: float, rows: npt.NDArray[np.integer], counts: npt.NDArray[np.uint16]) -> Floats:
+        gains: Floats = weight * counts / (counts + (self._base + self._slope * self._lengths.take(rows)))
+        return gains
+
+    def _look_up(self, part: Part, rows: npt.NDArray[np.int64]) -> Floats:
+        counts = counts_at(part.rows, part.counts, rows)
+        return np.where(counts > 0, self._gains(part.weight, rows, np.maximum(counts, 1)), 0)
+
+    def _prune(self, rows: npt.NDArray[np.int64], scores: Floats, rest: float) -> tuple[npt.NDArray[np.int64], Floats]:
+        kept = scores >= self._kth(scores) - rest
+        return rows[kept], scores[kept]
+
+    def _kth(self, scores: Floats) -> float:
+        return float(np.partition(scores, -self._k)[-self._k]) if len(scores) >= self._k else 0.0
+
+
+def _take_out(
+    partial: Floats, touched: list[npt.NDArray[np.int64]], least: float
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return the touched rows whose score is at least `least`, each once and in order, and their scores.
+
+    `partial` is all zero afterwards.
+    """
+    found = [np.empty(0, np.int64)]
+    for rows in touched:
+        found.append(rows.compress(partial.take(rows) >= max(least, np.finfo(float).tiny)))
+    distinct = np.unique(np.concatenate(found))
+    scores: Floats = partial.take(distinct)
+    for rows in touched:
+        partial[rows] = 0
+    return distinct, scores
+
+
+def counts_at(held: Rows, counts: npt.NDArray[np.uint16], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
+    """Return the count of each of `rows` in postings (`held`, `counts`), 0 where it has none."""
+    if not len(held):
+        return np.zeros(len(rows), np.uint16)
+    at = np.minimum(np.searchsorted(held, rows.astype(np.int32)), len(held) - 1)
+    return np.where(held.take(at) == rows, counts.take(at), np.uint16(0))
