@@ -12,6 +12,7 @@ from kaizen.records import Principal
 from serve_apps import problems
 from serve_apps.body_limit import BodyLimit
 from serve_apps.documents import Wait, with_id
+from serve_apps.gate import Gate
 from serve_apps.measured import Measured
 from serve_apps.metrics import exposition
 from serve_apps.rollout_schemas import HistoryReply, RolloutChange, RolloutReply, Switch
@@ -53,9 +54,11 @@ def build_api(service: Service) -> FastAPI:
         responses=PROBLEMS,
         openapi_tags=[{"name": name} for name in ("search", "documents", "feedback", "rollout", "operation")],
     )
-    problems.install(app, service.settings.server.retry_after_seconds)
+    retry_after = service.settings.server.retry_after_seconds
+    problems.install(app, retry_after)
     app.add_middleware(Measured, metrics=service.metrics)
     app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes)
+    app.add_middleware(Gate, rush=service.admission.rush, retry_after=retry_after, metrics=service.metrics)
     _add_search(app, service)
     _add_documents(app, service)
     _add_rollout(app, service)
@@ -79,7 +82,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
     @app.post("/v1/search", tags=["search"])
     async def search(request: SearchRequest, principal: reader) -> SearchResponse:
         """Rank the chunks that answer a query best."""
-        async with service.admission.slot():
+        async with service.admission.slot(search=not request.min_seq):
             return await service.asking.search(principal, request)
 
     @app.post("/v1/answer", tags=["search"], response_model=AnswerResponse)
