@@ -178,6 +178,7 @@ class Fleet:
             "num_cpus": self._settings.fleet.shard_cpus,
             "num_gpus": self._gpus(kind),
             "max_concurrency": SEARCH_THREADS,
+            "scheduling_strategy": "SPREAD",  # one node lost must not be all copies lost
             "enable_task_events": False,  # thousands of searches a minute would fill the list of tasks, and cost CPU
         }
         # Pings have threads of their own, so that an actor whose searches all wait is not taken for hung.
