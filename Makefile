@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 NEEDED_GB := 6
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo loop up down test check bench install clean
+.PHONY: help demo loop up down test check bench chaos install clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -32,11 +32,11 @@ up: $(VENV)/.runtime ## Start the service and leave it running.
 down: $(VENV)/.runtime ## End exactly what `make up` started.
 	@$(BIN)/kaizen down
 
-test: $(VENV)/.dev ## Run all tests: unit, then those with a real Ray, then the whole journey.
+test: $(VENV)/.dev ## Run all tests: unit, then those with a real Ray, the whole journey, faults.
 	@echo "==> unit tests, on two processes"
 	@$(BIN)/python -m pytest tests/unit -n 2
-	@echo "==> tests with a real Ray, and the whole journey"
-	@$(BIN)/python -m pytest tests/ray tests/journey tests/gpu
+	@echo "==> tests with a real Ray, the whole journey, and faults"
+	@$(BIN)/python -m pytest tests/ray tests/journey tests/chaos tests/gpu
 
 check: $(VENV)/.dev ## Lint, format, types, import rules.
 	@echo "==> ruff" && $(BIN)/ruff check .
@@ -47,6 +47,21 @@ check: $(VENV)/.dev ## Lint, format, types, import rules.
 bench: $(VENV)/.dev ## Measure ingest and search against their limits; one JSON line each.
 	@$(BIN)/python -m bench.ingest --json
 	@$(BIN)/python -m bench.search --json
+
+# Minutes of random faults under mixed traffic, after those of the rows.
+MINUTES ?= 10
+CHAOS := $(BIN)/python -m pytest -s --chaos long --chaos-minutes $(MINUTES)
+CHAOS_OUT := bench/out/chaos-long.jsonl
+
+chaos: $(VENV)/.dev ## Break everything on purpose (about 45 minutes); writes docs/reliability.md. chaos-4: only row 4; chaos-mixed.
+	@rm -f $(CHAOS_OUT)
+	@$(CHAOS) --chaos-out $(CHAOS_OUT) tests/chaos; found=$$?; $(BIN)/python -m tests.chaos.report $(CHAOS_OUT); exit $$found
+
+chaos-mixed: $(VENV)/.dev
+	@$(CHAOS) tests/chaos/test_mixed.py
+
+chaos-%: $(VENV)/.dev
+	@$(CHAOS) tests/chaos/test_$$(printf %02d $*)_*.py
 
 install: $(VENV)/.runtime ## Install into .venv.
 

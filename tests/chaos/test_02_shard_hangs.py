@@ -28,7 +28,7 @@ def late(history: History) -> int:
 
 def test_a_shard_hangs(product: Product, flocks: Flocks, chaos: Chaos) -> None:
     chance = chaos.chance("2")
-    for _ in range(chaos.of(1, 8)):
+    for _ in range(chaos.of(1, 5)):
         one = flocks(product)
         name = chance.choice(shard_names(product))
         old = pids_of(product, name)

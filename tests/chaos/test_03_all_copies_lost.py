@@ -31,12 +31,12 @@ def killed(product: Product, one: Flock, names: list[str], fault: str, chaos: Ch
 
 
 def test_both_copies(twins: Product, flocks: Flocks, chaos: Chaos) -> None:
-    for _ in range(chaos.of(1, 10)):
+    for _ in range(chaos.of(1, 5)):
         killed(twins, flocks(twins), shard_names(twins), "kill -9 of both copies of a shard", chaos)
 
 
 def test_all_shards(product: Product, flocks: Flocks, chaos: Chaos) -> None:
-    for _ in range(chaos.of(1, 5)):
+    for _ in range(chaos.of(1, 3)):
         killed(product, flocks(product), shard_names(product), "kill -9 of all shards", chaos)
 
 

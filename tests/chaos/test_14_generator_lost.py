@@ -63,7 +63,7 @@ def slowed(process: psutil.Process, share: float) -> Iterator[None]:
 
 def test_killed_while_it_writes(product: Product, told: Flock, chaos: Chaos) -> None:
     body = {"question": ASKED, "stream": True, "timeout_seconds": 60}
-    for _ in range(chaos.of(1, 10)):
+    for _ in range(chaos.of(1, 5)):
         generator = the_only(product, GENERATOR)
         with told.client.stream("POST", "/v1/answer", json=body, timeout=90) as response:
             lines = response.iter_lines()
@@ -79,7 +79,7 @@ def test_killed_while_it_writes(product: Product, told: Flock, chaos: Chaos) -> 
 
 def test_it_hangs(product: Product, told: Flock, chaos: Chaos) -> None:
     """The deadline holds, and the fleet replaces it."""
-    for _ in range(chaos.of(1, 5)):
+    for _ in range(chaos.of(1, 3)):
         generator = the_only(product, GENERATOR)
         generator.suspend()
         since = time.monotonic()

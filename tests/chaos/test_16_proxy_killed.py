@@ -34,7 +34,7 @@ def test_it_is_back(request: pytest.FixtureRequest, name: str, flocks: Flocks, c
     running: Product = request.getfixturevalue(name)
     ingress = running.parts.settings.server.ingress
     fault = {"proxy": "kill -9 of Serve's proxy", "haproxy": "kill -9 of HAProxy"}[ingress]
-    for _ in range(chaos.of(1, 10)):
+    for _ in range(chaos.of(1, 5)):
         seconds, broken = outage(running, flocks(running), chaos)
         chaos.kept(ROW, fault, trials=1, violations=broken + (seconds > WITHIN_SECONDS), seconds=seconds)
         assert broken == 0

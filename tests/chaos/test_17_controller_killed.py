@@ -21,7 +21,7 @@ def test_no_request_fails(request: pytest.FixtureRequest, name: str, flocks: Flo
     if name == "product" and not chaos.long:
         pytest.skip("long form only: --chaos long")
     running: Product = request.getfixturevalue(name)
-    for _ in range(chaos.of(1, 10)):
+    for _ in range(chaos.of(1, 3)):
         one = flocks(running)
         controller = the_only(running, CONTROLLER)
         gateways = {process.pid for process in running.processes(GATEWAY)}

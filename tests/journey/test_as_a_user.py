@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
 import subprocess
 import sys
@@ -27,8 +26,7 @@ import pytest
 from cluster.throwaway import environment
 from kaizen.run_state import KEY_FILE, RUN_FILE, read_run_state
 from tests.journey.openai_endpoint import KEY, MODEL, SENTENCE, Endpoint, endpoint
-from tests.journey.traffic import traffic
-from tests.product import Product, configure, eventually, installation_at, opened
+from tests.product import Product, configure, installation_at, opened
 
 KAIZEN = str(Path(sys.executable).with_name("kaizen"))
 ONGOING, QUEUED = 2, 3
@@ -152,22 +150,6 @@ def test_the_generator_behind_an_endpoint_answers(theirs: Product, remote: Endpo
         with client.stream("POST", "/v1/answer", json=body) as response:
             deltas = [line for line in response.iter_lines() if line == "event: delta"]
     assert len(deltas) == len(SENTENCE.split(" "))
-
-
-def test_one_of_two_copies_is_killed(theirs: Product) -> None:
-    """The other one answers: nothing is partial."""
-    with theirs.client() as client, traffic(theirs, client, "lighthouse") as history:
-        for name, shard in sorted(theirs.shards().items()):
-            os.kill(shard["pid"], signal.SIGKILL)
-            eventually(lambda n=name, p=shard["pid"]: _serves_again(theirs, n, p), 60, f"{name} is back")  # type: ignore[misc]
-        history.wait_for_more(20)
-    history.check()
-    assert history.partial() == []
-
-
-def _serves_again(product: Product, name: str, killed: int) -> bool:
-    shard = product.shards()[name]
-    return shard.get("pid", killed) != killed and shard["state"] == "serving"
 
 
 def test_overload_is_told_to_come_back(theirs: Product) -> None:
