@@ -126,3 +126,8 @@ def one_way_for_all(original: Function) -> Function:
         return shared
 
     return fan_out
+
+
+def never(_: Function) -> Function:
+    """Something that is asked whether it is so: it never is."""
+    return lambda *_: False
