@@ -13,12 +13,12 @@ _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_MOST_INDENT = 32
 _BLANK = " \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _BLANKS = re.compile(f"^[{_BLANK}]+|[{_BLANK}]{{2,}}|[{_BLANK[1:]}]", re.MULTILINE)
-_TRAILING = re.compile(" $", re.MULTILINE)
+_TRAILING = re.compile(f" {{1,{_MOST_INDENT}}}$", re.MULTILINE)  # a blank line may be all indentation
 _EMPTY_LINES = re.compile("\n{3,}")
 _NOT_ASCII = re.compile("[^\x00-\x7f]{32,}")
-_MOST_INDENT = 32
 _MOST_MARKS = 30  # on one letter: the Stream-Safe Text Format of Unicode's UAX #15
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +22,11 @@ _MOST_ENTRIES = 10_000
 _SMALL_BYTES = 16 * 2**20  # unpacked: harmless whatever the ratio
 _BLOCK_BYTES = 2**20
 _RESAVE = "Save it again and send that."
+# What zipfile raises on damage: of offsets and sizes (ValueError, struct.error) as well as of contents.
+_NOT_AN_ARCHIVE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, OSError, ValueError),
+)
 
 
 def rows(file: BinaryIO, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -62,7 +69,7 @@ def check_archive(data: bytes, max_expansion: int) -> None:
             left = most
             for entry in entries:
                 left -= _unpacked_bytes(archive, entry, left)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _NOT_AN_ARCHIVE as error:
         raise BadDocument("It is a damaged Word document.", advice=_RESAVE) from error
 
 

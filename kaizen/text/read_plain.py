@@ -11,10 +11,11 @@ from kaizen.text.rows import GROUP_FIELDS, OWN_FIELDS
 
 _FENCE = "---"
 _MOST_FRONT_MATTER_CHARS = 16_384
-_HEADING = re.compile(r"^#[ \t]+(.{1,500}?)[ \t#]*$", re.MULTILINE)
+_HEADING = re.compile(r"^#[ \t](.*)$", re.MULTILINE)  # trimmed outside: within, one line of blanks would take hours
 _UNDERLINED = re.compile(r"\A\s*(\S.{0,500})\n=+[ \t]*$", re.MULTILINE)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,15})(\.\d{1,15})?")
 _TITLE_CHARS = 80
+_MOST_HEADING_CHARS = 500
 _HEADING_WITHIN_CHARS = 65_536  # a heading further down is not the title
 
 
@@ -29,11 +30,18 @@ def read_markdown(text: str) -> dict[str, Any]:
     The title is that of the front matter, else the first heading. Values too long to filter on are left out.
     """
     fields, body = _front_matter(text)
-    heading = _UNDERLINED.search(body[:2048]) or _HEADING.search(body[:_HEADING_WITHIN_CHARS])
-    title = str(fields.get("title", "")) or (heading[1] if heading else "")
+    title = str(fields.get("title", "")) or _heading(body)
     metadata = {name: value for name, value in fields.items() if name not in OWN_FIELDS and _short(value)}
     groups = {name: fields[name] for name in GROUP_FIELDS if name in fields}
     return {"title": title, "text": body, "metadata": dict(list(metadata.items())[: MAX_FIELDS - 1]), **groups}
+
+
+def _heading(body: str) -> str:
+    underlined = _UNDERLINED.search(body[:2048])
+    if underlined:
+        return underlined[1]
+    lines = (match[1].strip(" \t").rstrip(" \t#") for match in _HEADING.finditer(body[:_HEADING_WITHIN_CHARS]))
+    return next((line for line in lines if 0 < len(line) <= _MOST_HEADING_CHARS), "")
 
 
 def _short(value: object) -> bool:

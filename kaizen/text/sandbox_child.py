@@ -23,7 +23,7 @@ from kaizen.errors import KaizenError
 _FRAME = struct.Struct("!cI")
 _READ = struct.Struct("!QI")
 _MOST_READ_BYTES = 2**20
-_READERS = {
+READERS = {
     "html": "kaizen.text.read_html",
     "pdf": "kaizen.text.read_pdf",
     "docx": "kaizen.text.read_docx",
@@ -129,7 +129,7 @@ def _serve_one(channel: _Channel, request: dict[str, Any]) -> None:
 
 def _rows(file: BinaryIO, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     _limit(resource.RLIMIT_CPU, int(time.process_time() + request["seconds"]) + 2, soft_only=True)
-    reader = importlib.import_module(_READERS[request["format"]])
+    reader = importlib.import_module(READERS[request["format"]])
     yield from reader.rows(file, request)
 
 
@@ -142,7 +142,7 @@ def _limit(which: int, value: int, *, soft_only: bool = False) -> None:
 def main(arguments: list[str]) -> None:
     """Serve the parent whose socket is named, or check the imports."""
     if not arguments:
-        for module in _READERS.values():
+        for module in READERS.values():
             importlib.import_module(module)
         return
     with socket.socket(fileno=int(arguments[0])) as connection:
