@@ -52,7 +52,7 @@ def build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.command("simulate")(simulate.simulate_service)
-    for job in (jobs.ingest, jobs.evaluate, learning.curate, judging.judge, sweeping.sweep):
+    for job in (jobs.ingest, jobs.evaluate, jobs.collect, learning.curate, judging.judge, sweeping.sweep):
         app.command(context_settings=jobs.PASS_ON)(job)
     app.add_typer(documents.app, name="documents")
     app.add_typer(ledger.quarantine, name="quarantine")

@@ -95,7 +95,7 @@ class IndexSettings(Section):
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     flat_max_rows: int = Field(
-        50_000, ge=0, description="auto: up to this many rows a segment is flat (exact), above it HNSW."
+        16_000, ge=0, description="auto: up to this many rows a segment is flat (exact), above it IVF with short codes."
     )
     seal_rows: int = Field(
         4096, ge=1, description="Rows in the mutable head at which it is sealed into the object store."
@@ -253,6 +253,15 @@ class Learning(Section):
     guard_hours: float = Field(24, gt=0, description="Age at which that watch ends.")
 
 
+class Collect(Section):
+    """What nobody needs any more, and when it goes: indices of retired releases, what a kill left behind, old keys."""
+
+    age_hours: float = Field(
+        24, gt=0, description="How long a thing must have been of no use before it goes; an idempotency key's life."
+    )
+    every_hours: float = Field(1, ge=0, description="How often the service looks; 0: only `kaizen collect` does.")
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -270,6 +279,7 @@ class Settings(Section):
     answering: Answering = Answering()
     ingest: Ingest = Ingest()
     learning: Learning = Learning()
+    collect: Collect = Collect()
 
     @property
     def ledger_url(self) -> str:

@@ -29,6 +29,14 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{''.join(reversed(digits))}"
 
 
+def made_at(name: str) -> float:
+    """When `new_id` made the id at the end of `name`, in seconds since the epoch. Raises ValueError: there is none."""
+    number = 0
+    for digit in name[-26:]:
+        number = number * 32 + _ALPHABET.index(digit)
+    return (number >> 80) / 1000
+
+
 def chunk_id(document_id: str, ordinal: int) -> str:
     """Return the name of the chunk at position `ordinal` (from 0) in its document."""
     return f"{document_id}#{ordinal}"

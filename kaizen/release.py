@@ -97,11 +97,16 @@ def ranker_of(release: Release, store: ObjectStore) -> Ranker | None:
     return open_ranker(part, store.fetch_directory(part["artifact"]) if "artifact" in part else None)
 
 
+def index_id(release: Release) -> str:
+    """What names the index that a release searches; releases of the same embedder and chunking share one."""
+    return str(release.parts["index"]["fingerprint"])[:12]
+
+
 def index_of(release: Release) -> IndexSpec:
     """The index that a release searches."""
     index = release.parts["index"]
     return IndexSpec(
-        id=str(index["fingerprint"])[:12],
+        id=index_id(release),
         shards=index["shards"],
         dim=index["dim"],
         made_by=index["made_by"],

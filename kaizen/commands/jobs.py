@@ -1,4 +1,4 @@
-"""`kaizen ingest` and `kaizen evaluate`: the jobs of the same name, with the same options."""
+"""`kaizen ingest`, `kaizen evaluate` and `kaizen collect`: the jobs of the same name, with the same options."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def ingest(context: typer.Context) -> None:
 def evaluate(context: typer.Context) -> None:
     """Measure retrieval on a BEIR folder. `kaizen evaluate --help` lists the options."""
     become("jobs.evaluate", context.args)
+
+
+def collect(context: typer.Context) -> None:
+    """Take away what nobody needs any more. `kaizen collect --help` lists the options."""
+    become("jobs.collect", context.args)
 
 
 def become(module: str, arguments: list[str]) -> None:

@@ -22,7 +22,7 @@ from kaizen.ids import new_id
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.vectors import Device
 from kaizen.retrieval.view import LiveSegment, View
-from kaizen.storage.object_store import ObjectStore
+from kaizen.storage.object_store import ObjectStore, holds
 
 FORMAT = 1
 
@@ -44,16 +44,21 @@ class GenerationStore:
     device: Device = "cpu"
 
     def save(self, view: View, fresh: Segment | None) -> None:
-        """Make `view`, all of whose segments are sealed or `fresh`, the current generation; drop what is unused."""
-        if fresh is not None:
-            self._put_segment(fresh)
+        """Make `view`, all of whose segments are sealed or `fresh`, the current generation; drop what is unused.
+
+        A sealed segment that the store has lost (a release came back while its index was being collected) is put there
+        again: whoever opened it still has all of it.
+        """
+        for segment in (live.segment for live in view.segments):
+            if segment is fresh or self._is_lost(segment):
+                self._put_segment(segment)
         name = f"{view.seq:012d}-{new_id('g')}"
         with tempfile.TemporaryDirectory() as scratch:
             _write_generation(Path(scratch), view)
             self.store.put_directory(f"{self.prefix}/generations/{name}", Path(scratch))
         previous = self._pointer().get("current")
         self.store.write_pointer(f"{self.prefix}/CURRENT", json.dumps({"current": name, "previous": previous}))
-        self._drop_unused(keep=[name, previous])
+        self._drop_unused()
 
     def load(self) -> Loaded:
         """The newest generation that verifies."""
@@ -71,6 +76,21 @@ class GenerationStore:
                 refused.append(f"generation {name}: {error.message}")
         return Loaded(View(0, ()), tuple(refused))
 
+    def in_use(self) -> frozenset[str] | None:
+        """Names in the store of the generations and segments that the pointer leads to.
+
+        None when the pointer or a generation cannot be read: then nobody knows, and everything must stay.
+        """
+        used: set[str] = set()
+        try:
+            for name in filter(None, self._pointer().values()):
+                generation = f"{self.prefix}/generations/{name}"
+                record = json.loads((self.store.fetch_directory(generation, None) / "generation.json").read_text())
+                used |= {generation, *map(self._segment_name, record["segments"])}
+        except (Corrupt, NotFound):
+            return None
+        return frozenset(used)
+
     def _load_one(self, name: str) -> View:
         directory = self.store.fetch_directory(f"{self.prefix}/generations/{name}", None)
         record = json.loads((directory / "generation.json").read_text())
@@ -79,32 +99,36 @@ class GenerationStore:
         return View(record["seq"], tuple(self._load_segment(directory, entry) for entry in record["segments"]))
 
     def _load_segment(self, generation: Path, name: str) -> LiveSegment:
-        segment = Segment.load(self.store.fetch_directory(f"{self.prefix}/segments/{name}", None), self.device)
+        segment = Segment.load(self.store.fetch_directory(self._segment_name(name), None), self.device)
         bits = np.load(generation / f"alive-{name}.npy", allow_pickle=False)
         alive = np.unpackbits(bits, count=segment.rows, bitorder="little").astype(bool)
         return LiveSegment(segment, alive, sealed=True)
 
+    def _is_lost(self, segment: Segment) -> bool:
+        try:
+            return not holds(self.store, self._segment_name(segment.name))
+        except Corrupt:
+            return False  # damage shows when it is loaded, and the generation before is then taken
+
     def _put_segment(self, segment: Segment) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             segment.save(Path(scratch))
-            self.store.put_directory(f"{self.prefix}/segments/{segment.name}", Path(scratch))
+            self.store.put_directory(self._segment_name(segment.name), Path(scratch))
+
+    def _segment_name(self, segment: str) -> str:
+        return f"{self.prefix}/segments/{segment}"
 
     def _pointer(self) -> dict[str, str | None]:
         text = self.store.read_pointer(f"{self.prefix}/CURRENT")
         return json.loads(text) if text else {}
 
-    def _drop_unused(self, keep: list[str | None]) -> None:
-        kept = [name for name in keep if name is not None]
-        used: set[str] = set()
-        for name in kept:
-            try:
-                directory = self.store.fetch_directory(f"{self.prefix}/generations/{name}", None)
-            except (Corrupt, NotFound):
-                return  # with an unreadable generation nobody knows what is in use: keep everything
-            used.update(json.loads((directory / "generation.json").read_text())["segments"])
-        for kind, names in (("generations", set(kept)), ("segments", used)):
+    def _drop_unused(self) -> None:
+        used = self.in_use()
+        if used is None:
+            return
+        for kind in ("generations", "segments"):
             for found in self.store.list(f"{self.prefix}/{kind}"):
-                if found.rsplit("/", 1)[-1] not in names:
+                if found not in used:
                     self.store.delete(found)
 
 

@@ -165,6 +165,25 @@ class Documents:
                 found.update(connection.execute(query.where(documents.c.content_sha256.in_(part))).all())
         return found
 
+    def batches(self) -> frozenset[str]:
+        """Return the URIs of all batches that were ever recorded."""
+        with self._database.read() as connection:
+            return frozenset(
+                connection.scalars(sa.select(change_rows.c.batch_uri).where(change_rows.c.batch_uri.is_not(None)))
+            )
+
+    def old_keys(self, before: float) -> int:
+        """Return how many idempotency keys were bound before this moment."""
+        with self._database.read() as connection:
+            return idempotency.old(connection, before)
+
+    def forget_keys(self, before: float) -> int:
+        """Delete idempotency keys that were bound before this moment, a page at a time; return how many."""
+        gone = 0
+        while page := self._database.write(lambda connection: idempotency.forget(connection, before, _PAGE)):
+            gone += page
+        return gone
+
     def schema(self, tenant: str) -> Mapping[str, FieldType]:
         """Return the type of every metadata field that the tenant's documents ever had."""
         with self._database.read() as connection:

@@ -46,6 +46,19 @@ def remember(connection: sa.Connection, tenant: str, key: str, content_sha256: s
     connection.execute(sa.insert(idempotency), row)
 
 
+def old(connection: sa.Connection, before: float) -> int:
+    """Return how many keys were bound before this moment."""
+    query = sa.select(sa.func.count()).select_from(idempotency).where(idempotency.c.at < before)
+    return connection.scalar(query) or 0
+
+
+def forget(connection: sa.Connection, before: float, limit: int) -> int:
+    """Delete at most `limit` of the keys that were bound before this moment, and return how many."""
+    key = sa.tuple_(idempotency.c.tenant, idempotency.c.key)
+    page = sa.select(idempotency.c.tenant, idempotency.c.key).where(idempotency.c.at < before).limit(limit)
+    return connection.execute(sa.delete(idempotency).where(key.in_(page))).rowcount
+
+
 def reused() -> Conflict:
     """The error of a key that comes back with other content."""
     return Conflict(

@@ -1,0 +1,191 @@
+"""Takes away what nobody needs any more. What that is, `kaizen.waste` decides; how it goes without harm is here.
+
+A crash at any point loses nothing: the pointer of a shard goes first, then its files, and what is left is found again.
+Whoever has mapped a file goes on reading it. A release that comes back meanwhile finds its index whole, or none, and
+then builds it from the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaizen.errors import Corrupt, NotFound
+from kaizen.indexing.generation import GenerationStore
+from kaizen.steward.record import state_of
+from kaizen.storage.durable import disk_faults
+from kaizen.waste import Needs, due, needed_indices, shards_of, unneeded
+from kaizen.workspace import Workspace
+
+SEEN = "collection/seen"  # a pointer: what was found of no use, and since when
+_HOUR = 3600.0
+_CHECKPOINTS = "train"  # folder of the workspace in which runs of training lie
+_LEAVING = ".leaving-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What went, or in a dry run what would go.
+
+    Attributes:
+        gone: names in the object store; `waiting`: those that go later, when they are still of no use then.
+        freed_bytes: of `gone`, as their manifests say.
+        checkpoints: folders of runs of training that nobody went on with.
+    """
+
+    gone: tuple[str, ...]
+    waiting: tuple[str, ...]
+    freed_bytes: int
+    idempotency_keys: int
+    checkpoints: tuple[str, ...]
+
+
+def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Collected:
+    """Look once, remember what is of no use, and take away what has been so for `collect.age_hours`.
+
+    Args:
+        now: seconds since the epoch.
+
+    Raises:
+        Unavailable: ledger or object store do not answer.
+    """
+    age = workspace.settings.collect.age_hours * _HOUR
+    names = workspace.store.list()
+    found = unneeded(names, _needs(workspace, names, now - age), before=now - age)
+    going, since = due(found, _seen(workspace), now=now, age=age)
+    held = _held(names, going)
+    sizes = {name: _size(workspace, files) for name, files in held.items()}
+    if not dry_run:
+        workspace.store.write_pointer(SEEN, json.dumps(since))
+        going = _take_all(workspace, held, now - age)
+    return Collected(
+        gone=tuple(going),
+        waiting=tuple(name for name in since if name not in set(going)),
+        freed_bytes=sum(sizes[name] for name in going),
+        idempotency_keys=_forget_keys(workspace, now - age, dry_run=dry_run),
+        checkpoints=tuple(_checkpoints(workspace, now - age, dry_run=dry_run)),
+    )
+
+
+def _needs(workspace: Workspace, names: Sequence[str], after: float) -> Needs:
+    """Read after the store was listed: what is recorded in between is then known to be needed."""
+    indices = _indices(workspace, after)
+    shards = [shard for shard in shards_of(names) if shard.split("/")[1] in indices]
+    return Needs(
+        indices=indices,
+        batches=workspace.ledger.documents.batches(),
+        in_use={shard: GenerationStore(workspace.store, shard).in_use() for shard in shards},
+    )
+
+
+def _indices(workspace: Workspace, after: float) -> frozenset[str]:
+    ledger = workspace.ledger
+    turn = ledger.turns.open()
+    state = state_of(turn) if turn else None
+    tried = {name for one in state.attempts for name in (one.release, one.parent)} if state else set()
+    tried |= {state.stable, state.candidate} if state else set()
+    return needed_indices(ledger.rollout.state(), ledger.releases.list(), ledger.candidates.list(), tried, after=after)
+
+
+def _seen(workspace: Workspace) -> Mapping[str, float]:
+    """What the last look left. When that is damaged, everything is seen for the first time."""
+    try:
+        text = workspace.store.read_pointer(SEEN)
+    except Corrupt:
+        return {}
+    seen: Mapping[str, float] = json.loads(text) if text else {}
+    return seen
+
+
+def _held(names: Sequence[str], going: Sequence[str]) -> dict[str, list[str]]:
+    """What lies in the store of each that goes: itself, or everything of an index."""
+    held: dict[str, list[str]] = {name: [] for name in going}
+    for name in names:
+        whole = name if name in held else "/".join(name.split("/")[:2])
+        if whole in held:
+            held[whole].append(name)
+    return held
+
+
+def _size(workspace: Workspace, names: Sequence[str]) -> int:
+    size = 0
+    for name in names:
+        try:
+            size += workspace.store.manifest(name).size_bytes
+        except (Corrupt, NotFound):
+            continue  # it goes all the same; nobody knows how much it was
+    return size
+
+
+def _take_all(workspace: Workspace, held: Mapping[str, Sequence[str]], after: float) -> list[str]:
+    """Delete, unless somebody has come to need it since; return what went."""
+    recorded = workspace.ledger.documents.batches()
+    gone = []
+    for name, files in held.items():
+        if name.startswith("index/") and name.count("/") == 1:
+            went = _take_index(workspace, name, files, after)
+        elif went := name not in recorded:
+            workspace.store.delete(name)
+        if went:
+            gone.append(name)
+    return gone
+
+
+def _take_index(workspace: Workspace, index: str, names: Sequence[str], after: float) -> bool:
+    """Pointers first: who starts from then on builds anew. A release that came back until then gets them back."""
+    store = workspace.store
+    pointers = {f"{shard}/CURRENT": _pointer(workspace, f"{shard}/CURRENT") for shard in shards_of(names)}
+    if index.split("/")[1] in _indices(workspace, after):
+        return False
+    for name in pointers:
+        store.delete(name)
+    if index.split("/")[1] in _indices(workspace, after):
+        for name, value in pointers.items():
+            if value is not None and _pointer(workspace, name) is None:
+                store.write_pointer(name, value)
+        return False
+    for name in names:
+        store.delete(name)
+    return True
+
+
+def _pointer(workspace: Workspace, name: str) -> str | None:
+    try:
+        return workspace.store.read_pointer(name)
+    except Corrupt:
+        return None
+
+
+def _forget_keys(workspace: Workspace, before: float, *, dry_run: bool) -> int:
+    documents = workspace.ledger.documents
+    return documents.old_keys(before) if dry_run else documents.forget_keys(before)
+
+
+def _checkpoints(workspace: Workspace, before: float, *, dry_run: bool) -> Iterator[str]:
+    """Runs of training that were given up: no turn is open that may go on with them, and nothing moves in them."""
+    folder = workspace.settings.workspace.directory / _CHECKPOINTS
+    if not folder.is_dir() or workspace.ledger.turns.open() is not None:
+        return
+    for run in sorted(path for path in folder.iterdir() if path.is_dir() and _newest(path) < before):
+        yield run.name
+        if not dry_run:
+            with disk_faults(f"the run of training {run.name!r}"):
+                _remove(run)
+
+
+def _remove(run: Path) -> None:
+    """Out of sight first: nobody must go on with half a run."""
+    if not run.name.startswith(_LEAVING):
+        run = run.rename(run.with_name(_LEAVING + run.name))
+    shutil.rmtree(run)
+
+
+def _newest(folder: Path) -> float:
+    """When something in it was changed last; now is a good answer when it changes under our eyes."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return float("inf")

@@ -1,0 +1,244 @@
+"""Collection on a real ledger and store: what goes, what stays, kills at every step, and releases that return."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kaizen.collect import Collected, collect
+from kaizen.config import Settings
+from kaizen.indexing.batch import document_table, write_batch
+from kaizen.indexing.generation import GenerationStore
+from kaizen.records import Release
+from kaizen.retrieval.chunk_table import with_vectors
+from kaizen.retrieval.view import LiveSegment, View
+from kaizen.rollout import promote
+from kaizen.steward.state import TurnState
+from kaizen.storage.object_store import ObjectStore, holds
+from kaizen.workspace import Workspace, open_workspace
+from tests.unit.retrieval.rows import document, rows, segment
+
+HOUR = 3600.0
+BEGUN = TurnState(turn="", stable="r1", until_impression=0, until_feedback=0)
+DOCUMENTS = [document("d0", "A pump. A valve"), document("d1", "A belt")]
+
+
+class Killed(BaseException):
+    """As kill -9: nothing after it is done."""
+
+
+@dataclass(slots=True)
+class Store:
+    """The object store, with something that happens before one of the changes to it."""
+
+    real: ObjectStore
+    before: Callable[[int, str], None] = lambda _count, _verb: None
+    changes: int = 0
+
+    def __getattr__(self, verb: str) -> Any:  # noqa: ANN401 (whatever the store has)
+        if verb not in ("delete", "write_pointer", "put_directory"):
+            return getattr(self.real, verb)
+
+        def change(*arguments: object) -> Any:  # noqa: ANN401
+            self.before(self.changes, verb)
+            self.changes += 1
+            return getattr(self.real, verb)(*arguments)
+
+        return change
+
+
+@dataclass(slots=True)
+class Place:
+    """An installation whose release `retired` went out of service; its index and that of `stable` are in the store."""
+
+    workspace: Workspace
+    retired: Release
+    stable: Release
+    now: float = field(default_factory=time.time)
+
+    def after(self, hours: float, store: Any = None, **options: bool) -> Collected:  # noqa: ANN401
+        workspace = replace(self.workspace, store=store) if store else self.workspace
+        return collect(workspace, self.now + hours * HOUR, **options)
+
+    def shard(self, release: Release) -> GenerationStore:
+        return GenerationStore(self.workspace.store, f"{index(release)}/shard-000")
+
+    def promote(self, release: Release) -> None:
+        state = self.workspace.ledger.rollout.state()
+        self.workspace.ledger.rollout.change(promote(state, release.id), by="test", kind="promote", reason="")
+
+    def objects(self) -> list[str]:
+        return self.workspace.store.list()
+
+
+def index(release: Release) -> str:
+    return f"index/{release.parts['index']['fingerprint'][:12]}"
+
+
+def sealed(seq: int, *names: str) -> View:
+    made = [segment(document(name, "A pump. A valve")) for name in names]
+    return View(seq, tuple(LiveSegment(one, np.ones(one.rows, bool), sealed=False) for one in made))
+
+
+def opened(directory: Path) -> Workspace:
+    return open_workspace(Settings.model_validate({"workspace": {"directory": directory}}))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which three releases were stable in turn, each with an index of two generations."""
+    directory = tmp_path_factory.mktemp("made") / "w"
+    workspace = opened(directory)
+    with workspace.ledger:
+        for letter in "abc":
+            release = workspace.ledger.releases.record({"index": {"fingerprint": letter * 64}})
+            place = Place(workspace, release, release)
+            place.promote(release)
+            for seq in (1, 2):
+                view = sealed(seq, f"d{seq}")
+                place.shard(release).save(view, view.segments[0].segment)
+    return directory
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Iterator[Place]:
+    shutil.copytree(made, tmp_path / "w")
+    workspace = opened(tmp_path / "w")
+    with workspace.ledger:
+        stable, _, retired = workspace.ledger.releases.list()
+        yield Place(workspace, retired, stable)
+
+
+def test_the_index_of_a_retired_release_goes_and_no_other(place: Place) -> None:
+    before = place.objects()
+    first = place.after(25)
+    assert (first.gone, first.waiting, place.objects()) == ((), (index(place.retired),), before)
+    assert place.after(48).gone == ()
+    would = place.after(50, dry_run=True)
+    assert (would.gone, place.objects()) == ((index(place.retired),), before)
+    assert place.after(50) == would
+    assert would.freed_bytes > 1000
+    assert place.objects() == [name for name in before if not name.startswith(index(place.retired))]
+    assert place.shard(place.retired).load().view.seq == 0
+    assert place.shard(place.stable).load().view.seq == 2
+    assert place.after(100).gone == ()
+
+
+def test_a_release_that_was_made_today_keeps_its_index(place: Place) -> None:
+    assert place.after(23).waiting == ()
+
+
+def test_kills_leave_the_index_whole_or_nothing_that_anybody_reads(place: Place) -> None:
+    place.after(25)
+    view, kills = place.shard(place.retired).load().view, 0
+    while True:
+
+        def kill(count: int, _verb: str, last: int = kills) -> None:
+            if count == last:
+                raise Killed
+
+        try:
+            done = place.after(50, Store(place.workspace.store, kill))
+        except Killed:
+            kills += 1
+            loaded = place.shard(place.retired).load()
+            assert (loaded.view.seq, loaded.refused) in [(view.seq, ()), (0, ())]
+        else:
+            break
+    assert done.gone == (index(place.retired),)
+    assert kills > 3
+    assert not [name for name in place.objects() if name.startswith(index(place.retired))]
+
+
+def test_a_release_that_comes_back_before_its_index_goes_has_all_of_it(place: Place) -> None:
+    place.after(25)
+    before = place.objects()
+
+    def back(count: int, verb: str) -> None:
+        if verb == "delete" and count == 1:  # after what was seen was written, before the first pointer goes
+            place.promote(place.retired)
+
+    done = place.after(50, Store(place.workspace.store, back))
+    assert (done.gone, done.waiting) == ((), (index(place.retired),))
+    assert place.objects() == before
+    assert place.shard(place.retired).load().view.seq == 2
+    assert index(place.retired) not in place.after(51).waiting
+
+
+def test_a_release_that_comes_back_while_its_index_goes_is_whole_when_it_seals(place: Place) -> None:
+    """A shard that had opened the index goes on with what it mapped, and puts into the store what was taken."""
+    place.after(25)
+    opened = place.shard(place.retired).load().view
+    assert place.after(50).gone == (index(place.retired),)
+    place.promote(place.retired)
+    fresh = sealed(3, "d3").segments[0]
+    place.shard(place.retired).save(View(3, (*opened.segments, fresh)), fresh.segment)
+    loaded = place.shard(place.retired).load()
+    assert (loaded.view.seq, loaded.view.documents(), loaded.refused) == (3, 2, ())
+
+
+def test_what_a_kill_left_beside_a_living_generation_goes(place: Place) -> None:
+    shard, store = place.shard(place.stable), place.workspace.store
+    left = sealed(3, "d3")
+
+    def kill(count: int, verb: str) -> None:
+        if verb == "write_pointer":
+            raise Killed
+
+    dying = GenerationStore(Store(store, kill), shard.prefix)  # type: ignore[arg-type]
+    with pytest.raises(Killed):
+        dying.save(left, left.segments[0].segment)
+    orphans = set(place.objects()) - (shard.in_use() or set())
+    mine = sorted(name for name in orphans if name.startswith(shard.prefix))
+    assert len(mine) == 2
+    assert place.after(25).waiting == (index(place.retired), *mine)
+    assert place.after(50).gone == (index(place.retired), *mine)
+    assert shard.load().view.seq == 2
+
+
+def test_a_batch_that_nobody_recorded_goes_and_a_recorded_one_stays(place: Place) -> None:
+    store, ledger = place.workspace.store, place.workspace.ledger
+    recorded, killed, running = (write(store) for _ in range(3))
+    entries = [(one.id, one.content_sha256(), "") for one in DOCUMENTS]
+    ledger.documents.append_batch("acme", recorded, entries, {})
+    place.after(25)
+    ledger.documents.append_batch("acme", running, entries, {})  # an ingest that took its time
+    assert set(place.after(50).gone) == {index(place.retired), killed}
+    assert [holds(store, name) for name in (recorded, killed, running)] == [True, False, True]
+
+
+def write(store: ObjectStore) -> str:
+    table, vectors = rows(*DOCUMENTS)
+    return write_batch(store, document_table(DOCUMENTS), with_vectors(table, vectors), "m")
+
+
+def test_old_idempotency_keys_go(place: Place) -> None:
+    documents = place.workspace.ledger.documents
+    first = [documents.upsert(replace(DOCUMENTS[0], text=str(n)), idempotency_key=str(n)) for n in range(3)]
+    assert place.after(23).idempotency_keys == 0
+    assert documents.upsert(replace(DOCUMENTS[0], text="0"), idempotency_key="0") == first[0]
+    assert place.after(25, dry_run=True).idempotency_keys == 3
+    assert place.after(25).idempotency_keys == 3
+    assert documents.upsert(replace(DOCUMENTS[0], text="0"), idempotency_key="0") > first[-1]
+
+
+def test_runs_of_training_that_were_given_up_go(place: Place) -> None:
+    folder = place.workspace.settings.workspace.directory / "train"
+    for name in ("rung3-old", "rung3-new", ".leaving-rung4"):
+        (folder / name / "checkpoint").mkdir(parents=True)
+        (folder / name / "checkpoint" / "state").write_text("")
+    os.utime(folder / "rung3-new" / "checkpoint" / "state", (place.now + 10 * HOUR,) * 2)
+    turn = place.workspace.ledger.turns.start("clicks", BEGUN.to_json())
+    assert place.after(25).checkpoints == ()
+    place.workspace.ledger.turns.finish(turn.id, "failed", turn.state)
+    assert place.after(25, dry_run=True).checkpoints == (".leaving-rung4", "rung3-old")
+    assert place.after(25).checkpoints == (".leaving-rung4", "rung3-old")
+    assert [path.name for path in folder.iterdir()] == ["rung3-new"]
