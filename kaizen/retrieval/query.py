@@ -21,6 +21,7 @@ from kaizen.records import FieldType, Principal
 from kaizen.retrieval.filters import Filter
 from kaizen.retrieval.fusion import Fused, Mode, fuse
 from kaizen.retrieval.lexical import TermStatistics, bm25
+from kaizen.retrieval.max_score import distinct
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.retrieval.visible import Visible
@@ -177,14 +178,7 @@ def _candidate_rows(scope: _Scope, query: ShardQuery, statistics: TermStatistics
                 query.terms, statistics, scope.allowed, query.depth, k1=settings.bm25_k1, b=settings.bm25_b
             )[0]
         )
-    return _distinct(np.concatenate(found)) if found else np.empty(0, np.int64)
-
-
-def _distinct(rows: np.ndarray) -> np.ndarray:
-    """`rows` sorted, each once: six times as fast as np.unique on a few hundred."""
-    ordered = np.sort(rows)
-    distinct: np.ndarray = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
-    return distinct
+    return distinct(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
 def _keep_deepest(candidates: Candidates, query: ShardQuery, statistics: TermStatistics) -> Candidates:
