@@ -40,7 +40,7 @@ class ProcessTree:
             try:
                 times = process.cpu_times()
                 self._spent[process.pid, process.create_time()] = times.user + times.system
-                total += _memory_bytes(process)
+                total += memory_bytes(process)
             except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
                 continue
         self.peak_bytes = max(self.peak_bytes, total)
@@ -72,7 +72,8 @@ def watched(pid: int) -> Iterator[ProcessTree]:
         watcher.join()
 
 
-def _memory_bytes(process: psutil.Process) -> int:
+def memory_bytes(process: psutil.Process) -> int:
+    """Proportional set size, or where it may not be read RSS less shared pages."""
     try:
         for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
