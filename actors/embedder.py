@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -17,11 +16,12 @@ import ray
 
 from kaizen.config import Settings
 from kaizen.indexing.prepare import prepare
+from kaizen.indexing.unsearchable import quarantine_refused
 from kaizen.models.embedder import Embedder as Model
 from kaizen.models.embedder import open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.onnx_embedder import OnnxEmbedder
-from kaizen.records import Document, Quarantined, Release
+from kaizen.records import Document, Release
 from kaizen.release import index_of
 from kaizen.text.chunk import Chunker
 from kaizen.text.tokens import TokenCounter
@@ -77,8 +77,7 @@ class Embedder:
         if not documents:
             return {}
         done = prepare(documents, self._chunker, self._documents)
-        if done.refused:
-            self._quarantine([d for d in documents if d.id in done.refused])
+        quarantine_refused(self._ledger, documents, done.refused)
         names = done.table.column("document_id").to_pylist()
         tenants = done.table.column("tenant").to_pylist()
         made = {}
@@ -86,13 +85,6 @@ class Embedder:
             own = [t == document.tenant and n == document.id for t, n in zip(tenants, names, strict=True)]
             made[document.tenant, document.id, document.content_sha256()] = done.table.filter(pa.array(own, pa.bool_()))
         return made
-
-    def _quarantine(self, documents: Sequence[Document]) -> None:
-        reason = "The embedder gave no usable vector for a chunk of it; it cannot be searched. Check the embedder."
-        now = time.time()
-        self._ledger.quarantine.add_many(
-            [Quarantined(tenant=d.tenant, source=d.source, document_id=d.id, reason=reason, at=now) for d in documents]
-        )
 
     def _remember(self, made: dict[tuple[str, str, str], pa.Table]) -> None:
         self._remembered.update(made)

@@ -26,6 +26,7 @@ from kaizen.errors import Conflict
 from kaizen.indexing.feed import Feed
 from kaizen.indexing.generation import GenerationStore
 from kaizen.indexing.prepare import prepare
+from kaizen.indexing.unsearchable import quarantine_refused
 from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.models.embedder import Embedder, open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
@@ -98,6 +99,7 @@ class _Preparer:
 
     def __init__(self, workspace: Workspace, release: Release) -> None:
         self._settings = workspace.settings
+        self._ledger = workspace.ledger
         self._find = workspace.model_path
         self._spec = EmbedderSpec.from_record(release.parts["embedder"])
         counter = TokenCounter.from_directory(
@@ -109,7 +111,9 @@ class _Preparer:
     def __call__(self, documents: Sequence[Document]) -> pa.Table:
         if self._model is None:
             self._model = open_embedder(self._spec, self._settings.embedder, "bulk", find=self._find)
-        return prepare(documents, self._chunker, self._model).table
+        done = prepare(documents, self._chunker, self._model)
+        quarantine_refused(self._ledger, documents, done.refused)
+        return done.table
 
 
 def _refuse_beside_its_shards(workspace: Workspace, release: Release) -> None:

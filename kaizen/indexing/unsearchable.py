@@ -1,0 +1,23 @@
+"""Documents that are in the ledger and that no index can hold: told there with the reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+
+from kaizen.records import Document, Quarantined
+from kaizen.storage.ledger import Ledger
+
+NO_VECTOR = "The embedder gave no usable vector for a chunk of it; it cannot be searched. Check the embedder."
+
+
+def quarantine_refused(ledger: Ledger, documents: Sequence[Document], refused: Collection[str]) -> None:
+    """Quarantine those of `documents` whose id is in `refused`; see `prepare.Prepared`."""
+    now = time.time()
+    told = [
+        Quarantined(tenant=d.tenant, source=d.source, document_id=d.id, reason=NO_VECTOR, at=now)
+        for d in documents
+        if d.id in refused
+    ]
+    if told:
+        ledger.quarantine.add_many(told)
