@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -120,14 +121,12 @@ def swapping(product: Product, one: Flock, releases: Sequence[str]) -> Iterator[
     """Traffic, and the next swap whenever it is asked for: each release in turn, every fourth is a rollback."""
     first = stable(product).id
     with traffic(product, one.key, MIX) as history:
-        count = 0
+        turn, count = itertools.cycle([*releases, first]), itertools.count(1)
 
         def following() -> Swap:
-            nonlocal count
-            count += 1
             now = stable(product).id
-            others = [release for release in (first, *releases) if release != now]
-            return Swap(product, history, "" if count % 4 == 0 else others[count % len(others)])
+            wanted = "" if next(count) % 4 == 0 else next(release for release in turn if release != now)
+            return Swap(product, history, wanted)
 
         yield history, following
         if stable(product).id != first:
