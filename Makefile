@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 NEEDED_GB := 6
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo loop up down test check bench chaos install clean
+.PHONY: help demo loop up down test test-unit test-product check bench chaos install clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -32,9 +32,13 @@ up: $(VENV)/.runtime ## Start the service and leave it running.
 down: $(VENV)/.runtime ## End exactly what `make up` started.
 	@$(BIN)/kaizen down
 
-test: $(VENV)/.dev ## Run all tests: unit, then those with a real Ray, the whole journey, faults.
+test: test-unit test-product ## Run all tests: unit, then those with a real Ray, the whole journey, faults.
+
+test-unit: $(VENV)/.dev
 	@echo "==> unit tests, on two processes"
 	@$(BIN)/python -m pytest tests/unit -n 2
+
+test-product: $(VENV)/.dev
 	@echo "==> tests with a real Ray, the whole journey, and faults"
 	@$(BIN)/python -m pytest tests/ray tests/journey tests/chaos tests/gpu
 
