@@ -35,8 +35,9 @@ def test_both_copies(twins: Product, flocks: Flocks, chaos: Chaos) -> None:
         killed(twins, flocks(twins), shard_names(twins), "kill -9 of both copies of a shard", chaos)
 
 
+@pytest.mark.usefixtures("long_form")
 def test_all_shards(product: Product, flocks: Flocks, chaos: Chaos) -> None:
-    for _ in range(chaos.of(1, 3)):
+    for _ in range(3):
         killed(product, flocks(product), shard_names(product), "kill -9 of all shards", chaos)
 
 

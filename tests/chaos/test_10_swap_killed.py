@@ -164,7 +164,7 @@ def taken(product: Product, one: Flock, release: str) -> None:
 
 def test_swaps_go_unnoticed(product: Product, flock: Flock, chaos: Chaos) -> None:
     """Nothing is killed: no request needs a second try, and none is partial."""
-    swaps = chaos.of(8, 20)
+    swaps = chaos.of(4, 20)
     with swapping(product, flock, [variant(product, "calm"), rechunked(product)]) as (history, following):
         for _ in range(swaps):
             swap = following()
@@ -176,7 +176,7 @@ def test_swaps_go_unnoticed(product: Product, flock: Flock, chaos: Chaos) -> Non
 def test_killed_at_every_step(product: Product, flock: Flock, chaos: Chaos) -> None:
     cases = [(fault, step) for fault in FAULTS for step in STEPS]
     chance = chaos.chance("10")
-    chosen = cases if chaos.long else chance.sample(cases, 4)
+    chosen = cases if chaos.long else chance.sample(cases, 2)
     with swapping(product, flock, [variant(product, "killed"), rechunked(product)]) as (history, following):
         for fault, step in chosen:
             print(fault, step)

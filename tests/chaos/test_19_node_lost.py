@@ -113,10 +113,11 @@ def lost(product: Product, nodes: Nodes, one: Flock, seconds: float) -> tuple[Hi
     return history, spent
 
 
+@pytest.mark.usefixtures("long_form")
 @pytest.mark.timeout(900)
 def test_a_node_is_lost(tmp_path_factory: pytest.TempPathFactory, flocks: Flocks, chaos: Chaos) -> None:
     with on_two_nodes(tmp_path_factory.mktemp("nodes")) as (product, nodes):
-        for trial in range(chaos.of(1, 3)):
+        for trial in range(3):
             if trial:
                 nodes.tell("add")
             one = flocks(product)
