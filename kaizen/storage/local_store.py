@@ -8,7 +8,6 @@ and the kernel drops the lock with the process, so a living writer's work is nev
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import uuid
@@ -162,17 +161,9 @@ def _locked(directory: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _try_lock(descriptor) and directory.exists()
+        yield durable.try_lock(descriptor) and directory.exists()
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _rename(staging: Path, target: Path) -> bool:

@@ -8,7 +8,6 @@ log does not wait at all (6 to 18 of 2,400 openings by sixteen processes at once
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import time
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kaizen.errors import Unavailable
-from kaizen.storage.durable import disk_faults
+from kaizen.storage.durable import disk_faults, try_lock
 
 _FIRST_PAUSE_SECONDS = 0.0005
 _LONGEST_PAUSE_SECONDS = 0.005
@@ -44,16 +43,8 @@ class Turn:
     def _wait(self, descriptor: int) -> None:
         """Look again and again: no event crosses from process to process, and flock itself knows no deadline."""
         deadline, pause = time.monotonic() + self._patience_seconds, _FIRST_PAUSE_SECONDS
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if time.monotonic() > deadline:
                 raise Unavailable("Another process holds the ledger for too long.", advice="Try again shortly.")
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - only to keep waiting processes apart
             pause = min(pause * 1.2, _LONGEST_PAUSE_SECONDS)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
