@@ -131,3 +131,8 @@ def one_way_for_all(original: Function) -> Function:
 def never(_: Function) -> Function:
     """Something that is asked whether it is so: it never is."""
     return lambda *_: False
+
+
+def mortal(original: Function) -> Function:
+    """Serve's `get_controller_impl`: nobody starts it again."""
+    return lambda *controller, **options: original(*controller, **options).options(max_restarts=0)

@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from tests.chaos.conftest import WORD, Chaos, Flocks
+from tests.chaos.conftest import TWINS, WORD, Chaos, Flocks
 from tests.chaos.history import Mix, final_state, traffic
 from tests.chaos.parts import CONTROLLER, GATEWAY, kill, the_only, until_replaced
-from tests.product import Product, eventually
+from tests.chaos.without import without
+from tests.product import Product, configure, eventually, started
 
 ROW = 17
 FAULT = "kill -9 of the controller"
@@ -39,10 +40,27 @@ def test_no_request_fails(request: pytest.FixtureRequest, name: str, flocks: Flo
         replaces_a_replica(running, len(gateways))
 
 
-def replaces_a_replica(running: Product, wanted: int) -> None:
+def replaces_a_replica(running: Product, wanted: int, seconds: float = 60) -> None:
     """The new one does its work."""
     gateway = running.processes(GATEWAY)[0]
     kill(gateway)
     eventually(lambda: gateway.pid not in {p.pid for p in running.processes(GATEWAY)}, 30, "it is gone")
-    eventually(lambda: len(running.processes(GATEWAY)) == wanted, 60, "the new controller replaces it")
+    eventually(lambda: len(running.processes(GATEWAY)) == wanted, seconds, "the new controller replaces it")
     running.wait_until_ready()
+
+
+@pytest.mark.usefixtures("long_form")
+def test_without_a_successor(tmp_path_factory: pytest.TempPathFactory, chaos: Chaos) -> None:
+    """Requests go on, but nobody replaces what is lost next."""
+    config = configure(tmp_path_factory.mktemp("last"), TWINS)
+    stand_in = {"ray.serve._private.default_impl:get_controller_impl": "tests.chaos.stand_ins:mortal"}
+    with without(stand_in), started(config) as product:
+        wanted = len(product.processes(GATEWAY))
+        kill(the_only(product, CONTROLLER))
+        eventually(lambda: not product.processes(CONTROLLER), 30, "it is gone")
+        with pytest.raises(AssertionError):
+            replaces_a_replica(product, wanted, 30)
+    chaos.broken(
+        ROW, FAULT, defence="Serve's controller is not started again", trials=1, violations=1,
+        seen="a replica killed afterwards is not replaced within 30 s",
+    )  # fmt: skip
