@@ -17,8 +17,9 @@ from math import log
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.special import betainc, betaln
+
+# scipy is imported where a trial is weighed: the fleet and the steward, which import this, can run for months without,
+# and it costs each a second of start and 40 MB.
 
 Values = npt.NDArray[np.float64]
 _NONE = -1000.0  # less evidence than floating point can tell; finite, because it is kept as JSON
@@ -31,6 +32,8 @@ def share_above(successes: int, failures: int, chance: float, prior: float = 1.0
     The likelihood ratio against `chance`, mixed over Beta(prior, prior) cut to (chance, 1]. A larger `prior` bets on
     smaller departures from one half.
     """
+    from scipy.special import betainc, betaln
+
     s, f = successes + prior, failures + prior
     posterior, cut = betainc(f, s, 1 - chance), betainc(prior, prior, 1 - chance)
     if posterior <= 0:
@@ -44,6 +47,9 @@ def share_interval(successes: int, failures: int, error_rate: float) -> tuple[fl
     count = successes + failures
     if not count:
         return 0.0, 1.0
+    from scipy.optimize import brentq
+    from scipy.special import betaln
+
     mixed = float(betaln(successes + 1, failures + 1))
 
     def excess(share: float) -> float:
