@@ -3,18 +3,22 @@
 # No postponed annotations here: FastAPI could not see the dependencies that are made inside the functions below.
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Query
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from kaizen.records import Principal
 from serve_apps import problems
 from serve_apps.body_limit import BodyLimit
 from serve_apps.documents import Wait, with_id
 from serve_apps.gate import Gate
+from serve_apps.known_parameters import refuse_unknown_parameters
 from serve_apps.measured import Measured
 from serve_apps.metrics import exposition
+from serve_apps.openapi import PROBLEMS, description
+from serve_apps.printable_path import PrintablePath
 from serve_apps.rollout_schemas import HistoryReply, RolloutChange, RolloutReply, Switch
 from serve_apps.schemas import (
     AnswerRequest,
@@ -25,7 +29,8 @@ from serve_apps.schemas import (
     DocumentResponse,
     FeedbackRequest,
     FeedbackResponse,
-    Problem,
+    IdempotencyKey,
+    Readiness,
     ReleasesResponse,
     SearchRequest,
     SearchResponse,
@@ -36,12 +41,7 @@ DESCRIPTION = """Search and grounded answers over your own documents.
 
 Send your key as `Authorization: Bearer kz_...`. Every response names the `release` that made it, the `index_seq` it
 saw, its `coverage` (below 1: partial), what was `degraded`, and an `impression_id` to give feedback on."""
-
-_STATUSES = (400, 401, 403, 404, 409, 413, 422, 429, 503)
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": "Problem", "content": {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
-    for status in _STATUSES
-}
+EVENTS = "text/event-stream"
 
 
 def build_api(service: Service) -> FastAPI:
@@ -51,13 +51,17 @@ def build_api(service: Service) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=_lifespan(service),
+        dependencies=[Depends(refuse_unknown_parameters)],
         responses=PROBLEMS,
+        redirect_slashes=False,  # a path that is not there is a 404, not a way to another one
         openapi_tags=[{"name": name} for name in ("search", "documents", "feedback", "rollout", "operation")],
     )
     retry_after = service.settings.server.retry_after_seconds
+    app.openapi = partial(description, app, service.settings.server)  # type: ignore[method-assign]
     problems.install(app, retry_after)
     app.add_middleware(Measured, metrics=service.metrics)
     app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes)
+    app.add_middleware(PrintablePath)
     app.add_middleware(Gate, rush=service.admission.rush, retry_after=retry_after, metrics=service.metrics)
     _add_search(app, service)
     _add_documents(app, service)
@@ -85,13 +89,18 @@ def _add_search(app: FastAPI, service: Service) -> None:
         async with service.admission.slot(search=not request.min_seq):
             return await service.asking.search(principal, request)
 
-    @app.post("/v1/answer", tags=["search"], response_model=AnswerResponse)
+    events = {
+        200: {
+            "description": "The answer; with `stream`, its events",
+            "content": {EVENTS: {"schema": {"type": "string"}}},
+        }
+    }
+
+    @app.post("/v1/answer", tags=["search"], response_model=AnswerResponse, responses=events)
     async def answer(request: AnswerRequest, principal: reader) -> Response | AnswerResponse:
         """Answer a question from the documents, with citations; or say honestly that they do not hold the answer."""
         if request.stream:
-            return StreamingResponse(
-                await service.asking.answer_events(principal, request), media_type="text/event-stream"
-            )
+            return StreamingResponse(await service.asking.answer_events(principal, request), media_type=EVENTS)
         async with service.admission.slot():
             return await service.asking.answer(principal, request)
 
@@ -104,12 +113,12 @@ def _add_search(app: FastAPI, service: Service) -> None:
 def _add_documents(app: FastAPI, service: Service) -> None:
     reader = Annotated[Principal, Depends(service.callers.with_scope("search"))]
     writer = Annotated[Principal, Depends(service.callers.with_scope("write"))]
-    key_header = Annotated[str | None, Header(max_length=256, description="The same key again changes nothing.")]
+    key_header = Annotated[IdempotencyKey, Header(description="The same key again changes nothing.")]
     wait_query = Annotated[Wait, Query(description="`searchable`: respond when searches see the change.")]
 
     @app.post("/v1/documents:batch", tags=["documents"])
     async def put_batch(
-        body: DocumentBatch, principal: writer, idempotency_key: key_header = None, wait_for: wait_query = "durable"
+        body: DocumentBatch, principal: writer, idempotency_key: key_header = "", wait_for: wait_query = "durable"
     ) -> ChangeResponse:
         """Store documents together: all or none."""
         async with service.admission.slot():
@@ -120,7 +129,7 @@ def _add_documents(app: FastAPI, service: Service) -> None:
         document_id: str,
         body: DocumentBody,
         principal: writer,
-        idempotency_key: key_header = None,
+        idempotency_key: key_header = "",
         wait_for: wait_query = "durable",
     ) -> ChangeResponse:
         """Store a document under an id, replacing what was there. Durable when this responds."""
@@ -189,11 +198,15 @@ def _add_operation(app: FastAPI, service: Service) -> None:
         """This replica is alive."""
         return "ok"
 
-    @app.get("/readyz", tags=["operation"])
-    async def readyz() -> Response:
+    @app.get("/readyz", tags=["operation"], response_model=Readiness)
+    async def readyz() -> Response | Readiness:
         """200 when a release is in service and all its shards answer; else 503 and what is missing."""
-        state = await service.readiness()
-        return JSONResponse(state, status_code=200 if state["ready"] else 503)
+        state = Readiness.model_validate(await service.readiness())
+        if state.ready:
+            return state
+        waits = ", ".join(state.waiting_for) or "a release"
+        advice = "Wait; `kaizen status` says more."
+        return problems.problem(503, "not-ready", f"Not ready: it waits for {waits}.", advice, 1, **state.model_dump())
 
     @app.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
     async def metrics(principal: admin) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -36,6 +37,8 @@ class Asking:
         self, settings: Settings, ledger: Ledger, router: RolloutRouter, metrics: Metrics, admission: Admission
     ) -> None:
         self._max_k = settings.server.max_k
+        self._ledger = ledger
+        self._head = 0  # as last read; it only grows
         self._router = router
         self._admission = admission
         self._arms = Arms(Searcher(ledger, embedding_threads=2), settings.learning.explore_share)
@@ -47,6 +50,7 @@ class Asking:
         """Rank chunks for a query."""
         watch = Stopwatch()
         self._check_k(request.k)
+        await self._check_seq(request.min_seq)
         asked = self._asked(principal, request.user, "search")
         query = _query(asked, request)
         outcome = await self._arms.search(asked.assigned, principal, query, watch, asked.id)
@@ -90,6 +94,7 @@ class Asking:
         return all_events()
 
     async def _answer(self, principal: Principal, request: AnswerRequest) -> AsyncIterator[Delta | AnswerResponse]:
+        await self._check_seq(request.min_seq)
         asked = self._asked(principal, request.user, "answer")
         async for event in self._answerer.events(asked.assigned, principal, request):
             yield event if isinstance(event, Delta) else await self._respond(asked, request, event)
@@ -139,6 +144,16 @@ class Asking:
         if k > self._max_k:
             raise InvalidInput(
                 f"k is {k}, and at most {self._max_k} results are given.", advice=f"Ask for at most {self._max_k}."
+            )
+
+    async def _check_seq(self, seq: int) -> None:
+        """A change that the ledger does not hold is not worth waiting for: it would hold a place in the queue."""
+        if seq > self._head:
+            self._head = await asyncio.to_thread(self._ledger.documents.head)
+        if seq > self._head:
+            raise InvalidInput(
+                f"There is no change {seq} yet: the last one is {self._head}.",
+                advice="Send as min_seq the seq that a write responded with.",
             )
 
 

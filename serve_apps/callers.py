@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from kaizen.config import Settings
@@ -13,7 +14,9 @@ from kaizen.errors import NotAllowed
 from kaizen.records import SCOPES, Principal, Scope
 from kaizen.security.keys import Authenticator
 
-Dependency = Callable[[Request], Coroutine[Any, Any, Principal]]
+Dependency = Callable[..., Coroutine[Any, Any, Principal]]
+# For the description of the API only: `Authenticator` reads the header itself.
+_BEARER = HTTPBearer(scheme_name="key", bearerFormat="kz_...", auto_error=False, description="A key of this service.")
 
 
 class Callers:
@@ -27,7 +30,9 @@ class Callers:
     def with_scope(self, scope: Scope) -> Dependency:
         """A dependency that gives the caller, or raises NotAuthenticated (401) or NotAllowed (403)."""
 
-        async def caller(request: Request) -> Principal:
+        async def caller(
+            request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+        ) -> Principal:
             if not self._required:
                 return self._anybody
             header = request.headers.get("authorization")

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 from kaizen.errors import (
     BadDocument,
@@ -58,7 +59,13 @@ def status_of(error: KaizenError) -> int:
 
 
 def problem(
-    status: int, code: str, detail: str, advice: str, retry_after: int | None = None, **more: object
+    status: int,
+    code: str,
+    detail: str,
+    advice: str,
+    retry_after: int | None = None,
+    allow: str = "",
+    **more: object,
 ) -> Response:
     """A problem+json response."""
     body = {
@@ -70,6 +77,8 @@ def problem(
         **more,
     }
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+    if allow:
+        headers["Allow"] = allow
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
@@ -88,14 +97,15 @@ def install(app: FastAPI, retry_after: int) -> None:
         assert isinstance(error, KaizenError)  # noqa: S101  # registered for this class only
         return problem_of(error, retry_after)
 
-    async def invalid(_: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        return _invalid(error)
+        return _invalid(error) if _sent_json(request, error) else _not_json()
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
         code, advice = _HTTP.get(error.status_code, ("http-error", "The paths and methods are listed at /docs."))
-        return problem(error.status_code, code, str(error.detail), advice)
+        allow = _allowed(request) if error.status_code == 405 else ""
+        return problem(error.status_code, code, str(error.detail), advice, allow=allow)
 
     async def unexpected(_: Request, error: Exception) -> Response:
         # The server logs the traceback; the caller learns nothing of our insides.
@@ -109,6 +119,28 @@ def install(app: FastAPI, retry_after: int) -> None:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes at this path: the framework's own answer names those of the first one only."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    here = (route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(sorted(set().union(*here)))
+
+
+def _sent_json(request: Request, error: RequestValidationError) -> bool:
+    """Whether what came in the body was meant as JSON; without that header it is not even looked at."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind.endswith("json") or all(tuple(found["loc"]) != ("body",) for found in error.errors())
+
+
+def _not_json() -> Response:
+    return problem(
+        415,
+        "unsupported-media-type",
+        "The body does not say that it is JSON.",
+        "Send the header Content-Type: application/json.",
+    )
 
 
 def _invalid(error: RequestValidationError) -> Response:

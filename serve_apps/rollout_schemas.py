@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from kaizen.records import RolloutMode
-from serve_apps.schemas import Body, Reply
+from serve_apps.schemas import Body, Number, Reply, Whole
 
-Weight = Annotated[float, Field(gt=0, le=1, description="Share of the identities (canary, ab) or of the searches.")]
+Weight = Annotated[Number, Field(gt=0, le=1, description="Share of the identities (canary, ab) or of the searches.")]
 Reason = Annotated[str, Field(max_length=4096, description="Why; kept in the ledger with who did it.")]
 Version = Annotated[
-    int, Field(ge=0, strict=True, description="As GET /v1/rollout gave it; 409 when it is another now.")
+    int, Field(ge=0, strict=True, description="As GET /v1/rollout gave it; 409 when it is another now."), Whole
 ]
 TrialMode = Literal["shadow", "canary", "ab", "interleave"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
-from kaizen.records import FeedbackKind
 from kaizen.retrieval.filters import FilterExpression
+from kaizen.text.metadata import MAX_FIELDS, MAX_NAME_CHARS, MAX_NUMBER, MAX_VALUE_CHARS
 
 MAX_QUERY_CHARACTERS = 4096
 MAX_TEXT_CHARACTERS = 65_536
@@ -20,7 +20,27 @@ User = Annotated[
         "side of a rollout, and counts each user's feedback by itself.",
     ),
 ]
-MetadataItem = StrictStr | StrictBool | StrictInt | StrictFloat | list[StrictStr]
+
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 5.0 is as good a whole number as 5, and some writers know no other."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)  # after the bounds of a field, else the schema lacks them
+Number = Annotated[float, Field(strict=True)]  # not "5": the schema says number
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
+ShortText = Annotated[StrictStr, Field(max_length=MAX_VALUE_CHARS)]
+MetadataItem = (
+    ShortText
+    | StrictBool
+    | Annotated[int, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
+    | Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
+    | list[ShortText]
+)
+
+IdempotencyKey = Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")]
+WITHOUT_NUL = {"pattern": r"^[^\x00]*$"}  # said here, seen to in `documents`, in words
 
 
 class Body(BaseModel):
@@ -54,18 +74,16 @@ class SearchRequest(Body):
     )
     query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)]
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
-    k: Annotated[int, Field(ge=1, strict=True, description="Results wanted; the server's limit is `server.max_k`.")] = (
-        10
-    )
+    k: Annotated[int, Field(ge=1, strict=True, description="Results wanted, up to `server.max_k`."), Whole] = 10
     unit: Literal["chunk", "document"] = Field(
         "chunk", description="`document`: at most one hit a document, its best chunk."
     )
     filter: FilterExpression | None = None
-    explain: bool = False
-    min_seq: Annotated[int, Field(ge=0, strict=True)] = Field(
+    explain: StrictBool = False
+    min_seq: Annotated[int, Field(ge=0, strict=True), Whole] = Field(
         0, description="Answer from an index that holds the change with this seq: read your writes."
     )
-    timeout_seconds: Annotated[float, Field(gt=0, le=60)] | None = None
+    timeout_seconds: Annotated[Number, Field(gt=0, le=60)] | None = None
     user: User = ""
 
 
@@ -126,15 +144,17 @@ class AnswerRequest(Body):
         json_schema_extra={"examples": [{"question": "What does functools.lru_cache do?", "stream": False}]}
     )
     question: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)]
-    k: Annotated[int, Field(ge=1, le=32, strict=True)] | None = Field(
+    k: Annotated[int, Field(ge=1, le=32, strict=True), Whole] | None = Field(
         None, description="Chunks to answer from; default `answering.chunks`."
     )
     filter: FilterExpression | None = None
-    stream: bool = Field(False, description="Server-sent events: `delta`, then one `final` with the whole answer.")
-    min_seq: Annotated[int, Field(ge=0, strict=True)] = 0
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] | None = None
+    stream: StrictBool = Field(
+        False, description="Server-sent events: `delta`, then one `final` with the whole answer."
+    )
+    min_seq: Annotated[int, Field(ge=0, strict=True), Whole] = 0
+    timeout_seconds: Annotated[Number, Field(gt=0, le=300)] | None = None
     user: User = ""
-    explain: bool = Field(False, description="Say which parts of the release made it (`fingerprints`).")
+    explain: StrictBool = Field(False, description="Say which parts of the release made it (`fingerprints`).")
 
 
 class CitationReply(Reply):
@@ -159,32 +179,65 @@ class AnswerResponse(Envelope):
     abstained: bool
 
 
-class FeedbackRequest(Body):
-    """A judgement on an impression: click, thumb (`value` 1 or -1), rating (1 to 5), comment or correction (`text`)."""
+class _Judgement(Body):
+    """What every judgement on an impression says."""
+
+    impression_id: Annotated[str, Field(min_length=1, max_length=64)]
+    chunk_id: Annotated[str, Field(max_length=1024)] = ""
+    value: Annotated[Number, Field(ge=-1, le=5)] | None = None
+    text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)] = ""
+    idempotency_key: IdempotencyKey = ""
+    user: User = ""
+
+
+class Click(_Judgement):
+    """Somebody opened a hit."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"impression_id": "imp_0...", "kind": "click", "chunk_id": "functools.lru_cache#0"}]
         }
     )
-    impression_id: Annotated[str, Field(min_length=1, max_length=64)]
-    kind: FeedbackKind
-    chunk_id: Annotated[str, Field(max_length=1024)] = ""
-    value: Annotated[float, Field(ge=-1, le=5)] | None = None
-    text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)] = ""
-    idempotency_key: Annotated[str, Field(max_length=256)] = ""
-    user: User = ""
+    kind: Literal["click"]
+    chunk_id: Annotated[str, Field(min_length=1, max_length=1024)]
+    value: Annotated[Literal[1] | None, Whole] = None
 
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> FeedbackRequest:
-        needs = {"thumb": (-1, 1), "rating": (1, 2, 3, 4, 5), "click": (None, 1)}
-        if self.kind in needs and self.value not in needs[self.kind]:
-            raise ValueError(f"the value of a {self.kind} must be one of {[v for v in needs[self.kind] if v]}")
-        if self.kind in ("comment", "correction") and not self.text.strip():
-            raise ValueError(f"a {self.kind} needs text")
-        if self.kind == "click" and not self.chunk_id:
-            raise ValueError("a click needs the chunk_id that was clicked")
-        return self
+
+class Thumb(_Judgement):
+    """Up (1) or down (-1)."""
+
+    kind: Literal["thumb"]
+    value: Annotated[Literal[-1, 1], Whole]
+
+
+class Rating(_Judgement):
+    """From 1 to 5."""
+
+    kind: Literal["rating"]
+    value: Annotated[Literal[1, 2, 3, 4, 5], Whole]
+
+
+class _Words(_Judgement):
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS, pattern=r"\S")]
+
+
+class Comment(_Words):
+    """What somebody had to say."""
+
+    kind: Literal["comment"]
+
+
+class Correction(_Words):
+    """What should have been said."""
+
+    kind: Literal["correction"]
+
+
+FeedbackRequest = Annotated[
+    Click | Thumb | Rating | Comment | Correction,
+    Field(discriminator="kind"),
+]
+"""A judgement on an impression: click, thumb, rating, comment or correction."""
 
 
 class FeedbackResponse(Reply):
@@ -204,12 +257,10 @@ class DocumentBody(Body):
             ]
         }
     )
-    text: Annotated[str, Field(min_length=1)]
-    title: Annotated[str, Field(max_length=4096)] = ""
-    metadata: dict[Annotated[str, Field(min_length=1, max_length=256)], MetadataItem] = {}
-    groups: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(
-        [], description="Groups that may see it; empty: everybody of the tenant."
-    )
+    text: Annotated[str, Field(min_length=1, json_schema_extra=WITHOUT_NUL)]
+    title: Annotated[str, Field(max_length=4096, json_schema_extra=WITHOUT_NUL)] = ""
+    metadata: dict[Name, MetadataItem] = Field({}, max_length=MAX_FIELDS, description="What can be filtered on.")
+    groups: list[Name] = Field([], description="Groups that may see it; empty: everybody of the tenant.")
 
 
 class DocumentWithId(DocumentBody):
@@ -262,8 +313,16 @@ class ReleasesResponse(Reply):
     releases: list[ReleaseReply]
 
 
-class Problem(Reply):
-    """RFC 9457 problem details. `advice` says what to do."""
+class Readiness(Reply):
+    """Whether this replica answers, and what it waits for."""
+
+    ready: bool
+    release: bool = Field(description="A release is in service here.")
+    waiting_for: list[str] = Field(description="Actors that do not serve yet.")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details. `advice` says what to do; some problems have more members."""
 
     type: str
     title: str

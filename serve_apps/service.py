@@ -75,7 +75,7 @@ class Service:
             impression_id=request.impression_id,
             kind=request.kind,
             chunk_id=request.chunk_id,
-            value=1.0 if request.kind == "click" else request.value,
+            value=1.0 if request.kind == "click" else None if request.value is None else float(request.value),
             text=request.text,
             identity=identity_of(principal.key_id, request.user),
             idempotency_key=request.idempotency_key,

@@ -20,6 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--chaos-minutes", type=float, default=30, help="of random faults in the long form")
     group.addoption("--chaos-seed", type=int, default=None, help="repeats the chance of a run that printed it")
     group.addoption("--chaos-out", type=Path, default=CHAOS_OUT, help="file to which results are added")
+    fuzz = parser.getgroup("fuzz", "fuzzing of the API (tests/ray/test_fuzz_api.py)")
+    fuzz.addoption("--fuzz-seconds", type=int, default=30, help="how long it looks (%(default)s)")
+    fuzz.addoption("--fuzz-seed", type=int, default=None, help="looks at the same again as a run that printed it")
 
 
 def _folder(item: pytest.Item) -> str:

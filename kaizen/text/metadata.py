@@ -11,7 +11,8 @@ from kaizen.text.normalise import one_line
 
 MAX_FIELDS = 64
 MAX_VALUE_CHARS = 1024
-_MAX_INT = 2**63 - 1
+MAX_NAME_CHARS = 128  # of a field or a group
+MAX_NUMBER = 2**63 - 1
 
 
 def typed_metadata(fields: Mapping[str, object]) -> dict[str, MetadataValue]:
@@ -31,8 +32,15 @@ def typed_metadata(fields: Mapping[str, object]) -> dict[str, MetadataValue]:
 
 def field_name(name: object) -> str:
     """Return `name` if it can name a metadata field (1 to 128 printable characters), else raise InvalidInput."""
-    if not isinstance(name, str) or not 0 < len(name) <= 128 or not name.isprintable() or name != name.strip():
-        raise InvalidInput("A metadata field has an unusable name.", advice="Use 1 to 128 printable characters.")
+    if (
+        not isinstance(name, str)
+        or not 0 < len(name) <= MAX_NAME_CHARS
+        or not name.isprintable()
+        or name != name.strip()
+    ):
+        raise InvalidInput(
+            "A metadata field has an unusable name.", advice=f"Use 1 to {MAX_NAME_CHARS} printable characters."
+        )
     return name
 
 
@@ -45,8 +53,10 @@ def access_groups(value: object) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise InvalidInput("Its access list is not a list of group names.", advice='Send it as ["group", ...].')
-    if any(not name.strip() or not name.isprintable() or len(name) > 128 for name in names):
-        raise InvalidInput("Its access list has an unusable group name.", advice="Use 1 to 128 printable characters.")
+    if any(not name.strip() or not name.isprintable() or len(name) > MAX_NAME_CHARS for name in names):
+        raise InvalidInput(
+            "Its access list has an unusable group name.", advice=f"Use 1 to {MAX_NAME_CHARS} printable characters."
+        )
     return tuple(sorted({name.strip() for name in names}))
 
 
@@ -66,7 +76,7 @@ def _typed(name: str, value: object) -> MetadataValue:
 
 
 def _finite(name: str, value: int | float) -> int | float:
-    if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > _MAX_INT:
+    if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > MAX_NUMBER:
         raise InvalidInput(f"The metadata field {name!r} is not a number of 64 bits.", advice="Send it as a string.")
     return value
 
