@@ -25,7 +25,9 @@ from actors.background import run_in_background
 from actors.embedder import Embedder
 from actors.generator import GeneratorActor
 from actors.index_shard import IndexShard
-from actors.names import FLEET, embedder_name, generator_name, shard_name
+from actors.names import FLEET, STEWARD, embedder_name, generator_name, shard_name
+from actors.steward import start_steward
+from kaizen.collect import collect
 from kaizen.config import Settings
 from kaizen.errors import KaizenError
 from kaizen.fleet import Patience, plan
@@ -41,17 +43,20 @@ SEARCH_THREADS = 8
 # Gateways look at the rollout every half second, and what they had begun on a release that is gone may still run.
 LINGER_SECONDS = 30.0
 PREFIXES = ("shard-", "embedder-", "generator-")
+_HOUR = 3600.0
 
 Start = Callable[[], ActorHandle]
 
 
 class Fleet:
-    """Keeps the actors of every release that the rollout names: stable, challenger and previous."""
+    """Keeps the actors of every release that the rollout names (stable, challenger and previous) and the steward, and
+    takes away what lies in the store and nobody needs any more."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._namespace = settings.cluster.namespace
-        self._ledger = open_workspace(settings).ledger
+        self._workspace = open_workspace(settings)
+        self._ledger = self._workspace.ledger
         self._here = ray.get_runtime_context().get_node_id()
         self._pings: dict[str, ray.ObjectRef] = {}
         self._heard: dict[str, float] = {}
@@ -64,6 +69,7 @@ class Fleet:
         self._trouble = ""
         self._due = threading.Event()
         run_in_background(self._keep)
+        run_in_background(self._collect)
 
     def wake(self) -> None:
         """Compare now: the rollout has changed."""
@@ -80,8 +86,9 @@ class Fleet:
         return {name: self._states.get(name, "unknown") for name in self._actors(releases)}
 
     def status(self) -> dict[str, Any]:
-        """States of all wanted actors and details of the shards that answer within a second."""
+        """States of all wanted actors, and details of the shards that answer within a second."""
         names = list(self._actors(self._ledger.rollout.state().releases))
+        names += [STEWARD] if self._settings.learning.steward else []
         shards = [name for name in names if name.startswith("shard-")]
         with ThreadPoolExecutor(len(shards) or 1) as pool:
             details = dict(zip(shards, pool.map(self._shard_status, shards), strict=True))
@@ -109,11 +116,22 @@ class Fleet:
                 self._trouble = str(error)
             self._due.wait(self._settings.fleet.heartbeat_seconds)
 
+    def _collect(self) -> None:
+        pause, hours = threading.Event(), self._settings.collect.every_hours
+        while hours and not pause.wait(hours * _HOUR):
+            try:
+                done = collect(self._workspace, time.time())
+                log.info("collected %d objects, %d bytes", len(done.gone), done.freed_bytes)
+            except KaizenError as error:
+                log.warning("collecting: %s", error)
+
     def _reconcile(self) -> None:
         releases = self._ledger.rollout.state().releases
+        existing = [name for name in named_actors(self._namespace) if name.startswith((*PREFIXES, STEWARD))]
         wanted = self._actors(releases)
+        if self._settings.learning.steward and (STEWARD in existing or self._all_serve()):
+            wanted[STEWARD] = partial(start_steward, self._settings)
         self._faults = {name: why for name, why in dict(self._faults).items() if name in wanted or name in releases}
-        existing = [name for name in named_actors(self._namespace) if name.startswith(PREFIXES)]
         self._listen([name for name in existing if name in wanted])
         now = time.monotonic()
         self._unneeded = {name: self._unneeded.get(name, now) for name in existing if name not in wanted}
@@ -129,11 +147,14 @@ class Fleet:
             if self._patience.may_start(name, now):
                 self._begin(name, wanted[name], now)
         for name in todo.replace:
-            log.warning("%s has been silent for %.0f s: replacing it", name, now - self._heard[name])
-            self._replace(name)
+            self._replace(name, now - self._heard[name])
         for name in todo.end:
             log.info("ending %s: no release needs it", name)
             self._end(name)
+
+    def _all_serve(self) -> bool:
+        """Whether whoever has a question is answered; the steward comes after that, and only takes from the rest."""
+        return set(self.states().values()) == {"serving"}
 
     def _begin(self, name: str, start: Start, now: float) -> None:
         log.info("starting %s", name)
@@ -214,8 +235,9 @@ class Fleet:
             self._faults[name] = f"{name}: {str(error).strip().splitlines()[-1]}"
         self._heard[name] = max(time.monotonic(), self._heard.get(name, 0) if self._states[name] == "restarting" else 0)
 
-    def _replace(self, name: str) -> None:
+    def _replace(self, name: str, silent_seconds: float) -> None:
         """Kill a hung actor; Ray then restarts it. A stopped process does not hear Ray's request, hence the signal."""
+        log.warning("%s has been silent for %.0f s: replacing it", name, silent_seconds)
         node, pid = self._processes.get(name, ("", 0))
         if node == self._here and pid:
             os.kill(pid, signal.SIGKILL)
@@ -223,6 +245,9 @@ class Fleet:
             ray.kill(self._handle(name), no_restart=False)
         self._pings.pop(name, None)
         self._heard[name] = time.monotonic() + START_SECONDS
+        if name == STEWARD:  # `kaizen steward status` reads the ledger
+            reason = f"The steward did not answer for {silent_seconds:.0f} s and was started anew."
+            self._ledger.decisions.record(by=FLEET, kind="replace_steward", release="", reason=reason, evidence={})
 
     def _end(self, name: str) -> None:
         handle = self._handle(name)

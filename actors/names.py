@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 FLEET = "fleet"
+STEWARD = "steward"
 
 
 def shard_name(index_id: str, shard: int, replica: int) -> str:

@@ -1,7 +1,8 @@
 """The steward's process: two threads that look at the ledger, and nothing that a kill could lose.
 
-Detached, restarted by Ray for ever. What it does and why is in `kaizen.steward`; a step that it runs is a child process
-which ends with it. It answers calls only to say that it lives: commands and HTTP read the ledger.
+Detached; Ray restarts it when it ended, the fleet when it hangs. What it does and why is in `kaizen.steward`; a step
+that it runs is a child process which ends with it. It answers calls only to say that it lives: commands and HTTP read
+the ledger.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import ray
 from ray.actor import ActorHandle
 
 from actors.background import run_in_background
+from actors.names import STEWARD
 from kaizen.config import Settings
 from kaizen.errors import KaizenError
 from kaizen.steward.guard import Guard
@@ -23,7 +25,6 @@ from kaizen.steward.process import StepRunner
 from kaizen.workspace import open_workspace
 
 log = logging.getLogger("kaizen.steward")
-STEWARD = "steward"  # the name of the actor
 
 
 class Steward:
@@ -37,9 +38,9 @@ class Steward:
         run_in_background(self._keep)
         run_in_background(self._watch)
 
-    def ping(self) -> int:
-        """The process id: it lives."""
-        return os.getpid()
+    def ping(self) -> tuple[str, str, int]:
+        """State, node and process: it lives."""
+        return "serving", ray.get_runtime_context().get_node_id(), os.getpid()
 
     def _keep(self) -> None:
         pause = threading.Event()

@@ -29,8 +29,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, RayError
 
 from actors.fleet import PREFIXES, named_actors, start_fleet
-from actors.names import FLEET
-from actors.steward import STEWARD, start_steward
+from actors.names import FLEET, STEWARD
 from cluster.ingress import free_ports, ingress_environment
 from cluster.private_ray import start_private_ray
 from cluster.ray_token import keep_private, use_token
@@ -94,8 +93,6 @@ def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
     with steps.step("Opening the HTTP API"):
         port = settings.server.port or free_ports(1)[0]
         _start_gateway(settings, port)
-    if settings.learning.steward:
-        start_steward(settings)
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
     state = RunState(
         pid=os.getpid(),
@@ -174,9 +171,9 @@ def _stop(settings: Settings, state: RunState) -> None:
 
 
 def _end_actors(namespace: str) -> None:
-    """On a cluster that is not ours: exactly our detached actors, the supervisor first."""
+    """On a cluster that is not ours: exactly our detached actors, first the supervisor, who would start them anew."""
     ours = [name for name in named_actors(namespace) if name in (FLEET, STEWARD) or name.startswith(PREFIXES)]
-    for name in sorted(ours, key=lambda name: name not in (FLEET, STEWARD)):
+    for name in sorted(ours, key=lambda name: name != FLEET):
         try:
             ray.kill(ray.get_actor(name, namespace=namespace))
         except (RayError, ValueError) as error:

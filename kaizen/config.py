@@ -112,7 +112,7 @@ class Fleet(Section):
     shards: int = Field(2, ge=1, le=256)
     replicas: int = Field(1, ge=1, le=16)
     heartbeat_seconds: float = Field(1, gt=0, description="How often the fleet compares what runs with what is wanted.")
-    hang_seconds: float = Field(10, gt=0, description="A shard silent for this long is replaced.")
+    hang_seconds: float = Field(10, gt=0, description="An actor silent for this long is replaced, the steward too.")
     shard_cpus: float = Field(
         0.05,
         ge=0,

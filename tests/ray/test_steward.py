@@ -124,6 +124,20 @@ def test_the_step_that_runs_dies_with_the_steward_which_comes_back(shop: tuple[P
     eventually(lambda: _judged(product), TURN_SECONDS, "the turn goes on to a verdict")
 
 
+@pytest.mark.slow
+def test_a_steward_that_hangs_is_replaced_and_the_status_says_so(shop: tuple[Product, Collection]) -> None:
+    product, _ = shop
+    assert product.status()["fleet"]["actors"]["steward"] == "serving"
+    (steward,) = product.processes("ray::Steward")
+    steward.suspend()
+    eventually(lambda: not alive(steward), 60, "it is ended")
+    again = eventually(lambda: product.processes("ray::Steward"), 60, "it is back")
+    assert [one.pid for one in again] != [steward.pid]
+    (told,) = kaizen(product, "steward", "status")["decisions"][:1]
+    assert (told["by"], told["kind"]) == ("fleet", "replace_steward")
+    assert "did not answer" in told["reason"]
+
+
 def _judged(product: Product) -> bool:
     """Whether the newest turn has judged what it learnt."""
     (turn,) = product.parts.ledger.turns.newest(1)
