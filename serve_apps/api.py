@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Query
+from fastapi import Depends, FastAPI, Header, Path, Query
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from kaizen.records import Principal
@@ -21,6 +21,7 @@ from serve_apps.openapi import PROBLEMS, description
 from serve_apps.printable_path import PrintablePath
 from serve_apps.rollout_schemas import HistoryReply, RolloutChange, RolloutReply, Switch
 from serve_apps.schemas import (
+    DOCUMENT_ID,
     AnswerRequest,
     AnswerResponse,
     ChangeResponse,
@@ -42,6 +43,8 @@ DESCRIPTION = """Search and grounded answers over your own documents.
 Send your key as `Authorization: Bearer kz_...`. Every response names the `release` that made it, the `index_seq` it
 saw, its `coverage` (below 1: partial), what was `degraded`, and an `impression_id` to give feedback on."""
 EVENTS = "text/event-stream"
+DocumentId = Annotated[str, Path(json_schema_extra=DOCUMENT_ID)]
+ReleaseId = Annotated[str, Path(max_length=64, pattern="^[!-~]+$")]
 
 
 def build_api(service: Service) -> FastAPI:
@@ -126,7 +129,7 @@ def _add_documents(app: FastAPI, service: Service) -> None:
 
     @app.put("/v1/documents/{document_id:path}", tags=["documents"])
     async def put(
-        document_id: str,
+        document_id: DocumentId,
         body: DocumentBody,
         principal: writer,
         idempotency_key: key_header = "",
@@ -138,12 +141,12 @@ def _add_documents(app: FastAPI, service: Service) -> None:
             return await service.documents.put(principal, document, idempotency_key, wait_for)
 
     @app.get("/v1/documents/{document_id:path}", tags=["documents"])
-    async def get(document_id: str, principal: reader) -> DocumentResponse:
+    async def get(document_id: DocumentId, principal: reader) -> DocumentResponse:
         """A document as it is stored."""
         return await service.documents.get(principal, document_id)
 
     @app.delete("/v1/documents/{document_id:path}", tags=["documents"])
-    async def delete(document_id: str, principal: writer, wait_for: wait_query = "durable") -> ChangeResponse:
+    async def delete(document_id: DocumentId, principal: writer, wait_for: wait_query = "durable") -> ChangeResponse:
         """Delete a document. Durable when this responds."""
         async with service.admission.slot():
             return await service.documents.delete(principal, document_id, wait_for)
@@ -164,7 +167,7 @@ def _add_rollout(app: FastAPI, service: Service) -> None:
         return await rollouts.change(principal, request)
 
     @app.post("/v1/releases/{release_id}:promote", tags=["rollout"])
-    async def promote(release_id: str, request: Switch, principal: admin) -> RolloutReply:
+    async def promote(release_id: ReleaseId, request: Switch, principal: admin) -> RolloutReply:
         """Make a release stable. Replicas take it when it is ready there, and keep the one before warm."""
         return await rollouts.promote(principal, release_id, request)
 

@@ -40,6 +40,10 @@ MetadataItem = (
 )
 
 IdempotencyKey = Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")]
+DOCUMENT_ID = {
+    "pattern": r"^[^\x00-\x1f\x7f]+$",
+    "maxLength": 512,
+}  # of `ids.check_document_id`, which says it in words
 WITHOUT_NUL = {"pattern": r"^[^\x00]*$"}  # said here, seen to in `documents`, in words
 
 
@@ -266,7 +270,7 @@ class DocumentBody(Body):
 class DocumentWithId(DocumentBody):
     """A document of a batch."""
 
-    id: Annotated[str, Field(min_length=1)]
+    id: Annotated[str, Field(min_length=1, json_schema_extra=DOCUMENT_ID)]
 
 
 class DocumentBatch(Body):
