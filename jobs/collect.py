@@ -12,12 +12,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
 from kaizen.collect import Collected, collect
 from kaizen.job import configured_workspace, job_parser, print_result, run_job
+
+INDICES, PARTS, BATCHES = "indices", "parts of shards", "batches"
+RUNS, KEYS = "runs of training", "idempotency keys"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,16 +41,24 @@ def _collect(options: argparse.Namespace) -> None:
     if options.json:
         print_result({**asdict(collected), "seconds": round(time.monotonic() - started, 3)})
     else:
-        sys.stdout.write(_words(collected, workspace.settings.collect.age_hours, dry_run=options.dry_run))
+        _show(collected, workspace.settings.collect.age_hours, dry_run=options.dry_run)
 
 
-def _words(collected: Collected, age_hours: float, *, dry_run: bool) -> str:
-    lines = [
-        *(f"{'would go' if dry_run else 'gone'}: {name}" for name in (*collected.gone, *collected.checkpoints)),
-        *(f"goes when it was of no use for {age_hours:g} hours: {name}" for name in collected.waiting),
-        f"{collected.freed_bytes / 2**20:.1f} MiB, {collected.idempotency_keys} idempotency keys",
-    ]
-    return "\n".join([*lines, ""])
+def _show(collected: Collected, age_hours: float, *, dry_run: bool) -> None:
+    going, waiting = Counter(map(_kind, collected.gone)), Counter(map(_kind, collected.waiting))
+    going |= {RUNS: len(collected.checkpoints), KEYS: collected.idempotency_keys}
+    table = Table("of no use", "would go" if dry_run else "gone", f"goes within {age_hours:g} hours", box=SIMPLE_HEAD)
+    for kind in (INDICES, PARTS, BATCHES, RUNS, KEYS):
+        table.add_row(kind, str(going[kind]), str(waiting[kind]))
+    console = Console()
+    console.print(table)
+    console.print(f"{collected.freed_bytes / 2**20:.1f} MiB {'would be' if dry_run else 'are'} free; names: --json")
+
+
+def _kind(name: str) -> str:
+    if name.startswith("batches/"):
+        return BATCHES
+    return INDICES if name.count("/") == 1 else PARTS
 
 
 if __name__ == "__main__":
