@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from kaizen.errors import Conflict, InvalidInput, NotFound
 from kaizen.records import Change, Document, DocumentState
 from kaizen.storage.ledger import BatchEntry, Ledger
+from kaizen.storage.ledger import documents as documents_module
 from tests.unit.storage.examples import TENANT, document
 
 
@@ -92,6 +94,24 @@ def test_the_same_idempotency_key_gives_the_first_result(ledger: Ledger) -> None
         documents.upsert(document("b"), "key-1")
     elsewhere = Document(tenant="other", id="a", title="", text="x")
     assert documents.upsert(elsewhere, "key-1") > first
+
+
+def test_old_keys_are_forgotten_page_by_page(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents_module, "_PAGE", 2)
+    documents, began = ledger.documents, time.time()
+    firsts = [documents.upsert(document("a", str(n)), f"key-{n}") for n in range(5)]
+    assert (documents.old_keys(began), documents.forget_keys(began)) == (0, 0)
+    now = time.time() + 1
+    assert (documents.old_keys(now), documents.forget_keys(now), documents.forget_keys(now)) == (5, 5, 0)
+    assert documents.upsert(document("a", "0"), "key-0") > max(firsts)
+
+
+def test_all_batches_that_were_recorded_are_known(ledger: Ledger) -> None:
+    assert ledger.documents.batches() == frozenset()
+    ledger.documents.upsert(document("a"))
+    for tenant, uri in ((TENANT, "batches/1"), ("other", "batches/2")):
+        ledger.documents.append_batch(tenant, uri, [("b", "0" * 64, "")], {})
+    assert ledger.documents.batches() == {"batches/1", "batches/2"}
 
 
 def test_a_key_belongs_to_the_whole_of_a_batch(ledger: Ledger) -> None:
