@@ -15,6 +15,7 @@ import pyarrow as pa
 import ray
 
 from kaizen.config import Settings
+from kaizen.errors import ConfigError
 from kaizen.indexing.prepare import prepare
 from kaizen.indexing.unsearchable import quarantine_refused
 from kaizen.models.embedder import Embedder as Model
@@ -44,7 +45,10 @@ class Embedder:
         self._chunker = Chunker(counter, index.chunking)
         on_gpu = settings.embedder.placement == "actor"
         find = workspace.model_path
-        self._queries: Model = open_embedder(spec, settings.embedder, "query", onnx_directory=artifact, find=find)
+        # On a CPU box nobody asks it for a query: a second model would lie there for nothing.
+        self._queries: Model | None = (
+            open_embedder(spec, settings.embedder, "query", onnx_directory=artifact, find=find) if on_gpu else None
+        )
         self._documents: Model = (
             open_embedder(spec, settings.embedder, "bulk", find=find)
             if on_gpu
@@ -64,7 +68,9 @@ class Embedder:
         return pa.concat_tables(tables)
 
     def embed_query(self, text: str) -> np.ndarray:
-        """(dim,) float32, normalised; raises BadModel."""
+        """(dim,) float32, normalised; raises BadModel, and ConfigError where queries are embedded elsewhere."""
+        if self._queries is None:
+            raise ConfigError("This embedder takes documents.", advice="Set embedder.placement to actor.")
         vector: np.ndarray = self._queries.embed([text])[0]
         return vector
 

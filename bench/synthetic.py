@@ -40,6 +40,7 @@ class World:
 
     def __init__(self, chunks: int, seed: int = 0) -> None:
         self.chunks = chunks
+        self._seed = seed
         self._chance = np.random.default_rng(seed)
         spectrum = 1 / (np.arange(DIM) + 12.0) ** 1.25
         self._scale = np.sqrt(spectrum / spectrum.sum()).astype(np.float32)
@@ -58,6 +59,7 @@ class World:
         """
         starts = range(0, self.chunks, size)
         for number, first in enumerate(starts):
+            self._chance = np.random.default_rng([self._seed, number])  # each batch is the same whatever came before
             rows = min(size, self.chunks - first)
             topics = self._chance.integers(0, len(self._topics), rows)
             vectors = _normalised(self._topics[topics] + np.sqrt(0.5) * self._gaussian(rows))

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,18 +82,22 @@ def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
     directory = settings.workspace.directory
     workspace = open_workspace(settings)
     steps = Steps(directory)
-    with steps.step("Preparing the models and the release"):
-        local_key(directory, workspace.ledger.keys, tenant=settings.workspace.tenant)
-        _build_release(config)
-    with steps.step("Starting Ray"):
-        os.environ.update(ingress_environment(settings.server, runtime))
-        context = _start_ray(settings)
-        keep_private()
-    with steps.step("Loading the index"):
-        _start_fleet(settings)
+    # What does not wait for one another runs side by side; each step is announced when its turn to be waited for comes.
+    with ThreadPoolExecutor(2) as beside:
+        with steps.step("Preparing the release and starting Ray"):
+            release = beside.submit(_build_release, config)
+            local_key(directory, workspace.ledger.keys, tenant=settings.workspace.tenant)
+            os.environ.update(ingress_environment(settings.server, runtime))
+            context = _start_ray(settings)
+            keep_private()
+            release.result()
+        with steps.step("Loading the index"):
+            port = settings.server.port or free_ports(1)[0]
+            front = beside.submit(_start_serve, settings, port)
+            _start_fleet(settings)
+            front.result()
     with steps.step("Opening the HTTP API"):
-        port = settings.server.port or free_ports(1)[0]
-        _start_gateway(settings, port)
+        serve.run(gateway_app(settings), name=APP_NAME, route_prefix="/")
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
     state = RunState(
         pid=os.getpid(),
@@ -152,12 +157,12 @@ def _previous_serves(settings: Settings, fleet: ActorHandle) -> bool:
     return previous is not None and _all_serve(ray.get(fleet.states.remote([previous]), timeout=START_SECONDS))
 
 
-def _start_gateway(settings: Settings, port: int) -> None:
+def _start_serve(settings: Settings, port: int) -> None:
+    """The HTTP front end without an application: it answers nothing before the index is there."""
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": settings.server.host, "port": port, "request_timeout_s": None},
     )
-    serve.run(gateway_app(settings), name=APP_NAME, route_prefix="/")
 
 
 def _stop(settings: Settings, state: RunState) -> None:

@@ -111,9 +111,13 @@ class GenerationStore:
             return False  # damage shows when it is loaded, and the generation before is then taken
 
     def _put_segment(self, segment: Segment) -> None:
+        """Store it; what lies in files on this machine then need not lie in memory too."""
+        name = self._segment_name(segment.name)
         with tempfile.TemporaryDirectory() as scratch:
             segment.save(Path(scratch))
-            self.store.put_directory(self._segment_name(segment.name), Path(scratch))
+            self.store.put_directory(name, Path(scratch))
+        if "://" not in self.store.uri:  # of a remote store the files would have to be fetched
+            segment.rest_on(self.store.fetch_directory(name, None))
 
     def _segment_name(self, segment: str) -> str:
         return f"{self.prefix}/segments/{segment}"

@@ -123,12 +123,22 @@ class Segment:
         record = json.loads((directory / "segment.json").read_text())
         if record["format"] != FORMAT:
             raise Corrupt(f"Segment format {record['format']} is not {FORMAT}.", advice="Rebuild the index.")
-        table = pa.ipc.open_file(pa.memory_map(str(directory / "chunks.arrow"))).read_all()
+        table = _mapped_table(directory)
         vectors = VectorIndex.load(directory, record["kind"], device)
         keys = np.load(directory / "keys.npy", allow_pickle=False)
         if not table.num_rows == vectors.rows == len(keys) == record["rows"]:
             raise Corrupt("The parts of a segment differ in their number of rows.", advice="Rebuild the index.")
         return cls(record["name"], table, vectors, LexicalIndex.load(directory), keys)
+
+    def rest_on(self, directory: Path) -> None:
+        """Read from the files of a verified directory, which `save` wrote, from now on, and let the memory go.
+
+        Searches may run meanwhile: what they read is the same here and there.
+        """
+        self.table = _mapped_table(directory)
+        self.lexical = LexicalIndex.load(directory)
+        self.vectors.rest_on(directory)
+        pa.default_memory_pool().release_unused()
 
     def _column(self, name: str, kind: FieldType) -> Column:
         with self._lock:
@@ -143,6 +153,10 @@ class Segment:
         encoded = self.table.column("metadata").to_pylist()
         parsed = {text: json.loads(text).get(name) for text in set(encoded)}
         return [parsed[text] for text in encoded]
+
+
+def _mapped_table(directory: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(directory / "chunks.arrow"))).read_all()
 
 
 def _keys(table: pa.Table) -> np.ndarray:
