@@ -14,8 +14,13 @@ from cluster.loopback_haproxy import write_launcher
 from kaizen.config import Server
 
 # Serve replaces a proxy that failed three looks in a row: at a look every second a dead one was back after 5 s, at
-# Serve's own pace after 26 s. One that is merely busy has two seconds to answer each.
-PROXY_HEALTH = {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.25", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2"}
+# Serve's own pace after 26 s. One that is merely busy has two seconds to answer each, and a minute and a half to start:
+# with Serve's 15 s a slow machine killed it again and again before it was up.
+PROXY_HEALTH = {
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.25",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+}
 
 # Our code waits for nothing on the event loop, so the replica's own will do: no hop to another thread and back.
 REPLICA_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
