@@ -26,7 +26,7 @@ FILE_NAME = "kaizen.toml"
 PREFIX = "KAIZEN_"
 RESERVED = frozenset({"KAIZEN_CONFIG", "KAIZEN_API_KEY", "KAIZEN_URL"})
 UNSAFE_VARIABLES = ("RAY_DATA_AUTOLOAD_", "RAY_DATA_WEBDATASET_ALLOW_UNSAFE_DESERIALIZATION")
-UNITS = ("seconds", "bytes", "tokens", "rows", "cpus", "chunks", "threads", "requests", "documents")
+UNITS = ("seconds", "hours", "bytes", "tokens", "rows", "cpus", "chunks", "threads", "requests", "documents")
 _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):([^@/\s]*)@")
 _SECRET_PARAMETER = re.compile(r"(?i)\b((?:password|passwd|secret|token|api_?key)=)[^&\s]+")
 
