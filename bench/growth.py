@@ -4,10 +4,10 @@
 
 prints one line and writes bench/out/growth.svg. Half an hour on one quiet core; --quick stops at 100,000 chunks.
 
-The path is the product's: chunks come to a shard's machine in batches, which it merges, indexes by its own choice of
-kind, seals into an object store, and compacts when it is left alone; then another process loads the generation, checks
-all sums, and searches. Vectors and texts are synthetic (`bench.synthetic`). Times of queries are medians of CPU time,
-so that other work disturbs little; one thread. For each size:
+The path is that of `jobs.build_index`: chunks come to a shard's machine in batches; it merges them, indexes them by its
+own choice of kind, and seals them into an object store. Another process loads the generation, checks all sums, and
+searches. Vectors and texts are synthetic (`bench.synthetic`). Times of queries are medians of CPU time, so that other
+work disturbs little; one thread. For each size:
 
     dense_ms, lexical_ms, hybrid_ms    of the shard's part of a search, the final ranking included, k = 10
     query_ms                           of a hybrid query: hybrid_ms, and its embedding, which is the same at any size
@@ -60,8 +60,8 @@ from kaizen.storage.object_store import open_store
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUESTIONS = 200
-BATCHES = 10  # of a large size; a small one comes in the batches that ingest makes
-BATCH_CHUNKS = 512
+BATCH_CHUNKS = 10_000
+SEAL_BATCHES = 50  # so that a million fits into memory
 K = 10
 GROWTH_GOAL, RECALL_GOAL, SHARE_GOAL = 1.5, 0.98, 0.35
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
@@ -70,36 +70,30 @@ MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
 def build(folder: Path, chunks: int) -> tuple[dict[str, float], list[Question]]:
     """Index `chunks` chunks below `folder`; returns what it took, and queries."""
     faiss.omp_set_num_threads(1)
-    world, settings = World(chunks), IndexSettings()
+    settings, analyser = IndexSettings(), Analyser()
     machine, store = Shard(settings, seals=True), _store(folder)
     machine.loaded(View(0, ()), 0)
     asked: list[Question] = []
-    spent, analyser = 0.0, Analyser()
-    for seq, (table, vectors, questions) in enumerate(
-        world.batches(max(BATCH_CHUNKS, chunks // BATCHES), QUESTIONS), 1
-    ):
+    spent = 0.0
+    for seq, (table, vectors, questions) in enumerate(World(chunks).batches(BATCH_CHUNKS, QUESTIONS), 1):
         asked += questions
         started = time.process_time()
         names = tuple((TENANT, name) for name in table.column("document_id").to_pylist())
-        machine.changed(ShardChanges(seq, names, Segment.build(table, vectors, analyser, settings)), now=seq)
-        _maintain(machine, store, settings, now=seq)
+        machine.changed(ShardChanges(seq, names, Segment.build(table, vectors, analyser, settings)), now=0.0)
+        if seq % SEAL_BATCHES == 0:
+            _seal(machine, store, settings)
         spent += time.process_time() - started
     started = time.process_time()
-    for later in (2, 3):  # first what is unsealed is sealed, then what is quiet is compacted
-        _maintain(machine, store, settings, now=later * 10.0**6)
-    spent += time.process_time() - started
-    return {"build_cpu_s": spent}, asked
+    _seal(machine, store, settings)
+    return {"build_cpu_s": spent + time.process_time() - started}, asked
 
 
-def _maintain(machine: Shard, store: GenerationStore, settings: IndexSettings, now: float) -> None:
-    """Carry out what the machine says, as the actor does."""
-    while (due := machine.next(now)) is not None:
+def _seal(machine: Shard, store: GenerationStore, settings: IndexSettings) -> None:
+    """Carry out all that is due by the end of time: what is unsealed is sealed, and what is quiet is compacted."""
+    while isinstance(due := machine.next(float("inf")), Seal):
         merged = merge_parts(due.parts, settings)
-        if isinstance(due, Seal):
-            store.save(due.view.exchange(due.parts, merged, sealed=True), merged)
-            machine.sealed(due, merged, now)
-        else:
-            machine.tidied(due, merged)
+        store.save(due.view.exchange(due.parts, merged, sealed=True), merged)
+        machine.sealed(due, merged, now=0.0)
 
 
 def measure_size(folder: Path, asked: Sequence[Question]) -> dict[str, Any]:
@@ -139,7 +133,7 @@ def _cost(view: View, asked: Sequence[Question], mode: Mode) -> float:
 
     def once(question: Question) -> float:
         started = time.thread_time()
-        answer = search(view, _query(question, mode, analyser))
+        answer = search(view, shard_query(question, mode, analyser))
         rank({0: answer}, mode=mode, unit="chunk", k=K, settings=Retrieval())
         return 1000 * (time.thread_time() - started)
 
@@ -147,7 +141,8 @@ def _cost(view: View, asked: Sequence[Question], mode: Mode) -> float:
     return median(min(times) for times in zip(*rounds, strict=True))
 
 
-def _query(question: Question, mode: Mode, analyse: Callable[[str], list[str]]) -> ShardQuery:
+def shard_query(question: Question, mode: Mode, analyse: Callable[[str], list[str]]) -> ShardQuery:
+    """The question as a gateway would ask it, with default settings."""
     return ShardQuery(
         mode=mode,
         vector=question.vector,
@@ -166,7 +161,7 @@ def _recall(view: View, asked: Sequence[Question]) -> float:
     exact = _exact(view, np.stack([question.vector for question in asked]))
     hits = 0
     for question, nearest in zip(asked, exact, strict=True):
-        found = search(view, _query(question, "dense", lambda _: [])).candidates
+        found = search(view, shard_query(question, "dense", lambda _: [])).candidates
         best = np.argsort(-found.cosine, kind="stable")[:K]
         hits += len({(int(found.segment[i]), int(found.row[i])) for i in best} & nearest)
     return hits / (K * len(asked))
