@@ -57,7 +57,7 @@ MINUTES ?= 10
 CHAOS := $(BIN)/python -m pytest -s --chaos long --chaos-minutes $(MINUTES)
 CHAOS_OUT := bench/out/chaos-long.jsonl
 
-chaos: $(VENV)/.dev ## Break everything on purpose (about 45 minutes); writes docs/reliability.md. chaos-4: only row 4; chaos-mixed.
+chaos: $(VENV)/.dev ## Break everything on purpose (about an hour); writes docs/reliability.md. chaos-4: only row 4; chaos-mixed.
 	@rm -f $(CHAOS_OUT)
 	@$(CHAOS) --chaos-out $(CHAOS_OUT) tests/chaos; found=$$?; $(BIN)/python -m tests.chaos.report $(CHAOS_OUT); exit $$found
 

@@ -8,10 +8,12 @@ writes docs/reliability.md from what really ran.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +57,9 @@ is partial says so, nobody sees an error after one retry. A zero means little wi
 stands beside it. The last column is the same check with one defence switched off in the started processes: a test that
 cannot fail proves nothing.
 
-`make chaos` runs all rows (about half an hour) and writes this page; `make chaos-4` runs row 4. A short form of every
-row is part of `make test`. Seeds are printed; `--chaos-seed` repeats one.
+`make chaos` runs all rows at length and ten minutes of random faults (`MINUTES=30` for more), and writes this page;
+`make chaos-4` runs row 4. A short form is part of `make test`. Seeds are printed; `--chaos-seed` repeats one.
+"Back after" counts to the last response that was partial, failed or tried twice, or until the part was replaced.
 """
 
 
@@ -97,14 +100,15 @@ def read(files: Iterable[Path]) -> list[Result]:
 def page(results: Sequence[Result]) -> str:
     """The whole page."""
     header = [
-        "| # | fault | promise | injected | trials | violations | recovery: median, worst | with a defence off |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| # | fault | promise | injected (trials) | trials | violations | with a defence switched off |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     rows = sorted({result.row for result in results}, key=lambda row: (row == MIXED, row))
     table = [_line(row, [result for result in results if result.row == row]) for row in rows]
     missing = [f"{row} ({fault})" for row, (fault, _) in PROMISES.items() if row not in rows]
     rest = f"\nNo trial on this page: {', '.join(missing)}.\n" if missing else ""
-    return INTRODUCTION + "\n" + "\n".join([*header, *table]) + "\n" + rest
+    where = f"Written on {date.today()} on a machine with {os.cpu_count()} cores.\n"
+    return "\n".join([INTRODUCTION, where, *header, *table]) + "\n" + rest
 
 
 def _line(row: int, results: Sequence[Result]) -> str:
@@ -112,8 +116,6 @@ def _line(row: int, results: Sequence[Result]) -> str:
         row, ("faults at random, under mixed traffic", "success at least 99.9 % with one retry")
     )
     kept = [result for result in results if not result.defence]
-    seconds = [result.seconds for result in kept if result.seconds is not None]
-    recovery = f"{statistics.median(seconds):.1f} s, {max(seconds):.1f} s" if seconds else ""
     cells: list[Any] = [
         "" if row == MIXED else row,
         fault,
@@ -121,18 +123,25 @@ def _line(row: int, results: Sequence[Result]) -> str:
         "<br>".join(_by_fault(kept)),
         sum(result.trials for result in kept),
         sum(result.violations for result in kept),
-        recovery,
         "<br>".join(dict.fromkeys(f"{r.defence}: {r.seen_without_it}" for r in results if r.defence)),
     ]
     return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
 
 
 def _by_fault(kept: Sequence[Result]) -> list[str]:
-    """What was done, with how often when a row has several kinds."""
-    counts: dict[str, int] = {}
-    for result in kept:
-        counts[result.fault] = counts.get(result.fault, 0) + result.trials
-    return list(counts) if len(counts) == 1 else [f"{fault} ({count})" for fault, count in counts.items()]
+    """What was done, how often, and after how long all was well again."""
+    lines = []
+    for fault in dict.fromkeys(result.fault for result in kept):
+        same = [result for result in kept if result.fault == fault]
+        lines.append(f"{fault} ({sum(result.trials for result in same)}{_back(same)})")
+    return lines
+
+
+def _back(results: Sequence[Result]) -> str:
+    seconds = [result.seconds for result in results if result.seconds is not None]
+    if not any(seconds):
+        return ""
+    return f"; back after {statistics.median(seconds):.1f} s, at worst {max(seconds):.1f} s"
 
 
 def main(arguments: Sequence[str]) -> int:

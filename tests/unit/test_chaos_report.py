@@ -1,0 +1,35 @@
+"""The page of results says what was tried how often, what was broken, and what was seen without a defence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.chaos.report import MIXED, Result, append, page, read
+
+RESULTS = [
+    Result(row=1, fault="kill -9", trials=1, violations=0, seconds=2.0),
+    Result(row=1, fault="kill -9", trials=1, violations=1, seconds=4.0),
+    Result(row=1, fault="kill | twice", trials=3, violations=0),
+    Result(row=1, fault="kill -9", trials=1, violations=7, defence="no retry", seen_without_it="7 failed"),
+    Result(row=MIXED, fault="anything", trials=5, violations=0),
+    Result(row=12, fault="a race", trials=3, violations=0),
+]
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    for result in RESULTS:
+        append(tmp_path / "out" / "results.jsonl", result)
+    assert read([tmp_path / "out" / "results.jsonl"]) == RESULTS
+
+
+def test_a_line_a_row() -> None:
+    table = [line for line in page(RESULTS).splitlines() if line.startswith("| ")][2:]
+    assert [line.split(" | ")[0] for line in table] == ["| 1", "| 12", "| "]
+    assert table[0].endswith(
+        "| kill -9 (2; back after 3.0 s, at worst 4.0 s)<br>kill / twice (3) | 5 | 1 | no retry: 7 failed |"
+    )
+
+
+def test_what_was_not_tried_is_named() -> None:
+    assert "2 (a shard hangs)" in page(RESULTS)
+    assert "12 (" not in page(RESULTS)
