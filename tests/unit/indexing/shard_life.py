@@ -1,0 +1,308 @@
+"""The whole life of an index of two shards, driven by hypothesis against a dictionary.
+
+Real are the ledger, the object store, batches, feed, shards, generations, search and ranking; the embedder is a hash,
+and a crash drops what is in memory. The dictionary remembers what was true at each `seq`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from kaizen.config import IndexSettings, LedgerSettings, Retrieval
+from kaizen.errors import NotFound
+from kaizen.indexing.batch import document_table, write_batch
+from kaizen.indexing.feed import Feed
+from kaizen.indexing.generation import GenerationStore
+from kaizen.records import Document, FieldType, MetadataValue, Principal
+from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.chunk_table import chunk_table, with_vectors
+from kaizen.retrieval.filters import parse
+from kaizen.retrieval.fusion import Mode
+from kaizen.retrieval.query import ShardQuery, search
+from kaizen.retrieval.ranking import rank
+from kaizen.retrieval.shard import Seal, Shard, State, Tidy, merge_parts
+from kaizen.storage.ledger import Ledger
+from kaizen.storage.object_store import open_store
+from tests.unit.retrieval.rows import DIM, rows, vector
+
+SHARDS = 2
+SETTINGS = IndexSettings(seal_rows=8, max_segments=3, seal_seconds=100)
+SCHEMA: Mapping[str, FieldType] = {"lang": "string", "year": "number", "draft": "boolean", "tags": "strings"}
+WORDS = ("pump", "valve", "belt", "gear")
+TENANTS = ("acme", "rival")
+
+Condition = tuple[dict[str, object], Callable[[Document], bool]]
+Key = tuple[str, str]
+
+
+def _metadata() -> st.SearchStrategy[dict[str, MetadataValue]]:
+    values: dict[str, st.SearchStrategy[MetadataValue]] = {
+        "lang": st.sampled_from(["en", "de"]),
+        "year": st.sampled_from([2019, 2020.5, 2022]),
+        "draft": st.booleans(),
+        "tags": st.sampled_from([(), ("a",), ("a", "b")]),
+    }
+    return st.fixed_dictionaries({}, optional=values)
+
+
+DOCUMENTS = st.builds(
+    lambda tenant, number, words, metadata, groups: Document(
+        tenant=tenant,
+        id=f"d{number}",
+        title=f"About {number}",
+        text=". ".join(words),
+        metadata=metadata,
+        groups=groups,
+    ),
+    st.sampled_from(TENANTS),
+    st.integers(0, 9),
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=3),
+    _metadata(),
+    st.sampled_from([(), (), ("board",), ("board", "staff")]),
+)
+
+
+def _test(field: str, operator: str, value: object, holds: Callable[[MetadataValue], bool]) -> Condition:
+    return {"field": field, operator: value}, lambda d: field in d.metadata and holds(d.metadata[field])
+
+
+_TESTS: Sequence[Condition] = (
+    _test("lang", "equals", "en", lambda v: v == "en"),
+    _test("lang", "in", ["de", "fr"], lambda v: v in ("de", "fr")),
+    _test("year", "range", {"gte": 2019, "lt": 2022}, lambda v: 2019 <= v < 2022),  # type: ignore[operator]
+    _test("year", "equals", 2022, lambda v: v == 2022),
+    _test("draft", "equals", True, lambda v: v is True),
+    _test("tags", "equals", "b", lambda v: "b" in v),  # type: ignore[operator]
+    ({"field": "document_id", "range": {"gt": "d3"}}, lambda d: d.id > "d3"),
+)
+CONDITIONS: st.SearchStrategy[Condition] = st.recursive(
+    st.sampled_from(_TESTS),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map(lambda p: ({"and": [p[0][0], p[1][0]]}, lambda d: p[0][1](d) and p[1][1](d))),
+        st.tuples(inner, inner).map(lambda p: ({"or": [p[0][0], p[1][0]]}, lambda d: p[0][1](d) or p[1][1](d))),
+        inner.map(lambda p: ({"not": p[0]}, lambda d: not p[1](d))),
+    ),
+    max_leaves=4,
+)
+
+
+@dataclass
+class _Copy:
+    """One shard in memory: what a crash takes away."""
+
+    feed: Feed
+    generations: GenerationStore
+    shard: Shard
+    seq: int = 0
+
+
+class ShardLife(RuleBasedStateMachine):
+    """`truth[seq]` is what was there after the change `seq`."""
+
+    migrated: Path  # a ledger's file after migration, to be copied
+
+    def __init__(self) -> None:
+        super().__init__()
+        # What a power cut would leave is tested elsewhere: here a sync need not reach a disk.
+        self._scratch = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)  # noqa: S108
+        folder = Path(self._scratch.name)
+        (folder / "ledger.sqlite").write_bytes(self.migrated.read_bytes())
+        self.ledger = Ledger.open(LedgerSettings(), f"sqlite:///{folder}/ledger.sqlite")
+        self.store = open_store(str(folder / "store"))
+        self.truth: dict[int, dict[Key, Document]] = {0: {}}
+        self.now = 0.0
+        self.copies: list[_Copy] = []
+
+    @initialize()
+    def start(self) -> None:
+        """Load the last generation, and apply what came after it."""
+        self.copies = [self._loaded(number) for number in range(SHARDS)]
+        for copy in self.copies:
+            while self._advance(copy):
+                pass
+            assert copy.shard.state is State.SERVING
+            assert copy.shard.view.seq == self.ledger.documents.head()
+
+    def _loaded(self, number: int) -> _Copy:
+        feed = Feed(
+            ledger=self.ledger,
+            store=self.store,
+            shard=number,
+            shards=SHARDS,
+            dim=DIM,
+            made_by="hash",
+            prepare=_prepare,
+            analyser=Analyser(),
+            settings=SETTINGS,
+        )
+        copy = _Copy(feed, GenerationStore(self.store, f"index/i/shard-{number}"), Shard(SETTINGS, seals=True))
+        loaded = copy.generations.load()
+        assert loaded.refused == ()
+        copy.shard.loaded(loaded.view, self.ledger.documents.head())
+        copy.seq = loaded.view.seq
+        return copy
+
+    def _advance(self, copy: _Copy) -> bool:
+        changes = copy.feed.after(copy.shard.view.seq)
+        if changes is not None:
+            copy.shard.changed(changes, self.now)
+            assert copy.shard.view.seq == changes.seq
+        return changes is not None
+
+    def _became(self, seq: int, change: Callable[[dict[Key, Document]], object]) -> None:
+        last = max(self.truth)
+        after = dict(self.truth[last])
+        change(after)
+        if seq <= last:  # what is there already is no change: the ledger names the one that brought it
+            assert after == self.truth[last]
+        else:
+            assert seq == last + 1
+            self.truth[seq] = after
+
+    @rule(document=DOCUMENTS)
+    def upsert(self, document: Document) -> None:
+        seq = self.ledger.documents.upsert(document)
+        self._became(seq, lambda truth: truth.update({(document.tenant, document.id): document}))
+
+    @rule(tenant=st.sampled_from(TENANTS), documents=st.lists(DOCUMENTS, max_size=6), same=st.booleans())
+    def ingest(self, tenant: str, documents: list[Document], same: bool) -> None:
+        """A batch; one that another embedder made is cut and embedded again."""
+        own = list({d.id: d for d in documents if d.tenant == tenant}.values())
+        uri = write_batch(self.store, document_table(own), _prepare(own), "hash" if same else "another")
+        seq = self.ledger.documents.append_batch(tenant, uri, [(d.id, d.content_sha256(), "") for d in own], {})
+        self._became(seq, lambda truth: truth.update({(d.tenant, d.id): d for d in own}))
+
+    @rule(document=DOCUMENTS)
+    def delete(self, document: Document) -> None:
+        key = (document.tenant, document.id)
+        try:
+            seq = self.ledger.documents.delete(*key)
+        except NotFound:
+            assert key not in self.truth[max(self.truth)]
+            return
+        self._became(seq, lambda truth: truth.pop(key))
+
+    @rule(tenant=st.sampled_from(TENANTS), numbers=st.sets(st.integers(0, 9), max_size=5))
+    def prune(self, tenant: str, numbers: set[int]) -> None:
+        seq = self.ledger.documents.delete_many(tenant, [f"d{number}" for number in numbers])
+        self._became(seq, lambda truth: [truth.pop((tenant, f"d{number}"), None) for number in numbers])
+
+    @rule(only=st.sampled_from([None, 0, 1]))
+    def follow(self, only: int | None) -> None:
+        for copy in self.copies if only is None else [self.copies[only]]:
+            self._advance(copy)
+
+    @rule(
+        seconds=st.sampled_from([1.0, 200.0, 200.0]),
+        document=st.none() | DOCUMENTS,
+        dies=st.sampled_from([False, False, True]),
+    )
+    def maintain(self, seconds: float, document: Document | None, dies: bool) -> None:
+        """Do what is due; a change may come while it is being done, or the end before the pointer has moved."""
+        self.now += seconds
+        due = [copy.shard.next(self.now) for copy in self.copies]
+        if document is not None:
+            (self.delete if document.metadata.get("draft") else self.upsert)(document)
+            self.follow(None)
+        for copy, instruction in zip(self.copies, due, strict=True):
+            if isinstance(instruction, Tidy):
+                copy.shard.tidied(instruction, merge_parts(instruction.parts, SETTINGS))
+            elif isinstance(instruction, Seal):
+                self._seal(copy, instruction, dies)
+        if dies:
+            self.start()
+
+    def _seal(self, copy: _Copy, due: Seal, dies: bool) -> None:
+        merged = merge_parts(due.parts, SETTINGS)
+        if dies:  # the files of the new segment are there; nobody names them
+            if merged is not None:
+                copy.generations._put_segment(merged)
+            return
+        copy.generations.save(due.view.exchange(due.parts, merged, sealed=True), merged)
+        copy.shard.sealed(due, merged, self.now)
+
+    @rule()
+    def crash(self) -> None:
+        self.start()
+
+    @rule(
+        condition=st.none() | CONDITIONS,
+        mode=st.sampled_from(["dense", "lexical", "hybrid"]),
+        words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=2),
+        k=st.integers(1, 30),
+        tenant=st.sampled_from(TENANTS),
+        groups=st.sampled_from([(), ("board",)]),
+    )
+    def search(
+        self, condition: Condition | None, mode: Mode, words: list[str], k: int, tenant: str, groups: tuple[str, ...]
+    ) -> None:
+        """All that match are found, none that does not; k of them if there are k."""
+        matching = {
+            key
+            for key, document in self.seen().items()
+            if key[0] == tenant
+            and (not document.groups or set(groups) & set(document.groups))
+            and (condition is None or condition[1](document))
+            and (mode != "lexical" or set(words) & set(document.text.split(". ")))
+        }
+        principal = Principal(key_id="k", tenant=tenant, groups=groups, scopes=("search",))
+        query = ShardQuery(
+            mode=mode,
+            vector=vector(" ".join(words)),
+            terms=tuple(Analyser()(" ".join(words))),
+            principal=principal,
+            condition=None if condition is None else parse(condition[0]),
+            types={**SCHEMA, "document_id": "string"},
+            settings=Retrieval(),
+            depth=100,
+            texts=100,
+        )
+        answers = {number: search(copy.shard.view, query) for number, copy in enumerate(self.copies)}
+        ranked = rank(answers, mode=mode, unit="document", k=k, settings=Retrieval())
+        found = [(tenant, item.text["document_id"]) for item in ranked if item.text]
+        assert len(found) == len(ranked) == min(k, len(matching))
+        assert len(set(found)) == len(found)
+        assert set(found) <= matching
+
+    def seen(self) -> dict[Key, Document]:
+        """What the shards should hold, each as of its own `seq`."""
+        return {
+            key: document
+            for number, copy in enumerate(self.copies)
+            for key, document in self.truth[copy.shard.view.seq].items()
+            if copy.feed._mine(*key) and copy.feed.shard == number
+        }
+
+    @invariant()
+    def time_runs_forward(self) -> None:
+        for copy in self.copies:
+            assert copy.seq <= copy.shard.view.seq <= max(self.truth) == self.ledger.documents.head()
+            copy.seq = copy.shard.view.seq
+
+    @invariant()
+    def holds_exactly_what_is_true(self) -> None:
+        found: dict[Key, list[str]] = {}
+        for copy in self.copies:
+            for live in copy.shard.view.segments:
+                for row in live.segment.table.filter(live.alive).select(["tenant", "document_id", "text"]).to_pylist():
+                    found.setdefault((row["tenant"], row["document_id"]), []).append(row["text"])
+        assert {key: ". ".join(texts) for key, texts in found.items()} == {k: d.text for k, d in self.seen().items()}
+        assert sum(copy.shard.view.documents() for copy in self.copies) == len(self.seen())
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        self._scratch.cleanup()
+
+
+def _prepare(documents: Sequence[Document]) -> pa.Table:
+    if not documents:
+        return with_vectors(chunk_table([], []), np.empty((0, DIM), np.float32))
+    return with_vectors(*rows(*documents))
