@@ -188,7 +188,6 @@ class _Judgement(Body):
 
     impression_id: Annotated[str, Field(min_length=1, max_length=64)]
     chunk_id: Annotated[str, Field(max_length=1024)] = ""
-    value: Annotated[Number, Field(ge=-1, le=5)] | None = None
     text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)] = ""
     idempotency_key: IdempotencyKey = ""
     user: User = ""
@@ -222,6 +221,7 @@ class Rating(_Judgement):
 
 
 class _Words(_Judgement):
+    value: None = None
     text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS, pattern=r"\S")]
 
 

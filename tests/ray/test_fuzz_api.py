@@ -31,7 +31,16 @@ def test_the_api_keeps_to_its_description(product: Product, tmp_path: Path, requ
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{product.state.url}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {key}", "--seed", str(seed), "--max-time", str(seconds)]
-    command += ["--workers", "2", "--continue-on-failure", "--no-color", "--generation-database", "none"]
+    command += [
+        "--request-timeout",
+        "60",
+        "--workers",
+        "2",
+        "--continue-on-failure",
+        "--no-color",
+        "--generation-database",
+        "none",
+    ]
     ran = subprocess.run(
         command,
         cwd=tmp_path,
