@@ -50,9 +50,10 @@ def start_once(_: Function) -> Function:
     def start(fleet: Any, name: str, kind: type, *arguments: object) -> Any:  # noqa: ANN401
         import ray
 
-        options = {"name": name, "namespace": fleet._namespace, "lifetime": "detached", "get_if_exists": True}
+        options: dict[str, Any] = {"name": name, "namespace": fleet._namespace, "lifetime": "detached"}
         actor = ray.remote(concurrency_groups={"control": 2})(kind)
-        return actor.options(**options, num_cpus=0.05, max_concurrency=8).remote(fleet._settings, *arguments)
+        options |= {"get_if_exists": True, "num_cpus": 0.05, "max_concurrency": 8, "scheduling_strategy": "SPREAD"}
+        return actor.options(**options).remote(fleet._settings, *arguments)
 
     return start
 

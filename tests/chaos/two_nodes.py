@@ -33,14 +33,15 @@ def main() -> int:
 
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": CPUS})
         node = cluster.add_node(num_cpus=CPUS)
-        _say(cluster.address, node)
+        _say(cluster.address, _raylet(node))
         for line in sys.stdin:
             if line.strip() == "lose":
                 _lose(node)
                 cluster.remove_node(node, allow_graceful=False)
+                _say(cluster.address, 0)
             else:
                 node = cluster.add_node(num_cpus=CPUS)
-            _say(cluster.address, node)
+                _say(cluster.address, _raylet(node))
         cluster.shutdown()
     return 0
 
@@ -59,8 +60,8 @@ def _lose(node: object) -> None:
             continue  # it followed its parent
 
 
-def _say(address: str, node: object) -> None:
-    print(json.dumps({"address": address, "raylet": _raylet(node)}), flush=True)
+def _say(address: str, raylet: int) -> None:
+    print(json.dumps({"address": address, "raylet": raylet}), flush=True)
 
 
 if __name__ == "__main__":
