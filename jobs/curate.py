@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,11 +28,9 @@ from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.learning.curation import ChunkText, Curation, Place
 from kaizen.learning.dataset import DatasetContent, write_dataset
 from kaizen.offline import OfflineIndex
-from kaizen.records import Dataset, Feedback, Impression
+from kaizen.records import Dataset
+from kaizen.storage.ledger.pages import rows_between
 from kaizen.workspace import Workspace
-
-T = TypeVar("T", Impression, Feedback)
-_PAGE = 1000
 
 
 def curate(
@@ -53,11 +51,13 @@ def curate(
     # Impressions after this point may yet get feedback that is not read: they are the next data set's.
     end, feedback_end = until or (ledger.impressions.end(), None)
     curation = Curation(
-        _pages(ledger.feedback.after, feedback_end),
+        rows_between(ledger.feedback.after, until=feedback_end),
         trusted=ledger.judgements.all(),
         groups={key.id: key.groups for key in ledger.keys.list()},
     )
-    shown = track(_pages(ledger.impressions.after, end), total=end, console=Console(stderr=True), disable=quiet)
+    shown = track(
+        rows_between(ledger.impressions.after, until=end), total=end, console=Console(stderr=True), disable=quiet
+    )
     for seq, impression in shown:
         if impression.at >= since:
             curation.add(seq, impression)
@@ -68,17 +68,6 @@ def curate(
     record = {**content.record, "id": content.id, **_sizes(content)}
     ledger.datasets.record(Dataset(id=content.id, at=time.time(), artifact=artifact, record=record))
     return ledger.datasets.get(content.id), content
-
-
-def _pages(after: Callable[[int, int], list[tuple[int, T]]], end: int | None = None) -> Iterator[tuple[int, T]]:
-    """All rows in order up to `end`, a page at a time."""
-    last = 0
-    while rows := after(last, _PAGE):
-        for seq, row in rows:
-            if end is not None and seq > end:
-                return
-            yield seq, row
-        last = rows[-1][0]
 
 
 def _texts_of(workspace: Workspace) -> Callable[[Sequence[Place]], dict[Place, ChunkText]]:

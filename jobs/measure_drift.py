@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 import numpy as np
 
@@ -25,12 +23,11 @@ from kaizen.monitoring.window import Window, window_of
 from kaizen.offline import QueryEmbedder, open_query_embedder
 from kaizen.records import Feedback, Impression
 from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger.pages import rows_between
 from kaizen.workspace import Workspace
 
 BATCH = 16
 HALF_ROWS = 1000  # of the reference and of the window when no bounds are given
-_PAGE = 1000
-Row = TypeVar("Row")
 
 
 def measure_drift(workspace: Workspace, release: str, reference: tuple[int, int], recent: tuple[int, int]) -> Report:
@@ -54,7 +51,7 @@ def _reference(workspace: Workspace, release: str, bounds: tuple[int, int], embe
 
 
 def _window(ledger: Ledger, release: str, bounds: tuple[int, int], queries: int) -> Window:
-    impressions = [(seq, one) for seq, one in _rows(ledger.impressions.after, *bounds) if one.release == release]
+    impressions = [(seq, one) for seq, one in rows_between(ledger.impressions.after, *bounds) if one.release == release]
     if not impressions:
         raise NotFound(
             f"{release} answered nothing between the impressions {bounds[0]} and {bounds[1]}.",
@@ -65,15 +62,6 @@ def _window(ledger: Ledger, release: str, bounds: tuple[int, int], queries: int)
 
 def _feedback_on(ledger: Ledger, impressions: list[tuple[int, Impression]]) -> list[Feedback]:
     return [one for _, shown in impressions for one in ledger.feedback.of_impression(shown.tenant, shown.id)]
-
-
-def _rows(after: Callable[[int, int], list[tuple[int, Row]]], since: int, until: int) -> Iterator[tuple[int, Row]]:
-    while page := after(since, _PAGE):
-        for seq, row in page:
-            if seq > until:
-                return
-            yield seq, row
-        since = page[-1][0]
 
 
 def _embedded(embed: QueryEmbedder, window: Window) -> np.ndarray:

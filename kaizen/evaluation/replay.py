@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from kaizen.errors import InvalidInput
 from kaizen.evaluation.observed import Level, Liked, Seen, level, liked, liking
 from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, begin, decide, fold
 from kaizen.records import Decision, Rollout
 from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger.pages import rows_between
 
 EVIDENCE = "online_test"
 _REFERENCE_ROWS = 5000  # impressions before the rollout in which the reference's own are looked for
-_PAGE = 1000
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +36,8 @@ def advance(ledger: Ledger, test: OnlineTest, until: tuple[int, int] | None = No
     """Return the test with all rows that are new (up to the `seq`s of impressions and feedback in `until`)."""
     impressions_end, feedback_end = until or (None, None)
     # Feedback first: the impression of each is then sure to be among those that are read after it.
-    feedback = list(_rows(ledger.feedback.after, test.feedback_seq, feedback_end))
-    return fold(test, _rows(ledger.impressions.after, test.impression_seq, impressions_end), feedback)
+    feedback = list(rows_between(ledger.feedback.after, test.feedback_seq, feedback_end))
+    return fold(test, rows_between(ledger.impressions.after, test.impression_seq, impressions_end), feedback)
 
 
 def evidence(test: OnlineTest, outcome: Outcome, bounds: Bounds) -> dict[str, Any]:
@@ -75,30 +74,17 @@ def replay(ledger: Ledger, seq: int) -> Replayed:
 
 def _level_before(ledger: Ledger, rollout: Rollout, release: str) -> Level:
     """The level of `release` in the last impressions before the rollout; those shown to nobody do not count."""
-    rows = _rows(ledger.impressions.after, rollout.since_impression - _REFERENCE_ROWS, rollout.since_impression)
+    rows = rows_between(ledger.impressions.after, rollout.since_impression - _REFERENCE_ROWS, rollout.since_impression)
     seen = {
         (impression.tenant, impression.id): Seen.of(seq, impression)
         for seq, impression in rows
         if impression.release == release and impression.arm != "shadow"
     }
     rewards: dict[int, Liked] = {}
-    for _, judgement in _rows(
+    for _, judgement in rows_between(
         ledger.feedback.after, rollout.since_feedback - 2 * _REFERENCE_ROWS, rollout.since_feedback
     ):
         about = seen.get((judgement.tenant, judgement.impression_id))
         if about is not None and liking(judgement) > 0:
             rewards[about.seq] = liked(rewards.get(about.seq), about, judgement)
     return level(seen.values(), rewards)
-
-
-def _rows(
-    after: Callable[[int, int], list[tuple[int, Row]]], since: int, until: int | None
-) -> Iterator[tuple[int, Row]]:
-    """The rows of a table in (since, until], in order."""
-    since = max(0, since)
-    while page := after(since, _PAGE):
-        for seq, row in page:
-            if until is not None and seq > until:
-                return
-            yield seq, row
-        since = page[-1][0]
