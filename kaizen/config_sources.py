@@ -136,7 +136,7 @@ def _find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     if named is None:
         default = Path(FILE_NAME).absolute()
         return default if default.is_file() else None
-    named = named.expanduser().absolute()
+    named = _expanded("KAIZEN_CONFIG" if path is None else "--config", named).absolute()
     if not named.is_file():
         raise ConfigError(f"There is no configuration file at {named}.", advice="Mend --config or KAIZEN_CONFIG.")
     return named
@@ -146,7 +146,7 @@ def _from_file(path: Path) -> Iterator[tuple[str, _Given]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # bad bytes, bad TOML, endless numbers, endless nesting
         raise ConfigError(f"{path} cannot be read as TOML: {error}.", advice="Mend the file.") from error
     lines = _lines(text)
     known = sections()
@@ -283,7 +283,7 @@ def _anchor(settings: Settings, origins: Mapping[str, Origin], file: Path | None
         return file.parent if file and from_file else Path.cwd()
 
     def absolute(name: str, path: str) -> str:
-        return os.path.normpath(base(name) / Path(path).expanduser())
+        return os.path.normpath(base(name) / _expanded(str(origins[name]), Path(path)))
 
     workspace = settings.workspace.directory
     changes: dict[str, dict[str, Any]] = {
@@ -302,6 +302,16 @@ def _anchor(settings: Settings, origins: Mapping[str, Origin], file: Path | None
     return settings.model_copy(
         update={section: getattr(settings, section).model_copy(update=update) for section, update in changes.items()}
     )
+
+
+def _expanded(origin: str, path: Path) -> Path:
+    """Return `path` with `~` and `~user` resolved; raise ConfigError for one that no system call takes."""
+    if "\0" in str(path):
+        raise ConfigError(f"{origin}: a path has a NUL character.", advice="Write it without.")
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{origin}: {path.parts[0]} is nobody's home.", advice="Write the path in full.") from error
 
 
 # ---------------------------------------------------------------------------------------------- refusals
