@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 NEEDED_GB := 6
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo loop up down test test-unit test-product check bench chaos install clean
+.PHONY: help demo loop up down test test-unit test-product check bench chaos fuzz install clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -67,10 +67,17 @@ chaos-mixed: $(VENV)/.dev
 chaos-%: $(VENV)/.dev
 	@$(CHAOS) tests/chaos/test_$$(printf %02d $*)_*.py
 
+# Seconds for each of the parsers; the API gets ten minutes.
+SECONDS_EACH ?= 120
+
+fuzz: $(VENV)/.fuzz ## Look for what breaks the API (10 minutes) and the parsers (half an hour); finds are in .fuzz/found.
+	@$(BIN)/python -m pytest -s tests/ray/test_fuzz_api.py --fuzz-seconds 600 --timeout 1200; found=$$?; \
+		$(BIN)/python -m tests.unit.text.fuzz --seconds $(SECONDS_EACH) && exit $$found
+
 install: $(VENV)/.runtime ## Install into .venv.
 
 clean: ## Remove .venv and caches. Your data (.kaizen) stays.
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "removed $(VENV) and caches"
 
@@ -96,4 +103,9 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "==> installing what tests and checks need"
 	@$(PIP) --editable ".[$(FAISS),dev]"
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	@echo "==> installing the fuzzer of the parsers"
+	@$(PIP) --editable ".[$(FAISS),dev,fuzz]"
 	@touch $@
