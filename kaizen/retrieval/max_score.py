@@ -105,6 +105,8 @@ class Scorer:
             partial[rows] = partial.take(rows) + gains
             touched.append(rows)
             done += 1
+        if done == len(parts):  # nothing will be added: only the best k matter
+            floor = max(floor, self._kth(partial.take(self._leaders([leaders, *touched[walked:]], partial))))
         found, scores = _take_out(partial, touched, floor - rests[done])
         self._scratch.give_back(partial)
         return found, scores, done
@@ -113,17 +115,20 @@ class Scorer:
         """The allowed rows that hold a term, and what it adds to each."""
         rows, counts = part.rows, part.counts
         if allowed is not None:
-            kept = allowed.take(rows)
-            rows, counts = rows.compress(kept), counts.compress(kept)
+            kept = np.flatnonzero(allowed.take(rows))
+            rows, counts = rows.take(kept), counts.take(kept)
         wide = rows.astype(np.int64)
         return wide, self._gains(part.weight, wide, counts)
 
     def _leaders(self, touched: list[npt.NDArray[np.int64]], partial: Floats) -> npt.NDArray[np.int64]:
-        """The best k of these rows by their scores so far, in order."""
-        rows = distinct(np.concatenate(touched))
-        if len(rows) > self._k:
-            rows = np.sort(rows.take(np.argpartition(partial.take(rows), -self._k)[-self._k :]))
-        return rows
+        """The best k of these rows by their scores so far, in order; a few more where scores are equal."""
+        return self._best(distinct(np.concatenate([self._best(rows, partial) for rows in touched])), partial)
+
+    def _best(self, rows: npt.NDArray[np.int64], partial: Floats) -> npt.NDArray[np.int64]:
+        if len(rows) <= self._k:
+            return rows
+        scores = partial.take(rows)
+        return rows.take(np.flatnonzero(scores >= self._kth(scores)))
 
     def _completed(self, rows: npt.NDArray[np.int64], partial: Floats, parts: list[Part]) -> Floats:
         """The whole scores of `rows`, of which `parts` are not in `partial` yet."""
@@ -157,7 +162,7 @@ def _take_out(
     """
     found = [np.empty(0, np.int64)]
     for rows in touched:
-        found.append(rows.compress(partial.take(rows) >= max(least, np.finfo(float).tiny)))
+        found.append(rows.take(np.flatnonzero(partial.take(rows) >= max(least, np.finfo(float).tiny))))
     best = distinct(np.concatenate(found))
     scores: Floats = partial.take(best)
     for rows in touched:

@@ -32,12 +32,12 @@ HNSW_SEARCH_EF = 256
 # IVF: lists a square root of the rows, lists that a query reads, and how the lists' centres are found. Its codes are
 # half a byte for two dimensions, which FAISS compares 32 at a time in registers: six times as fast as whole bytes.
 IVF_LISTS = 4
-IVF_PROBES = 256
+IVF_PROBES = 256  # at least; of a large index a quarter
 IVF_TRAINING_ROUNDS = 6
 IVF_TRAINING_ROWS = 40  # a list; FAISS asks for 39
 # A compressed kind fetches so many times what is asked for, at least so many, and re-scores them from vectors.npy.
 FINE_ROWS = 128
-FINE_FACTOR: Mapping[Kind, float] = {"ivf": 2.0, "sq8": 1.25}
+FINE_FACTOR: Mapping[Kind, float] = {"ivf": 4.0, "sq8": 1.25}
 
 
 def choose_kind(wanted: str, rows: int, flat_max_rows: int) -> Kind:
@@ -160,7 +160,8 @@ class VectorIndex:
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(HNSW_SEARCH_EF, 2 * k))
         if self.kind == "ivf":
-            return faiss.SearchParametersIVF(sel=selector, nprobe=IVF_PROBES)
+            probes = max(IVF_PROBES, self._index.nlist // 4)
+            return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         return faiss.SearchParameters(sel=selector)
 
 
