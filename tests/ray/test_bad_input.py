@@ -126,7 +126,7 @@ IDS = ["../etc", "a/../../b", "..", "..\\b", "a\0b", "\n", "a\nb", " ", " a", "x
 def test_ids_that_climb_or_cannot_be_read(handbook: Handbook, name: str) -> None:
     escaped = quote(name, safe="").replace(".", "%2E")  # else the client would tidy the path up
     refused = handbook.client.put(f"/v1/documents/{escaped}", json={"text": "x"})
-    check_problem(refused, 404 if name == "a\nb" else 422)  # no path has a line break within
+    check_problem(refused, 422)
     batch = {"documents": [{"id": name, "text": "x"}]}
     check_problem(handbook.client.post("/v1/documents:batch", json=batch), 422)
 
@@ -185,3 +185,52 @@ def test_a_batch_over_the_limit_is_a_413(product: Product, handbook: Handbook) -
 )
 def test_paths_and_methods_that_are_not_there(handbook: Handbook, method: str, path: str, status: int) -> None:
     check_problem(handbook.client.request(method, path), status)
+
+
+def test_a_405_names_all_methods_of_the_path(handbook: Handbook) -> None:
+    response = handbook.client.request("PATCH", "/v1/documents/holidays")
+    check_problem(response, 405)
+    assert response.headers["allow"] == "DELETE, GET, PUT"
+
+
+@pytest.mark.parametrize(("path", "status"), [("/v1/releases/", 404), ("/v1/rollout/history?limitt=3", 400)])
+def test_what_is_nearly_a_path_or_a_parameter_is_refused(handbook: Handbook, path: str, status: int) -> None:
+    check_problem(handbook.client.get(path), status)
+
+
+def test_a_parameter_that_is_not_there_names_the_nearest(handbook: Handbook) -> None:
+    response = handbook.client.put("/v1/documents/x?wait_four=searchable", json={"text": "x"})
+    check_problem(response, 400)
+    assert response.json()["advice"] == "Did you mean 'wait_for'?"
+    assert handbook.client.get("/v1/documents/x").status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["text/plain", ""])
+def test_a_body_that_does_not_say_that_it_is_json_is_a_415(handbook: Handbook, kind: str) -> None:
+    headers = {"content-type": kind} if kind else {}
+    response = handbook.client.post(SEARCH, content=b'{"query": "x"}', headers=headers)
+    check_problem(response, 415)
+    assert "application/json" in response.json()["advice"]
+
+
+def test_five_may_be_written_as_a_fraction(handbook: Handbook) -> None:
+    assert len(handbook.search("pump", k=2.0)["hits"]) == 2
+
+
+@pytest.mark.parametrize("fields", [{"explain": "yes"}, {"timeout_seconds": "5"}, {"min_seq": True}])
+def test_text_that_looks_like_another_type_is_not_it(handbook: Handbook, fields: dict[str, object]) -> None:
+    check_problem(handbook.client.post(SEARCH, json={"query": "x", **fields}), 422)
+
+
+@pytest.mark.parametrize("key", ["k" * 256, "caf\xe9"])
+def test_an_idempotency_key_is_short_and_plain(handbook: Handbook, key: str) -> None:
+    headers = {"idempotency-key": key.encode("latin-1")}
+    check_problem(handbook.client.put("/v1/documents/bad", json={"text": "x"}, headers=headers), 422)
+
+
+def test_the_description_says_how_to_authenticate_and_what_this_server_allows(handbook: Handbook) -> None:
+    described = handbook.client.get("/openapi.json").json()
+    assert described["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert described["paths"]["/v1/search"]["post"]["security"] == [{"key": []}]
+    assert described["components"]["schemas"]["SearchRequest"]["properties"]["k"]["maximum"] == 1000
+    assert "text/event-stream" in described["paths"]["/v1/answer"]["post"]["responses"]["200"]["content"]

@@ -42,7 +42,7 @@ SECONDS = 5.0  # of CPU: what one input may take, instrumented, on a busy machin
 _LIMITS = Ingest(max_document_bytes=MAX_BYTES, max_expansion=100)
 _SMALL_CHUNKS = Chunking(max_tokens=24, overlap_tokens=6)
 _MOST_CHUNKED = 20_000
-_REPEATS = 2**17
+_REPEATS = 2**15
 _OURS = str(Path(normalise.__file__).parent)
 
 Target = Callable[[bytes], None]
@@ -130,8 +130,8 @@ def _check_chunks(data: bytes) -> None:
 
 
 def _check_repeats(data: bytes) -> None:
-    """Time must grow with the length: `a/b/c/d` (by NUL) is read as a + many b + as many c + d, an eighth of a million
-    characters of it, by all that read text outside the sandbox."""
+    """Time must grow with the length: `k/a/b/c/d` (by NUL) is a + many b + as many c + d, 32,768 bytes of it, read as k
+    says by what reads text outside the sandbox."""
     kind, head, one, two, tail = (data.split(b"\0", 4) + [b""] * 4)[:5]
     count = _REPEATS // max(1, len(one) + len(two))
     text = head + one * count + two * count + tail
