@@ -32,11 +32,12 @@ HNSW_SEARCH_EF = 256
 # IVF: lists a square root of the rows, lists that a query reads, and how the lists' centres are found. Its codes are
 # half a byte for two dimensions, which FAISS compares 32 at a time in registers: six times as fast as whole bytes.
 IVF_LISTS = 4
-IVF_PROBES = 256  # at least; of a large index a quarter
+IVF_PROBES = 256  # at least; of a large index a third
 IVF_TRAINING_ROUNDS = 6
 IVF_TRAINING_ROWS = 40  # a list; FAISS asks for 39
 # A compressed kind fetches so many times what is asked for, at least so many, and re-scores them from vectors.npy.
 FINE_ROWS = 128
+FINE_SHARE = 1 / 600  # and of a large index this share: its short codes tell neighbours apart less well
 FINE_FACTOR: Mapping[Kind, float] = {"ivf": 4.0, "sq8": 1.25}
 
 
@@ -154,13 +155,14 @@ class VectorIndex:
     def _fetched(self, k: int) -> int:
         if self.kind not in FINE_FACTOR:
             return k
-        return min(max(int(k * FINE_FACTOR[self.kind]), FINE_ROWS), self.rows)
+        wanted = max(int(k * FINE_FACTOR[self.kind]), FINE_ROWS, int(self.rows * FINE_SHARE))
+        return min(wanted, self.rows)
 
     def _parameters(self, selector: Any, k: int) -> Any:  # noqa: ANN401 (FAISS is not typed)
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(HNSW_SEARCH_EF, 2 * k))
         if self.kind == "ivf":
-            probes = max(IVF_PROBES, self._index.nlist // 4)
+            probes = max(IVF_PROBES, self._index.nlist // 3)
             return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         return faiss.SearchParameters(sel=selector)
 
