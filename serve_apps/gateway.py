@@ -36,7 +36,7 @@ def gateway_app(settings: Settings) -> Application:
     options: dict[str, Any] = {
         "num_replicas": server.replicas,
         "max_ongoing_requests": server.max_ongoing_requests + server.max_queued_requests + HEADROOM,
-        "max_queued_requests": server.max_queued_requests,
+        "max_queued_requests": server.max_queued_requests + HEADROOM,
         "backpressure_config": BackpressureConfig(status_code=429, retry_after_s=server.retry_after_seconds),
         "ray_actor_options": {"num_cpus": server.replica_cpus},
         "health_check_period_s": 2,
