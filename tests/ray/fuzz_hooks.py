@@ -20,6 +20,7 @@ BEYOND_THE_SCHEMA = re.compile(
     r"|Its access list has an unusable group name"
     r"|It has no text"
     r"|This chunk was not shown in this impression"
+    r"|A canary is for at most"
     r"|There is no change \d+ yet",
     re.DOTALL,
 )

@@ -45,15 +45,16 @@ _MOST_CHUNKED = 20_000
 _REPEATS = 2**15
 _OURS = str(Path(normalise.__file__).parent)
 
-Target = Callable[[bytes], None]
+Target = Callable[[bytes], object]
 
 
 class Finding(AssertionError):
     """A promise that does not hold."""
 
 
-def check_file(format: Format, data: bytes) -> None:
-    """Read `data` as a file of `format`, and check each document and each refusal."""
+def check_file(format: Format, data: bytes) -> int:
+    """Read `data` as a file of `format`, check each document and each refusal; return how many documents it had."""
+    documents = 0
     with tempfile.NamedTemporaryFile(suffix=f".{format}") as file:
         file.write(data)
         file.flush()
@@ -69,11 +70,13 @@ def check_file(format: Format, data: bytes) -> None:
         )
         for item in read_documents(unit, _LIMITS, "acme", ("staff",), sandbox=cast(Sandbox, _InProcess())):
             _check_item(item)
+            documents += isinstance(item, Document)
+    return documents
 
 
-def _check_word_xml(data: bytes) -> None:
+def _check_word_xml(data: bytes) -> int:
     """A Word document around any text: sums and compression keep mutations of whole archives from the parser."""
-    check_file("docx", _around(data))
+    return check_file("docx", _around(data))
 
 
 def _any_text(data: bytes) -> str:
@@ -240,7 +243,7 @@ def _template() -> Mapping[str, bytes]:
 
 def _around(xml: bytes) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in _template().items():
             archive.writestr(name, xml if name == "word/document.xml" else data)
     return file.getvalue()

@@ -10,6 +10,7 @@ from kaizen.records import Quarantined
 from kaizen.text import decode
 from kaizen.text.chunk import Chunker
 from kaizen.text.rows_csv import CsvRows
+from kaizen.text.source_file import FORMATS
 from tests.unit.text import fuzz_seeds, fuzz_targets
 from tests.unit.text.conftest import Read
 from tests.unit.text.fuzz_targets import Finding
@@ -19,6 +20,11 @@ from tests.unit.text.fuzz_targets import Finding
 def test_no_seed_breaks_a_promise(target: str) -> None:
     for data in [*fuzz_seeds.seeds()[target], *fuzz_seeds.found(target).values()]:
         fuzz_targets.run(target, data)
+
+
+@pytest.mark.parametrize("target", [*FORMATS, "word_xml"])
+def test_each_seed_of_a_file_is_read(target: str) -> None:
+    assert all(fuzz_targets.TARGETS[target](data) for data in fuzz_seeds.seeds()[target])
 
 
 def test_what_was_found_has_a_target() -> None:
