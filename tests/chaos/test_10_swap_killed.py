@@ -182,6 +182,7 @@ def test_killed_at_every_step(product: Product, flock: Flock, chaos: Chaos) -> N
             print(fault, step)
             swap_with(following(), FAULTS[fault], step, chaos)
             history.wait_for_more(10, "search")
+            history.wait_for_more(2, "answer")  # one operation must not meet two faults: it has one retry
     names = sorted({fault for fault, _ in chosen}) if not chaos.long else ["any process"]
     checked(product, flock, history, chaos, f"kill -9 of {', '.join(names)} at a step of a swap", len(chosen))
 
