@@ -2,7 +2,7 @@
 
     python -m bench.growth [--quick] [--json]
 
-prints one line and writes bench/out/growth.svg. Half an hour on one quiet core; --quick stops at 100,000 chunks.
+prints one line and writes bench/out/growth.svg. Ten minutes on one quiet core; --quick stops at 100,000 chunks.
 
 The path is that of `jobs.build_index`: chunks come to a shard's machine in batches; it merges them, indexes them by its
 own choice of kind, and seals them into an object store. Another process loads the generation, checks all sums, and

@@ -46,9 +46,9 @@ KINDS = (
     ("fleet and steward", r"ray::(Fleet|Steward)"),
     ("Serve", r"ray::(ServeController|ProxyActor|HAProxy)|haproxy"),
     ("idle workers", r"ray::IDLE|default_worker"),
-    ("Ray's core", r"gcs_server|raylet|log_monitor|plasma"),
-    ("Ray's dashboard", r"dashboard|runtime_env|agent"),
     ("head", r"cluster\.head"),
+    ("Ray's core", r"gcs_server|raylet|monitor\.py"),
+    ("Ray's dashboard", r"[Dd]ashboard|Agent|multiprocessing"),
 )
 
 
