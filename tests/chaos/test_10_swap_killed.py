@@ -113,6 +113,8 @@ def swap_with(swap: Swap, fault: Callable[[Product, Chaos], None], step: str, ch
     if step == STEPS[3]:
         fault(swap.product, chaos)
         swap.history.wait_for_more(10, "search")
+    replicas = swap.product.parts.settings.server.replicas
+    eventually(lambda: len(swap.product.processes(GATEWAY)) == replicas, 120, "all replicas are back")
     swap.product.wait_until_ready()
 
 
