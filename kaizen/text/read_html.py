@@ -26,7 +26,12 @@ _LINES = frozenset(["br", "tr", "li", "dt", "dd", "caption", "option"])
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _EMPTY_ITEMS = re.compile("^- *\n", re.MULTILINE)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
-_AS_BROWSERS_DO = {"iso8859-1": "cp1252", "ascii": "cp1252"}  # the WHATWG Encoding Standard's labels
+# The WHATWG Encoding Standard: its labels; and a page whose ASCII names UTF-16 cannot be in it.
+_AS_BROWSERS_DO = {"iso8859-1": "cp1252", "ascii": "cp1252"} | dict.fromkeys(
+    ("utf-16", "utf-16-le", "utf-16-be"), "utf-8"
+)
+# Codecs of Python that are no encodings of pages: one of them takes time quadratic in the page.
+_NO_CHARSETS = frozenset({"punycode", "idna", "unicode-escape", "raw-unicode-escape", "utf-7"})
 
 
 def rows(file: BinaryIO, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -52,6 +57,8 @@ def _decoded(data: bytes) -> str:
         label = declared[1].decode("ascii")
         try:
             name = codecs.lookup(label).name
+            if name in _NO_CHARSETS:
+                raise LookupError(label)
             return data.decode(_AS_BROWSERS_DO.get(name, name)).replace("\0", "")
         except (LookupError, UnicodeError) as error:
             raise BadDocument(f"It is not in {label!r}, as it says.", advice="Convert it to UTF-8.") from error

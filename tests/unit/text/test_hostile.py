@@ -111,6 +111,8 @@ _ENTITIES = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY
         ("a.html", lambda: b"<div>" * 3000 + b"deep", "Its tags are nested deeper than 2048"),
         ("a.html", lambda: b"<script>only()</script>", "It has no text"),
         ("a.html", lambda: b"<meta charset=koi9><p>x", "It is not in 'koi9', as it says"),
+        ("a.html", lambda: b"<meta charset=punycode><p>" + b"a-b" * 10**6, "It is not in 'punycode', as it says"),
+        ("a.html", lambda: b"<meta charset=unicode_escape><p>\\u0000", "It is not in 'unicode_escape', as it says"),
         ("a.pdf", lambda: b"", "It is empty"),
         ("a.pdf", lambda: b"not a pdf", "It is not a PDF"),
         ("a.pdf", _encrypted_pdf, "It is an encrypted PDF"),

@@ -122,6 +122,10 @@ def test_html_in_the_encoding_that_it_declares(read: Read) -> None:
     assert _document(read("a.htm", page.encode("cp1252"))).text == "Grüße “x”"
 
 
+def test_a_page_whose_ascii_names_utf16_is_in_utf8(read: Read) -> None:
+    assert _document(read("a.html", "<meta charset='utf-16'><p>Grüße")).text == "Grüße"
+
+
 def test_pdf(read: Read) -> None:
     long = "A paragraph that is long enough to be broken over two lines, because the page is not that wide, you see. "
     document = _document(read("a.pdf", make_pdf(long * 2, "Second one.", "\f", "On page two.", title="Tea")))
