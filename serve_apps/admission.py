@@ -49,7 +49,7 @@ class Pace:
 
     def took(self, seconds: float, at_work: int, now: float) -> None:
         """A search took so long; `at_work` were, itself included, when it ended."""
-        if at_work <= FEW:
+        if at_work <= FEW and not (self.rush(now) and self._calm_seconds):  # in a rush even few are slow
             below = seconds < self._calm_seconds
             self._calm_seconds = self._calm_seconds * (1 - STEP if below else 1 + STEP) or seconds
         if self.rush(now) and self._calm_seconds:
