@@ -36,7 +36,7 @@ test: test-unit test-product ## Run all tests: unit, then those with a real Ray,
 
 test-unit: $(VENV)/.dev
 	@echo "==> unit tests, on two processes"
-	@$(BIN)/python -m pytest tests/unit -n 2
+	@$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
 
 test-product: $(VENV)/.dev
 	@echo "==> tests with a real Ray, the whole journey, and faults"
