@@ -2,8 +2,8 @@
 
     python -m tests.chaos.two_nodes
 
-prints a JSON line when it is there, and one for every line of standard input: `lose` kills the second node with all
-that runs on it, `add` starts another one. The end of standard input ends it.
+prints a JSON line when it is there, and another when the second node was lost with all that ran on it: that happens at
+the line `lose` of standard input, whose end ends it all.
 """
 
 from __future__ import annotations
@@ -34,14 +34,11 @@ def main() -> int:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": CPUS})
         node = cluster.add_node(num_cpus=CPUS)
         _say(cluster.address, _raylet(node))
-        for line in sys.stdin:
-            if line.strip() == "lose":
-                _lose(node)
-                cluster.remove_node(node, allow_graceful=False)
-                _say(cluster.address, 0)
-            else:
-                node = cluster.add_node(num_cpus=CPUS)
-                _say(cluster.address, _raylet(node))
+        if sys.stdin.readline().strip() == "lose":
+            _lose(node)
+            cluster.remove_node(node, allow_graceful=False)
+            _say(cluster.address, 0)
+            sys.stdin.read()
         cluster.shutdown()
     return 0
 
