@@ -48,9 +48,10 @@ check: $(VENV)/.dev ## Lint, format, types, import rules.
 	@echo "==> mypy" && $(BIN)/mypy kaizen
 	@echo "==> imports" && PYTHONPATH=. $(BIN)/lint-imports --no-cache
 
-bench: $(VENV)/.dev ## Measure ingest and search against their limits; one JSON line each.
+bench: $(VENV)/.dev ## Measure ingest and search against their limits, and against peers; one JSON line each.
 	@$(BIN)/python -m bench.ingest --json
 	@$(BIN)/python -m bench.search --json
+	@$(BIN)/python -m bench.peers --json
 
 # Minutes of random faults under mixed traffic, after those of the rows.
 MINUTES ?= 10

@@ -39,9 +39,14 @@ def queries(count: int, seed: int = 0) -> list[str]:
     """Things that people look for in the corpus: words of the first sentence of a docstring, without its full stop."""
     rows = list(stdlib_documents())
     random.Random(seed).shuffle(rows)  # noqa: S311 (no secret)
-    found = (_SENTENCE.search(row["text"]) for row in rows)
-    texts = (" ".join(match.group().rstrip(".!?").split()[:QUERY_WORDS]).lower() for match in found if match)
-    return list(itertools.islice(dict.fromkeys(texts), count))
+    found = dict.fromkeys(query_of(row["text"]) for row in rows)
+    return list(itertools.islice((text for text in found if text), count))
+
+
+def query_of(text: str) -> str:
+    """The first words of the text's first sentence, in lower case; "" when it has none."""
+    match = _SENTENCE.search(text)
+    return " ".join(match.group().rstrip(".!?").split()[:QUERY_WORDS]).lower() if match else ""
 
 
 def _pages(seed: int) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 import httpx
 import numpy as np
@@ -52,13 +53,16 @@ class Corpus:
         size = self.settings.ingest.batch_chunks
         chance = np.random.default_rng(seed)
         for first in range(rows.num_rows, chunks, size):
-            documents, made = _derived(table, vectors, range(first, min(first + size, chunks)), chance)
-            own = chunk_table(documents, [[_only_chunk(document)] for document in documents])
-            uri = write_batch(
-                self._workspace.store, document_table(documents), with_vectors(own, made), self.spec.made_by
-            )
-            entries = [BatchEntry(d.id, d.content_sha256(), d.source) for d in documents]
-            self._workspace.ledger.documents.append_batch(documents[0].tenant, uri, entries, {})
+            self.append(*_derived(table, vectors, range(first, min(first + size, chunks)), chance))
+        return self._workspace.ledger.documents.head()
+
+    def append(self, documents: Sequence[Document], vectors: np.ndarray) -> int:
+        """Add documents of one chunk each, with vectors (n, dim) float32, normalised; returns the ledger's head."""
+        own = chunk_table(documents, [[_only_chunk(document)] for document in documents])
+        chunks = with_vectors(own, vectors)
+        uri = write_batch(self._workspace.store, document_table(documents), chunks, self.spec.made_by)
+        entries = [BatchEntry(d.id, d.content_sha256(), d.source) for d in documents]
+        self._workspace.ledger.documents.append_batch(documents[0].tenant, uri, entries, {})
         return self._workspace.ledger.documents.head()
 
 

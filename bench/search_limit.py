@@ -1,11 +1,13 @@
 """The limit of search: the same work in one process, without HTTP, without actors, without writing down what was shown.
 
 Embed the query with ONNX Runtime, search one view that holds all chunks in one segment, rank. It runs in a process of
-its own, so that neither its memory nor its interpreter lock touches who measures.
+its own, so that neither its memory nor its interpreter lock touches who measures. What is known to be wanted at the
+same time may be embedded together (`batch`), which no server can that answers each query as it comes.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -14,6 +16,7 @@ from multiprocessing import get_context
 from typing import NamedTuple
 
 import faiss
+import numpy as np
 import pyarrow as pa
 
 from kaizen.config import Retrieval, Settings
@@ -23,6 +26,7 @@ from kaizen.records import Principal, Release
 from kaizen.release import index_of, retrieval_of
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.chunk_table import split_vectors
+from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardQuery, search
 from kaizen.retrieval.ranking import Ranked, rank
 from kaizen.retrieval.segment import Segment
@@ -47,13 +51,24 @@ class Limit:
             1, mp_context=get_context("spawn"), initializer=_load, initargs=(settings, release, rows)
         )
 
-    def seconds_each(self, queries: Sequence[str], k: int) -> list[dict[str, float]]:
+    def seconds_each(self, queries: Sequence[str], k: int, mode: Mode = "hybrid") -> list[dict[str, float]]:
         """Seconds by stage and `total` of each query, one after the other."""
-        return self._pool.submit(_seconds_each, queries, k).result()
+        return self._pool.submit(_seconds_each, queries, k, mode).result()
 
-    def at_once(self, queries: Sequence[str], k: int, *, threads: int, seconds: float) -> Rate:
-        """Search with so many queries at once, for about so long."""
-        return self._pool.submit(_at_once, queries, k, threads, seconds).result()
+    def at_once(
+        self, queries: Sequence[str], k: int, *, threads: int, seconds: float, mode: Mode = "hybrid", batch: int = 1
+    ) -> Rate:
+        """Search in so many threads at once, for about so long; each embeds `batch` queries together."""
+        return self._pool.submit(_at_once, queries, k, threads, seconds, mode, batch).result()
+
+    def found(self, queries: Sequence[str], k: int, mode: Mode = "hybrid") -> list[list[str]]:
+        """Document ids of the best k of each query."""
+        return self._pool.submit(_found, queries, k, mode).result()
+
+    @property
+    def pid(self) -> int:
+        """The searcher's process."""
+        return self._pool.submit(os.getpid).result()
 
     def close(self) -> None:
         """Give the memory back."""
@@ -77,15 +92,32 @@ class _Searcher:
         segment = Segment.build(table, vectors, self._analyser)
         self._view = View(0, ()).apply(1, (), segment)
 
-    def search(self, text: str, k: int) -> tuple[list[Ranked], tuple[float, ...]]:
+    def search(self, text: str, k: int, mode: Mode) -> tuple[list[Ranked], tuple[float, ...]]:
         """The best k, and the seconds of STAGES."""
         times = [time.perf_counter()]
-        vector = self._embedder.embed([text])[0]
+        vector = self.embed([text])[0]
         times.append(time.perf_counter())
-        query = ShardQuery(
-            mode="hybrid",
+        answer = search(self._view, self._query(text, vector, k, mode))
+        times.append(time.perf_counter())
+        ranked = rank({0: answer}, mode=mode, unit="chunk", k=k, settings=self._settings)
+        times.append(time.perf_counter())
+        return ranked, tuple(b - a for a, b in pairwise(times))
+
+    def search_together(self, texts: Sequence[str], k: int, mode: Mode) -> None:
+        """Embed in one batch, then search one after the other."""
+        for text, vector in zip(texts, self.embed(texts), strict=True):
+            answer = search(self._view, self._query(text, vector, k, mode))
+            rank({0: answer}, mode=mode, unit="chunk", k=k, settings=self._settings)
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, dim) float32."""
+        return self._embedder.embed(texts)
+
+    def _query(self, text: str, vector: np.ndarray, k: int, mode: Mode) -> ShardQuery:
+        return ShardQuery(
+            mode=mode,
             vector=vector,
-            terms=tuple(self._analyser(text)),
+            terms=tuple(self._analyser(text)) if mode != "dense" else (),
             principal=self._principal,
             condition=None,
             types={},
@@ -93,11 +125,6 @@ class _Searcher:
             depth=max(self._settings.depth, k),
             texts=k,
         )
-        answer = search(self._view, query)
-        times.append(time.perf_counter())
-        ranked = rank({0: answer}, mode="hybrid", unit="chunk", k=k, settings=self._settings)
-        times.append(time.perf_counter())
-        return ranked, tuple(b - a for a, b in pairwise(times))
 
 
 _searcher: list[_Searcher] = []  # of the process of Limit, which has no other purpose
@@ -107,21 +134,29 @@ def _load(settings: Settings, release: Release, rows: pa.Table) -> None:
     _searcher.append(_Searcher(settings, release, rows))
 
 
-def _seconds_each(queries: Sequence[str], k: int) -> list[dict[str, float]]:
-    timed = (_searcher[0].search(text, k)[1] for text in queries)
+def _seconds_each(queries: Sequence[str], k: int, mode: Mode) -> list[dict[str, float]]:
+    timed = (_searcher[0].search(text, k, mode)[1] for text in queries)
     return [{**dict(zip(STAGES, spent, strict=True)), "total": sum(spent)} for spent in timed]
 
 
-def _at_once(queries: Sequence[str], k: int, threads: int, seconds: float) -> Rate:
+def _found(queries: Sequence[str], k: int, mode: Mode) -> list[list[str]]:
+    ranked = (_searcher[0].search(text, k, mode)[0] for text in queries)
+    return [[item.text["document_id"] for item in items if item.text] for items in ranked]
+
+
+def _at_once(queries: Sequence[str], k: int, threads: int, seconds: float, mode: Mode, batch: int) -> Rate:
     started, cpu_started = time.perf_counter(), time.process_time()
 
     def work(first: int) -> int:
         done = 0
-        for text in islice(cycle(queries), first, None):
-            if time.perf_counter() - started >= seconds:
-                break
-            _searcher[0].search(text, k)
-            done += 1
+        pending = islice(cycle(queries), first, None)
+        while time.perf_counter() - started < seconds:
+            texts = tuple(islice(pending, batch))
+            if batch > 1:
+                _searcher[0].search_together(texts, k, mode)
+            else:
+                _searcher[0].search(texts[0], k, mode)
+            done += len(texts)
         return done
 
     with ThreadPoolExecutor(threads) as pool:

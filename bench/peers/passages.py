@@ -83,7 +83,7 @@ def first_texts(count: int, settings: Settings) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "texts.json"
     if not file.exists():
-        _say("reading the docstrings of the installed packages (once, about a minute)")
+        say("reading the docstrings of the installed packages (once, about a minute)")
         _write(file, json.dumps(_texts(settings)).encode())
     texts: list[str] = json.loads(file.read_bytes())
     if len(texts) < count:
@@ -146,7 +146,7 @@ def _vectors(folder: Path, texts: Sequence[str], first: int, settings: Settings)
         made: np.ndarray = np.load(file)
         if len(made) >= len(part):
             return made[: len(part)]
-    _say(f"embedding texts {first} to {first + len(part)} (once)")
+    say(f"embedding texts {first} to {first + len(part)} (once)")
     from kaizen.models.embedder import open_embedder  # torch takes seconds to import, and most runs need none
 
     made = open_embedder(read_spec(settings.embedder.model), settings.embedder, "bulk").embed(part)
@@ -164,5 +164,6 @@ def _write(file: Path, content: bytes) -> None:
     partial.rename(file)
 
 
-def _say(what: str) -> None:
+def say(what: str) -> None:
+    """Tell people how far the bench is."""
     sys.stderr.write(f"bench.peers: {what}\n")

@@ -150,7 +150,8 @@ class ServerPeer:
         """The JSON that comes back; raises Unavailable for any other status than 200."""
         response = self.client.post(path, json=body)
         if response.status_code != 200:
-            raise Unavailable(f"{self.name} answered {response.status_code}: {response.text[:500]}", advice="See above.")
+            said = f"{self.name} answered {response.status_code}: {response.text[:500]}"
+            raise Unavailable(said, advice="Read its log.")
         return response.json()
 
     def written(self, passages: Passages) -> Path:

@@ -46,9 +46,7 @@ def build(model_path: str, port: int) -> FastAPI:
 
     @app.post("/search")
     def search(question: Question) -> dict:
-        found = collection.query(
-            query_texts=[question.query], n_results=question.k, include=["documents", "distances"]
-        )
+        found = collection.query(query_texts=[question.query], n_results=question.k, include=["documents", "distances"])
         hits = zip(found["ids"][0], found["documents"][0], found["distances"][0], strict=True)
         return {"hits": [{"id": name, "text": text, "score": 1 - distance} for name, text, distance in hits]}
 
@@ -90,5 +88,5 @@ if __name__ == "__main__":
     parser.add_argument("--chroma-port", type=int, required=True)
     options = parser.parse_args()
     server = [str(Path(sys.executable).parent / "chroma"), "run", "--path", "chroma"]
-    subprocess.Popen([*server, "--host", "127.0.0.1", "--port", str(options.chroma_port)])
+    subprocess.Popen([*server, "--host", "127.0.0.1", "--port", str(options.chroma_port)])  # noqa: S603 (installed beside us)
     uvicorn.run(build(options.model, options.chroma_port), host="127.0.0.1", port=options.port, log_level="warning")

@@ -1,4 +1,4 @@
-"""The pattern of Ray's example of retrieval: a Serve application whose deployments embed a query and ask a vector store.
+"""The pattern of Ray's example of retrieval: Serve deployments that embed a query and ask a vector store.
 
 Three deployments of one replica each: the HTTP ingress, the embedder (sentence-transformers), and the store (Chroma in
 the replica's process, persistent). Bulk ingestion is a Ray Data pipeline that embeds in an actor and writes to the
@@ -17,6 +17,7 @@ from chromadb.config import Settings
 from fastapi import FastAPI
 from pydantic import BaseModel
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 from sentence_transformers import SentenceTransformer
 
 APP = "peer"
@@ -94,7 +95,7 @@ def write_batch(batch: dict) -> dict:
 @serve.deployment(ray_actor_options=CPUS)
 @serve.ingress(api)
 class Ingress:
-    def __init__(self, embedder: serve.handle.DeploymentHandle, store: serve.handle.DeploymentHandle, model: str) -> None:
+    def __init__(self, embedder: DeploymentHandle, store: DeploymentHandle, model: str) -> None:
         self._embedder, self._store, self._model = embedder, store, model
 
     @api.post("/search")

@@ -1,4 +1,4 @@
-"""Writes a txtai index of texts whose vectors are given, for txtai's own API to open. Runs with the peers' own Python."""
+"""Writes a txtai index of texts whose vectors are given, for txtai's own API. Runs with the peers' own Python."""
 
 import argparse
 import json
