@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from kaizen.commands.client import Client, Endpoint
-from kaizen.commands.simulate import Plan, simulate
+from kaizen.commands.simulate import Plan, Summary, simulate
 from kaizen.evaluation.collection import Collection
 from tests.product import Product
 
@@ -70,14 +70,14 @@ def ask(product: Product, collection: Collection, sessions: int, seed: int = 0) 
 
 
 @contextmanager
-def custom(product: Product, collection: Collection, seed: int) -> Iterator[None]:
-    """People keep asking until the block ends."""
+def custom(product: Product, collection: Collection, seed: int) -> Iterator[Future[Summary]]:
+    """People keep asking until the block ends; gives what is done only when they gave up."""
     over = threading.Event()
     plan = Plan(sessions=SESSIONS, users=USERS, seed=seed, connections=1)
     with ThreadPoolExecutor(1) as thread:
         people = thread.submit(simulate, lambda: _client(product), collection, plan, until=lambda _: over.is_set())
         try:
-            yield
+            yield people
         finally:
             over.set()
         people.result()

@@ -1,7 +1,7 @@
 """Where a run is, kept through Ray Train so that a killed worker costs a few steps.
 
 Inside are DeepSpeed's own files (pickles, read back only by the run that wrote them) and, at the end of the run,
-what leaves it: `learnt.safetensors`.
+what leaves it: `learnt.safetensors`. Weights that do not learn are not in it: every worker opens them itself.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def resume(engine: Any) -> Position:  # noqa: ANN401 (deepspeed's own)
     if checkpoint is None:
         return Position()
     with checkpoint.as_directory() as directory:
-        _, client = engine.load_checkpoint(directory, tag=_TAG)
+        _, client = engine.load_checkpoint(directory, tag=_TAG, load_module_strict=False)
     return Position(step=client["step"], losses=list(client["losses"]))
 
 
@@ -44,9 +44,8 @@ def save(engine: Any, position: Position, learnt: dict[str, torch.Tensor] | None
     with _scratch() as directory:
         # DeepSpeed makes the folder on the first worker only, and each worker has a folder of its own here.
         (directory / _TAG).mkdir()
-        engine.save_checkpoint(
-            str(directory), tag=_TAG, client_state={"step": position.step, "losses": position.losses}
-        )
+        client = {"step": position.step, "losses": position.losses}
+        engine.save_checkpoint(str(directory), tag=_TAG, client_state=client, exclude_frozen_parameters=True)
         if learnt is not None and ray.train.get_context().get_world_rank() == 0:
             save_file(learnt, directory / LEARNT)
         ray.train.report(

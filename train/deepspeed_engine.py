@@ -21,6 +21,7 @@ def start_engine(module: torch.nn.Module, plan: Plan, *, share: int, steps: int)
         steps: of the whole run, for the learning rate.
     """
     _no_shared_memory_operator()
+    module.register_state_dict_post_hook(_leave_out_frozen)
     learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
     # torch's own optimizer: DeepSpeed's for CPUs is compiled at its first use.
     optimizer = torch.optim.AdamW(learning, lr=plan.learning_rate, weight_decay=plan.weight_decay)
@@ -65,6 +66,13 @@ def learnt_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
             with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
                 found[name] = parameter.detach().to("cpu", torch.float32, copy=True)
     return found
+
+
+def _leave_out_frozen(module: torch.nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
+    """Of checkpoints. DeepSpeed leaves frozen weights out by their first name; a tied output layer has another one."""
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if not parameter.requires_grad:
+            state.pop(prefix + name, None)
 
 
 def _no_shared_memory_operator() -> None:

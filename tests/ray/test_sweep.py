@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kaizen.release import retrieval_of
+from kaizen.release import answering_of, retrieval_of
 from tests.product import eventually
 from tests.ray.small_world import World, make_world
 from tune.sweep import main
@@ -93,6 +93,18 @@ def test_a_sweep_of_retrieval_is_killed_goes_on_and_ends_with_a_candidate(
     assert swept.world.workspace.store.get_bytes("sweeps/killed/chart.svg").startswith(b"<svg")
     assert main(swept.options("retrieval", "killed", TRIALS)) == 0
     assert json.loads(capsys.readouterr().out) == result, "what has ended is told again"
+
+
+def test_a_sweep_of_answers_tries_how_many_chunks_and_when_to_abstain(swept: Swept) -> None:
+    result = swept.run("answering", "answers", 4)
+    assert (result["metric"], result["queries"]["source"], len(result["table"])) == ("answers", "trusted", 4)
+    assert set(result["winner"]["settings"]) == {"chunks", "min_relevance"}, "nothing is generated"
+    assert result["decision"] == "proven", result["reason"]
+    ledger = swept.world.workspace.ledger
+    release, candidate = ledger.releases.get(result["release"]), ledger.candidates.get(result["release"])
+    answering = answering_of(release)
+    assert {"chunks": answering.chunks, "min_relevance": answering.min_relevance} == result["winner"]["settings"]
+    assert (candidate.rung, release.parts["retrieval"]) == (0, swept.world.stable.parts["retrieval"])
 
 
 def test_a_sweep_of_training_keeps_what_is_there_unless_better_is_proven(swept: Swept) -> None:

@@ -122,6 +122,8 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_been(tmp
     assert both[0] >= 10, "the second worker began after the checkpoint of the first"
     assert both[-1] == 24
     assert len(both) == 2
+    newest = max((tmp_path / "run").glob("checkpoint_*"))
+    assert sum(file.stat().st_size for file in newest.rglob("*") if file.is_file()) < 2**19, "frozen weights are in it"
     again = train(Toy(), PLAN, tmp_path / "run", what="toy")
     assert again.losses == trained.losses, "a run that has ended is not run again"
 
