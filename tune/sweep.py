@@ -185,6 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", help="id of a data set that jobs.curate made; default: the newest")
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--name", help="default: made of the arguments")
+    parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
     parser.add_argument("--seed", type=int, default=0)
     return run_job(_sweep, parser.parse_args(arguments))
 
