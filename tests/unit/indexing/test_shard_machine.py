@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from kaizen.config import LedgerSettings
@@ -74,13 +74,6 @@ def _a_sealed_segment_keeps_what_was_replaced(patch: pytest.MonkeyPatch) -> None
 def _a_batch_replaces_nothing(patch: pytest.MonkeyPatch) -> None:
     read = Feed._from_batch
     patch.setattr(Feed, "_from_batch", lambda self, change: ((), read(self, change)[1]))
-
-
-def test_the_search_finds_a_merge_that_forgets_a_delete(monkeypatch: pytest.MonkeyPatch) -> None:
-    _a_merge_forgets_deletes_that_came_meanwhile(monkeypatch)
-    quick = settings(LIMITS, max_examples=100, phases=[Phase.generate], derandomize=True, report_multiple_bugs=False)
-    with pytest.raises(AssertionError):
-        run_state_machine_as_test(ShardLife, settings=quick)
 
 
 BROKEN = [
