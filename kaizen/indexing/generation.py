@@ -52,24 +52,18 @@ class GenerationStore:
         for segment in (live.segment for live in view.segments):
             if segment is fresh or self._is_lost(segment):
                 self._put_segment(segment)
+        previous = next(iter(self._names()[0]), None)
         name = f"{view.seq:012d}-{new_id('g')}"
         with tempfile.TemporaryDirectory() as scratch:
             _write_generation(Path(scratch), view)
             self.store.put_directory(f"{self.prefix}/generations/{name}", Path(scratch))
-        previous = self._pointer().get("current")
         self.store.write_pointer(f"{self.prefix}/CURRENT", json.dumps({"current": name, "previous": previous}))
         self._drop_unused()
 
     def load(self) -> Loaded:
         """The newest generation that verifies."""
-        refused: list[str] = []
-        try:
-            pointer = self._pointer()
-        except Corrupt as error:
-            return Loaded(View(0, ()), (f"pointer: {error.message}",))
-        for name in (pointer.get("current"), pointer.get("previous")):
-            if name is None:
-                continue
+        names, refused = self._names()
+        for name in names:
             try:
                 return Loaded(self._load_one(name), tuple(refused))
             except (Corrupt, NotFound) as error:
@@ -90,6 +84,15 @@ class GenerationStore:
         except (Corrupt, NotFound):
             return None
         return frozenset(used)
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Generations to try, the best first, and what had to be refused. Of a torn pointer all count, newest first."""
+        try:
+            pointer = self._pointer()
+        except Corrupt as error:
+            found = (name.rpartition("/")[2] for name in self.store.list(f"{self.prefix}/generations"))
+            return sorted(found, reverse=True), [f"pointer: {error.message}"]
+        return [name for name in (pointer.get("current"), pointer.get("previous")) if name is not None], []
 
     def _load_one(self, name: str) -> View:
         directory = self.store.fetch_directory(f"{self.prefix}/generations/{name}", None)
