@@ -5,7 +5,8 @@
     <prefix>/CURRENT                pointer
 
 The pointer moves last, so a kill at any moment leaves the old generation whole. A generation that does not verify is
-refused and the one before is loaded; when neither verifies the shard is rebuilt from the ledger.
+refused and the one before is loaded; when neither verifies the shard is rebuilt from the ledger. A torn pointer is done
+without: the newest generation that verifies is loaded, and the next to be sealed sets the pointer anew.
 """
 
 from __future__ import annotations
