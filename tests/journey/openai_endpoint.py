@@ -11,17 +11,20 @@ from typing import Any
 
 MODEL = "parrot-1"
 KEY = "sesame"
+HELD_SECONDS = 60.0
 SENTENCE = "The lighthouse is 43 metres high."
 
 
 class Endpoint(ThreadingHTTPServer):
-    """Knows what it was asked; `url` is what generator.endpoint_url wants."""
+    """Knows what it was asked; `url` is what generator.endpoint_url wants. It answers while `open` is set."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Chat)
         self.requests: list[dict[str, Any]] = []
+        self.open = threading.Event()
+        self.open.set()
 
     @property
     def url(self) -> str:
@@ -42,6 +45,7 @@ class _Chat(BaseHTTPRequestHandler):
             self.send_error(401)
             return
         self.server.requests.append(request)
+        self.server.open.wait(HELD_SECONDS)
         known = any(SENTENCE in message["content"] for message in request["messages"])
         words = (SENTENCE if known else "Not in the documents.").split(" ")
         self.send_response(200)
