@@ -12,10 +12,12 @@ from tests.product import Product, configure, started
 
 ROW = 3
 WITHIN_SECONDS = 30.0
+TRIES = 4  # a shard can be back before a search gives up waiting for it: then nobody misses it
 MIX = Mix(query=WORD, searchers=3, writers=1)
 
 
-def killed(product: Product, one: Flock, names: list[str], fault: str, chaos: Chaos) -> None:
+def killed(product: Product, one: Flock, names: list[str], fault: str, chaos: Chaos) -> int:
+    """Kill these and check all promises; how many responses missed them."""
     with traffic(product, one.key, MIX) as history:
         old = pids_of(product, *names)
         since = kill_shards(product, *names)
@@ -25,20 +27,24 @@ def killed(product: Product, one: Flock, names: list[str], fault: str, chaos: Ch
     found = history.violations(final_state(product, one.tenant, one.key, history))
     chaos.kept(ROW, fault, trials=1, violations=len(found) + (seconds > WITHIN_SECONDS), seconds=seconds)
     assert found == []
-    assert history.partial(), "nobody missed the shards: nothing was tested"
     assert seconds < WITHIN_SECONDS
     one.check()
+    return len(history.partial())
 
 
 def test_both_copies(twins: Product, flocks: Flocks, chaos: Chaos) -> None:
-    for _ in range(chaos.of(1, 5)):
-        killed(twins, flocks(twins), shard_names(twins), "kill -9 of both copies of a shard", chaos)
+    fault, missed, kills = "kill -9 of both copies of a shard", 0, 0
+    while kills < chaos.of(1, 5) or (not missed and kills < TRIES):
+        missed += killed(twins, flocks(twins), shard_names(twins), fault, chaos)
+        kills += 1
+    assert missed, "nobody missed the shards: nothing was tested"
 
 
 @pytest.mark.usefixtures("long_form")
 def test_all_shards(product: Product, flocks: Flocks, chaos: Chaos) -> None:
-    for _ in range(3):
-        killed(product, flocks(product), shard_names(product), "kill -9 of all shards", chaos)
+    fault = "kill -9 of all shards"
+    missed = [killed(product, flocks(product), shard_names(product), fault, chaos) for _ in range(3)]
+    assert any(missed), "nobody missed the shards: nothing was tested"
 
 
 @pytest.mark.usefixtures("long_form")
