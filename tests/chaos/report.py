@@ -46,6 +46,13 @@ PROMISES: Mapping[int, tuple[str, str]] = {
     23: ("feedback flood by one identity", "its weight is capped; no promotion from it"),
     24: ("the trainer is killed in a checkpoint", "goes on from the last whole one"),
 }  # fmt: skip
+# Rows whose promise other tests hold, and where.
+ELSEWHERE: Mapping[int, str] = {
+    11: "`tests/ray/test_bad_candidates.py`: twelve candidates, each really made",
+    21: "`tests/ray/test_bad_input.py`, `tests/unit/text/test_hostile.py`, `make fuzz`",
+    23: "`tests/unit/learning/test_identities.py`, `tests/unit/evaluation/test_online.py`",
+    24: "`tests/ray/test_train.py`: a worker is killed, and the run goes on from its checkpoint",
+}  # fmt: skip
 MIXED = 0  # the row of random faults one after the other
 
 INTRODUCTION = """# Reliability: what was broken on purpose, and what was seen
@@ -105,8 +112,10 @@ def page(results: Sequence[Result]) -> str:
     ]
     rows = sorted({result.row for result in results}, key=lambda row: (row == MIXED, row))
     table = [_line(row, [result for result in results if result.row == row]) for row in rows]
-    missing = [f"{row} ({fault})" for row, (fault, _) in PROMISES.items() if row not in rows]
+    absent = {row: fault for row, (fault, _) in PROMISES.items() if row not in rows}
+    missing = [f"{row} ({fault})" for row, fault in absent.items() if row not in ELSEWHERE]
     rest = f"\nNo trial on this page: {', '.join(missing)}.\n" if missing else ""
+    rest += "".join(f"\n{row} ({fault}): {ELSEWHERE[row]}.\n" for row, fault in absent.items() if row in ELSEWHERE)
     where = f"Written on {date.today()} on a machine with {os.cpu_count()} cores.\n"
     return "\n".join([INTRODUCTION, where, *header, *table]) + "\n" + rest
 
