@@ -67,12 +67,11 @@ class Embedder:
             self._remember(made)
         return pa.concat_tables(tables)
 
-    def embed_query(self, text: str) -> np.ndarray:
-        """(dim,) float32, normalised; raises BadModel, and ConfigError where queries are embedded elsewhere."""
+    def embed_queries(self, texts: list[str]) -> np.ndarray:
+        """(n, dim) float32, normalised; raises BadModel, and ConfigError where queries are embedded elsewhere."""
         if self._queries is None:
             raise ConfigError("This embedder takes documents.", advice="Set embedder.placement to actor.")
-        vector: np.ndarray = self._queries.embed([text])[0]
-        return vector
+        return self._queries.embed(texts)
 
     @ray.method(concurrency_group="control")
     def ping(self) -> tuple[str, str, int]:

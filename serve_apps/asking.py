@@ -22,12 +22,16 @@ from serve_apps.answering import Answered, Answerer
 from serve_apps.arms import Arms, Outcome
 from serve_apps.explaining import hit_of
 from serve_apps.metrics import Metrics
+from serve_apps.query_batches import QueryBatches
 from serve_apps.recorder import Asked, Recorder
 from serve_apps.rollout_router import RolloutRouter
 from serve_apps.schemas import AnswerRequest, AnswerResponse, SearchRequest, SearchResponse
 from serve_apps.searching import Query, Searcher
 from serve_apps.shadow import Shadow
 from serve_apps.stopwatch import Stopwatch
+
+# While one encoder works for the stable release, the challenger's may as well.
+EMBEDDING_THREADS = 2
 
 
 class Asking:
@@ -41,7 +45,7 @@ class Asking:
         self._head = 0  # as last read; it only grows
         self._router = router
         self._admission = admission
-        self._arms = Arms(Searcher(ledger, embedding_threads=2), settings.learning.explore_share)
+        self._arms = Arms(Searcher(ledger, QueryBatches(EMBEDDING_THREADS)), settings.learning.explore_share)
         self._answerer = Answerer(settings, self._arms)
         self._recorder = Recorder(ledger, metrics)
         self.shadow = Shadow(metrics, lambda: admission.waiting > 0)

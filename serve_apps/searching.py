@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from kaizen.retrieval.segment import BUILT_IN_FIELDS
 from kaizen.storage.ledger import Ledger
 from serve_apps.field_types import FieldTypes
 from serve_apps.places import Found, Place
+from serve_apps.query_batches import QueryBatches
 from serve_apps.served import Served
 from serve_apps.stopwatch import Stopwatch
 
@@ -45,10 +45,10 @@ class Query:
 class Searcher:
     """Searches under whatever release it is handed. One per replica; belongs to its event loop."""
 
-    def __init__(self, ledger: Ledger, embedding_threads: int) -> None:
+    def __init__(self, ledger: Ledger, batches: QueryBatches) -> None:
         self._types = FieldTypes(ledger)
         self._analyser = Analyser()
-        self._embedding = ThreadPoolExecutor(embedding_threads, thread_name_prefix="embed")
+        self._batches = batches
 
     async def search(self, served: Served, principal: Principal, query: Query, watch: Stopwatch) -> Found:
         """Search the release's index for what `principal` may see.
@@ -103,10 +103,9 @@ class Searcher:
         if query.mode == "lexical":
             return np.zeros(served.index.dim, np.float32), "lexical", ()
         left = max(0.0, query.deadline - time.monotonic())
-        loop = asyncio.get_running_loop()
         try:
-            work = loop.run_in_executor(self._embedding, served.queries.embed_query, query.text)
-            return await asyncio.wait_for(work, left), query.mode, ()
+            vector = await asyncio.wait_for(self._batches.embed(served.queries, query.text), left)
+            return vector, query.mode, ()
         except (BadModel, Unavailable, TimeoutError):
             return np.zeros(served.index.dim, np.float32), "lexical", ("embedder-unavailable",)
 

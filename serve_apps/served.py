@@ -49,10 +49,9 @@ class LocalQueries:
         self._model = model
         self.fingerprint = model.spec.fingerprint
 
-    def embed_query(self, text: str) -> np.ndarray:
-        """(dim,) float32, normalised; raises BadModel."""
-        vector: np.ndarray = self._model.embed([text])[0]
-        return vector
+    def embed_queries(self, texts: list[str]) -> np.ndarray:
+        """(n, dim) float32, normalised; raises BadModel."""
+        return self._model.embed(texts)
 
 
 class RemoteQueries:
@@ -63,14 +62,16 @@ class RemoteQueries:
         self._namespace = namespace
         self.fingerprint = spec.fingerprint  # what the actor's name stands for
 
-    def embed_query(self, text: str) -> np.ndarray:
-        """(dim,) float32, normalised; raises BadModel or Unavailable."""
+    def embed_queries(self, texts: list[str]) -> np.ndarray:
+        """(n, dim) float32, normalised; raises BadModel or Unavailable."""
         try:
             actor = ray.get_actor(self._name, namespace=self._namespace)
-            vector: np.ndarray = ray.get(actor.embed_query.remote(text))
+            vectors: np.ndarray = ray.get(actor.embed_queries.remote(texts))
+        except BadModel:  # as the actor raised it, which Ray hands on as an error of both kinds
+            raise
         except (RayError, ValueError) as error:
             raise Unavailable("The embedder does not answer.", advice="Try again in a moment.") from error
-        return vector
+        return vectors
 
     def serving(self, seconds: float) -> bool:
         """Whether the actor is up; waits for its word at most so long."""
@@ -188,7 +189,7 @@ class Opener:
 
 def _try_out(release: Release, queries: LocalQueries | RemoteQueries, ranker: Ranker | None) -> None:
     """Use each model once: so that nonsense is refused before it answers, and the first user does not wait longer."""
-    vector, dim = queries.embed_query("first"), index_of(release).dim
+    vector, dim = queries.embed_queries(["first"])[0], index_of(release).dim
     if vector.shape != (dim,) or not np.isfinite(vector).all():
         raise BadModel(f"The query encoder gives no vectors of {dim} numbers.", advice="Learn it again, or roll back.")
     if ranker is not None and not np.isfinite(ranker.scores(np.zeros((2, len(FEATURES)), np.float32))).all():
