@@ -119,14 +119,19 @@ def document_path(document_id: str) -> str:
 
 
 def problem(status: int, text: str) -> KaizenError:
-    """Return the error that an answer of this status means, in the words of its problem+json (RFC 9457)."""
+    """Return the error that an answer of this status means, in the words of its problem+json (RFC 9457).
+
+    A 500 without such words is not the service's: the proxy in front of it gives one when the process that had the
+    request has ended, and another process may answer.
+    """
     try:
         content = json.loads(text)
     except ValueError:
         content = {}
     content = content if isinstance(content, dict) else {}
     title, detail = str(content.get("title") or f"HTTP {status}"), str(content.get("detail") or "")
-    kind = TransientError if status in TRANSIENT_STATUSES else PermanentError
+    lost = status == 500 and not content
+    kind = TransientError if lost or status in TRANSIENT_STATUSES else PermanentError
     advice = str(content.get("advice") or ("See `kaizen status` and the log of the service." if status >= 500 else ""))
     error = kind(f"{title.rstrip('.')}: {detail}" if detail else title, advice=advice)
     error.code = str(content.get("type", "")).removeprefix("urn:kaizen:") or error.code

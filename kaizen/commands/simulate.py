@@ -31,8 +31,9 @@ from kaizen.ids import fingerprint
 from kaizen.learning.click_model import ClickModelName, click_model, hostile_clicks, noise_clicks
 
 SCOUTED_QUERIES = 200
-TRIES = 6
+PATIENCE_SECONDS = 60.0  # with a service that says that it may work later: a process that was killed comes back
 FIRST_PAUSE_SECONDS = 0.1  # after a 429 or 503; doubles with every try
+LONGEST_PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,7 @@ def simulate(
         progress: called with (sessions done, sessions in all).
 
     Raises:
-        KaizenError: the service refused a request, or stayed overloaded or away for several tries.
+        KaizenError: the service refused a request, or stayed overloaded or away for a minute.
     """
     people = _People(collection, plan)
     with connect() as client:
@@ -241,13 +242,14 @@ def _click(impression: str, chunk: str, user: str) -> dict[str, Any]:
 
 def _patiently(client: Client, path: str, body: object, stop: threading.Event) -> Any:  # noqa: ANN401 (JSON)
     """POST, and again after a pause when the service says that it may work later."""
-    for attempt in range(TRIES - 1):
+    deadline, pause = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
+    while True:
         try:
             return client.post(path, body)
         except TransientError:
-            if stop.wait(FIRST_PAUSE_SECONDS * 2**attempt):
+            if time.monotonic() > deadline or stop.wait(pause):
                 raise
-    return client.post(path, body)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 # ---------------------------------------------------------------------------------------------- the command

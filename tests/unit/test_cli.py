@@ -252,7 +252,8 @@ def test_problems_become_errors_with_advice(
 def test_a_bad_answer_without_json_is_an_error_too() -> None:
     error = problem(502, "<html>")
     assert (type(error), error.message) == (TransientError, "HTTP 502")
-    assert type(problem(500, "[]")) is PermanentError
+    assert type(problem(404, "[]")) is PermanentError
+    assert type(problem(500, "The actor died.")) is TransientError  # the proxy's words: the service's are problem+json
 
 
 def test_nobody_listening_may_be_tried_again(
