@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,12 +70,18 @@ def ask(product: Product, collection: Collection, sessions: int, seed: int = 0) 
 
 
 @contextmanager
-def custom(product: Product, collection: Collection, seed: int) -> Iterator[Future[Summary]]:
-    """People keep asking until the block ends; gives what is done only when they gave up."""
+def custom(
+    product: Product, collection: Collection, seed: int, pause: Callable[[], float] = lambda: 0.0
+) -> Iterator[Future[Summary]]:
+    """People keep asking until the block ends; gives what is done only when they gave up.
+
+    Args:
+        pause: seconds until the next one comes, asked after each.
+    """
     over = threading.Event()
     plan = Plan(sessions=SESSIONS, users=USERS, seed=seed, connections=1)
     with ThreadPoolExecutor(1) as thread:
-        people = thread.submit(simulate, lambda: _client(product), collection, plan, until=lambda _: over.is_set())
+        people = thread.submit(simulate, lambda: _client(product), collection, plan, until=lambda _: over.wait(pause()))
         try:
             yield people
         finally:
