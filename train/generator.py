@@ -175,8 +175,9 @@ def learn_generator(
     learner = task.open()
     weights = {name.removeprefix("model."): value for name, value in trained.weights.items()}
     model = merged(learner.module.model, weights)
-    part = export_generator(model, learner.tokenizer, generator, workspace.store)
-    return Learnt(parts={"generator": part}, trained=trained, figures={"demonstrations": learner.examples})
+    part, apart = export_generator(model, learner.tokenizer, generator, workspace.store)
+    figures = {"demonstrations": learner.examples, "export_divergence": round(apart, 5)}
+    return Learnt(parts={"generator": part}, trained=trained, figures=figures)
 
 
 def main(arguments: list[str] | None = None) -> int:

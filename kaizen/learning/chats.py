@@ -11,6 +11,7 @@ import pyarrow as pa
 from kaizen.answering.answer import prompt_tokens
 from kaizen.answering.excerpt import excerpts
 from kaizen.answering.lexicon import Lexicon
+from kaizen.answering.marks import parse_marks
 from kaizen.answering.prompt import build_prompt
 from kaizen.answering.source import Source
 from kaizen.config import Answering, GeneratorSettings
@@ -51,8 +52,8 @@ def chats(
     made = [
         Chat(
             prompt=_prompt(row, answering, generator, instructions, lexicon),
-            chosen=row["chosen"],
-            rejected=row["rejected"],
+            chosen=_plain(row["chosen"], row),
+            rejected=_plain(row["rejected"], row),
             weight=row["weight"],
         )
         for row in rows
@@ -69,6 +70,12 @@ def _prompt(
     sources = [_source(source) for source in row["sources"]]
     quoted = excerpts(row["query"], sources, lexicon, tokens=prompt_tokens(answering, generator))
     return build_prompt(row["query"], quoted, instructions).messages
+
+
+def _plain(text: str, row: Mapping[str, Any]) -> str:
+    """Without the marks of sources: in answers that were shown they are the composer's, and no generator is to learn
+    them."""
+    return parse_marks(text, len(row["sources"]))[0]
 
 
 def _source(source: Mapping[str, str]) -> Source:

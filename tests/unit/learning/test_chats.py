@@ -42,6 +42,12 @@ class Listener:
         yield "x"
 
 
+def test_marks_of_sources_are_not_learnt() -> None:
+    shown = row(chosen="When water drips [1].", rejected="Every 500 hours [1, 2].", kind="preference")
+    (chat,) = chats(table("demonstrations", [shown]), Answering(), GeneratorSettings(), "Answer.")
+    assert (chat.chosen, chat.rejected) == ("When water drips.", "Every 500 hours.")
+
+
 def test_the_prompt_is_the_one_that_an_answer_is_made_with() -> None:
     answering, generator = Answering(min_relevance=-2), GeneratorSettings()
     (chat,) = chats(table("demonstrations", [row()]), answering, generator, "Answer.")

@@ -77,7 +77,9 @@ def test_what_learnt_is_stored_once_and_opens_as_a_generator(tiny: Path, tmp_pat
         tokenizer, model = load_chat_model(tiny, torch.float32)
         torch.manual_seed(0)  # adapters begin at random
         adapted = with_adapters(model, 2)
-        parts.append(export_generator(merged(adapted, changed(adapted)), tokenizer, base, workspace.store))
+        part, apart = export_generator(merged(adapted, changed(adapted)), tokenizer, base, workspace.store)
+        assert abs(apart) < 0.01, "bfloat16 rounds, and nothing else is changed"
+        parts.append(part)
     assert parts[0] == parts[1]
     assert (parts[0]["kind"], parts[0]["max_tokens"]) == ("transformers", 7)
     settings = base.model_copy(update={"model": parts[0]["model"]})
@@ -87,3 +89,13 @@ def test_what_learnt_is_stored_once_and_opens_as_a_generator(tiny: Path, tmp_pat
         generator.stream([{"role": "user", "content": "hello"}], max_tokens=3, deadline=time.monotonic() + 60)
     )
     assert text
+
+
+def test_an_export_that_computes_something_else_is_refused(tiny: Path, tmp_path: Path) -> None:
+    workspace = open_workspace(Settings.model_validate({"workspace": {"directory": tmp_path / "workspace"}}))
+    tokenizer, model = load_chat_model(tiny, torch.float32)
+    model.get_output_embeddings().weight.data.mul_(100)  # so that it means what it says
+    model.config.rms_norm_eps = 1e6  # the configuration is exported; what learnt has the one that it was made with
+    with pytest.raises(BadModel, match="nats"):
+        export_generator(model, tokenizer, GeneratorSettings(kind="transformers", model=str(tiny)), workspace.store)
+    assert workspace.store.list("models") == []
