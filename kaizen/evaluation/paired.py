@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtri
 
 Values = npt.NDArray[np.float64]
 ROUNDS = 4000
@@ -92,4 +92,4 @@ def _smallest(differences: Values) -> float:
     """The mean at which a one-sided z test of this size and spread has the stated power; 1 for a single query."""
     if len(differences) < 2:
         return 1.0
-    return float((norm.ppf(LEVEL) + norm.ppf(POWER)) * differences.std(ddof=1) / sqrt(len(differences)))
+    return float((ndtri(LEVEL) + ndtri(POWER)) * differences.std(ddof=1) / sqrt(len(differences)))

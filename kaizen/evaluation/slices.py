@@ -9,7 +9,7 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from kaizen.records import MetadataValue
 
@@ -77,7 +77,7 @@ def _compared(name: str, values: Collection[float], level: float) -> SliceResult
     mean = float(sample.mean())
     # A slice of equal values has no spread: the t interval would be a point however few they are.
     spread = max(float(sample.std(ddof=1)), 1 / (2 * len(sample)))
-    reach = float(t.ppf((1 + level) / 2, len(sample) - 1)) * spread / sqrt(len(sample))
+    reach = float(stdtrit(len(sample) - 1, (1 + level) / 2)) * spread / sqrt(len(sample))
     return SliceResult(name=name, queries=len(sample), difference=mean, low=mean - reach, high=mean + reach)
 
 

@@ -1,13 +1,15 @@
-"""For unit tests: Ray cannot start."""
+"""For unit tests: Ray cannot start, and the documentation of the standard library is read once."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+from kaizen.text.stdlib_corpus import Row, stdlib_documents
 
 RAY_PROGRAMS = {"gcs_server", "raylet"}
 
@@ -30,3 +32,20 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     if "ray" in sys.modules:
         monkeypatch.setattr(sys.modules["ray"], "init", refuse)
     monkeypatch.setattr(subprocess.Popen, "__init__", guarded)
+
+
+@pytest.fixture(scope="session")
+def stdlib_rows() -> list[Row]:
+    """All that `stdlib_documents` yields: parsing the library takes seconds, so nobody does it again."""
+    return list(stdlib_documents())
+
+
+@pytest.fixture
+def stdlib_read_once(monkeypatch: pytest.MonkeyPatch, stdlib_rows: list[Row]) -> None:
+    """Who makes something of the rows gets copies; that they are the same every time is tested where they are made."""
+
+    def rows() -> Iterator[Row]:
+        return (dict(row) for row in stdlib_rows)
+
+    for module in ("bench.corpus", "kaizen.evaluation.stdlib_collection", "kaizen.text.stdlib_corpus"):
+        monkeypatch.setattr(f"{module}.stdlib_documents", rows)

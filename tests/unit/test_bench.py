@@ -14,6 +14,7 @@ from bench.process_tree import ProcessTree
 from kaizen.errors import Unavailable
 
 
+@pytest.mark.usefixtures("stdlib_read_once")
 def test_pages_hold_as_much_text_as_wanted_and_never_twice_the_same(tmp_path: Path) -> None:
     written = write_pages(tmp_path / "pages.jsonl", 2_500_000)
     pages = [json.loads(line) for line in (tmp_path / "pages.jsonl").read_text().splitlines()]
@@ -21,6 +22,7 @@ def test_pages_hold_as_much_text_as_wanted_and_never_twice_the_same(tmp_path: Pa
     assert len({page["text"] for page in pages}) == len({page["id"] for page in pages}) == len(pages)
 
 
+@pytest.mark.usefixtures("stdlib_read_once")
 def test_queries_are_the_same_on_every_run_and_differ_from_each_other() -> None:
     found = queries(50)
     assert found == queries(50)

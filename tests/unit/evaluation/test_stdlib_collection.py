@@ -12,6 +12,7 @@ from kaizen.evaluation.collection import Collection
 from kaizen.evaluation.stdlib_collection import write_stdlib_collection
 
 
+@pytest.mark.usefixtures("stdlib_read_once")
 def test_queries_are_taken_out_of_the_documents_that_answer_them(tmp_path: Path) -> None:
     write_stdlib_collection(tmp_path, documents=400, queries=60)
     rows = map(json.loads, (tmp_path / "corpus.jsonl").read_text().splitlines())
@@ -26,6 +27,7 @@ def test_queries_are_taken_out_of_the_documents_that_answer_them(tmp_path: Path)
             assert not " ".join(texts[answer].split()).startswith(query)
 
 
+@pytest.mark.usefixtures("stdlib_read_once")
 def test_it_is_the_same_again(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

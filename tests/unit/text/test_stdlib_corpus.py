@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,17 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    path = tmp_path_factory.mktemp("corpus") / "stdlib.jsonl"
-    count = write_jsonl(path)
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert len(rows) == count
-    return {row["id"]: row for row in rows}
+def rows(stdlib_rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    assert len({row["id"] for row in stdlib_rows}) == len(stdlib_rows)
+    return {row["id"]: row for row in stdlib_rows}
+
+
+@pytest.mark.usefixtures("stdlib_read_once")
+def test_all_of_them_are_written_one_a_line(rows: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    count = write_jsonl(tmp_path / "stdlib.jsonl")
+    lines = (tmp_path / "stdlib.jsonl").read_text("utf-8").splitlines()
+    assert len(lines) == count
+    assert [json.loads(line) for line in lines] == list(rows.values())
 
 
 def test_a_few_thousand_documents(rows: dict[str, dict[str, Any]]) -> None:
