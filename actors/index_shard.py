@@ -37,10 +37,12 @@ log = logging.getLogger("kaizen.index_shard")
 
 # Segments that compaction replaced are kept this long, for texts of answers that were given from them.
 KEEP_REPLACED_SECONDS = 30.0
+# How often a copy that does not seal looks for a new generation within `index.seal_seconds`.
+LOOKS = 4
 
 
 class IndexShard:
-    """One replica of shard `shard` of an index. Replica 0 writes generations; the others only read them."""
+    """One replica of shard `shard` of an index. Replica 0 writes generations; the others adopt them."""
 
     def __init__(self, settings: Settings, spec: IndexSpec, shard: int, replica: int) -> None:
         faiss.omp_set_num_threads(1)  # concurrency comes from searches side by side, not from splitting one
@@ -48,6 +50,7 @@ class IndexShard:
         self._settings = settings
         self._namespace = settings.cluster.namespace
         self._index_id = spec.id
+        self._replica = replica
         self._embedder = embedder_name(spec.made_by)
         self._ledger = workspace.ledger
         self._generations = GenerationStore(workspace.store, spec.shard_prefix(shard), settings.index.device)
@@ -69,6 +72,7 @@ class IndexShard:
         self._trouble = ""
         loaded = self._generations.load()
         self._refused = loaded.refused
+        self._generation, self._looked_at = loaded.name, time.monotonic()
         self._shard.loaded(loaded.view, self._ledger.documents.head())
         for task in (self._follow, self._maintain):
             run_in_background(task)
@@ -182,9 +186,10 @@ class IndexShard:
         """Merge and seal when the machine says so."""
         while self._shard.state is not State.RETIRED:
             self._upkeep.clear()
-            with self._changed:
-                due = self._shard.next(time.monotonic())
             try:
+                self._adopt()
+                with self._changed:
+                    due = self._shard.next(time.monotonic())
                 if due is None:
                     self._upkeep.wait(self._settings.fleet.heartbeat_seconds)
                 elif isinstance(due, Tidy):
@@ -194,6 +199,25 @@ class IndexShard:
             except (KaizenError, OSError) as error:
                 self._note_trouble(f"sealing: {error}")
                 self._upkeep.wait(self._settings.fleet.heartbeat_seconds)
+
+    def _adopt(self) -> None:
+        """Take over what the copy that seals has sealed. Whether there is something new is looked up now and then."""
+        now = time.monotonic()
+        if self._replica == 0 or now - self._looked_at < self._settings.index.seal_seconds / LOOKS:
+            return
+        self._looked_at = now
+        newest = self._generations.newest()
+        if newest == self._generation:
+            return
+        before = self._shard.view.segments
+        loaded = self._generations.load(live.segment for live in before if live.sealed)
+        self._generation = newest
+        with self._changed:
+            before = self._shard.view.segments
+            self._shard.adopted(loaded.view)
+            kept = {live.segment.name for live in self._shard.view.segments}
+            self._changed.notify_all()
+        self._keep_replaced([live.segment for live in before if live.segment.name not in kept])
 
     def _tidy(self, due: Tidy) -> None:
         merged = merge_parts(due.parts, self._settings.index)

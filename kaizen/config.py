@@ -67,9 +67,13 @@ class EmbedderSettings(Section):
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus: float = Field(0, ge=0, description="GPUs that Ray gives the embedder actor and each bulk embedder.")
-    batch_tokens: int = Field(16384, ge=512, description="Tokens, padding included, in one batch of bulk embedding.")
+    batch_tokens: int = Field(
+        16384, ge=512, description="Tokens, padding included, in a batch of bulk embedding; on CPUs 4096 at most."
+    )
     query_threads: int = Field(1, ge=1, description="ONNX Runtime threads for one query.")
-    bulk_threads: int = Field(0, ge=0, description="Torch threads in bulk embedding; 0: as many as CPUs.")
+    bulk_threads: int = Field(
+        0, ge=0, description="Batches that bulk embedding computes at once, a core each; 0: as many as CPUs."
+    )
 
 
 class Chunking(Section):
@@ -109,8 +113,12 @@ class IndexSettings(Section):
 class Fleet(Section):
     """Shards and replicas, and how they are looked after."""
 
-    shards: int = Field(2, ge=1, le=256)
-    replicas: int = Field(1, ge=1, le=16)
+    shards: int = Field(
+        1, ge=1, le=256, description="Parts that an index is split into: more when one outgrows a process or a node."
+    )
+    replicas: int = Field(
+        2, ge=1, le=16, description="Copies of each shard: with two, nothing is missing while one comes back."
+    )
     heartbeat_seconds: float = Field(1, gt=0, description="How often the fleet compares what runs with what is wanted.")
     hang_seconds: float = Field(10, gt=0, description="An actor silent for this long is replaced, the steward too.")
     shard_cpus: float = Field(

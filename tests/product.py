@@ -32,7 +32,7 @@ _PAUSE = threading.Event()  # never set: a wait on it is a pause between two loo
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "server": {"ingress": "proxy", "replicas": 2, "max_body_bytes": 256 * 1024},
-    "fleet": {"shards": 2, "hang_seconds": 5.0},
+    "fleet": {"shards": 2, "replicas": 1, "hang_seconds": 5.0},
     "index": {"seal_seconds": 2.0},
     "generator": {"max_tokens": 24},
     "ingest": {"batch_chunks": 16, "parse_seconds": 20},

@@ -23,7 +23,7 @@ PARTS = 260
 SESSIONS = 1_000_000  # of a plan that is ended when it is enough
 USERS = 60
 SHOP: Mapping[str, Mapping[str, Any]] = {
-    "fleet": {"shards": 1},
+    "fleet": {"shards": 1, "replicas": 1},
     "server": {"ingress": "proxy", "replicas": 1},
     "generator": {"kind": "extractive"},
     "index": {"seal_seconds": 1.0},

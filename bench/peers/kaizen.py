@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 60  # a partial answer must not pass for a fast one
 
 
 class Kaizen:
-    """HAProxy, two gateway replicas, two shards; keys, durable writes and impressions, as it is shipped.
+    """HAProxy, two gateway replicas, a shard in two copies; keys, durable writes and impressions, as it is shipped.
 
     Vectors are given to it as batches in its object store and ledger, the way of `jobs.ingest`, without the embedding.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,10 +31,14 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A view at some seq (an empty one at 0 when there was nothing), and what had to be refused on the way."""
+    """A view at some seq (an empty one at 0 when there was nothing), and what had to be refused on the way.
+
+    name: of the generation; empty when there was none.
+    """
 
     view: View
     refused: tuple[str, ...]
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +66,20 @@ class GenerationStore:
         self.store.write_pointer(f"{self.prefix}/CURRENT", json.dumps({"current": name, "previous": previous}))
         self._drop_unused()
 
-    def load(self) -> Loaded:
-        """The newest generation that verifies."""
+    def load(self, opened: Iterable[Segment] = ()) -> Loaded:
+        """The newest generation that verifies. Segments never change: of those in `opened` nothing is read again."""
+        known = {segment.name: segment for segment in opened}
         names, refused = self._names()
         for name in names:
             try:
-                return Loaded(self._load_one(name), tuple(refused))
+                return Loaded(self._load_one(name, known), tuple(refused), name)
             except (Corrupt, NotFound) as error:
                 refused.append(f"generation {name}: {error.message}")
-        return Loaded(View(0, ()), tuple(refused))
+        return Loaded(View(0, ()), tuple(refused), "")
+
+    def newest(self) -> str:
+        """Name of the generation that `load` would try first; empty when there is none."""
+        return next(iter(self._names()[0]), "")
 
     def in_use(self) -> frozenset[str] | None:
         """Names in the store of the generations and segments that the pointer leads to.
@@ -95,15 +105,17 @@ class GenerationStore:
             return sorted(found, reverse=True), [f"pointer: {error.message}"]
         return [name for name in (pointer.get("current"), pointer.get("previous")) if name is not None], []
 
-    def _load_one(self, name: str) -> View:
+    def _load_one(self, name: str, known: Mapping[str, Segment]) -> View:
         directory = self.store.fetch_directory(f"{self.prefix}/generations/{name}", None)
         record = json.loads((directory / "generation.json").read_text())
         if record["format"] != FORMAT:
             raise Corrupt(f"Generation format {record['format']} is not {FORMAT}.", advice="Rebuild the index.")
-        return View(record["seq"], tuple(self._load_segment(directory, entry) for entry in record["segments"]))
+        return View(record["seq"], tuple(self._load_segment(directory, each, known) for each in record["segments"]))
 
-    def _load_segment(self, generation: Path, name: str) -> LiveSegment:
-        segment = Segment.load(self.store.fetch_directory(self._segment_name(name), None), self.device)
+    def _load_segment(self, generation: Path, name: str, known: Mapping[str, Segment]) -> LiveSegment:
+        segment = known.get(name)
+        if segment is None:
+            segment = Segment.load(self.store.fetch_directory(self._segment_name(name), None), self.device)
         bits = np.load(generation / f"alive-{name}.npy", allow_pickle=False)
         alive = np.unpackbits(bits, count=segment.rows, bitorder="little").astype(bool)
         return LiveSegment(segment, alive, sealed=True)

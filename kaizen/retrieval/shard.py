@@ -86,12 +86,15 @@ class Shard:
         self._target = 0
         self._dirty_since: float | None = None
         self._changed_at: float | None = None
+        self._since: list[ShardChanges] = []  # of a copy that does not seal: what no generation holds yet
+        self._generation_seq = 0
         self.state = State.LOADING
         self.view = View(0, ())
 
     def loaded(self, view: View, ledger_head: int) -> None:
         """The last generation is in memory; the shard serves when it has applied `ledger_head`."""
         self.view = view
+        self._generation_seq = view.seq
         self._target = ledger_head
         self.state = State.CATCHING_UP
         self._maybe_serve()
@@ -104,7 +107,26 @@ class Shard:
         if changes.replaced:
             self._dirty_since = now if self._dirty_since is None else self._dirty_since
         self.view = self.view.apply(changes.seq, changes.replaced, changes.added)
+        if not self._seals:
+            self._remember(changes)
         self._maybe_serve()
+
+    def adopted(self, generation: View) -> bool:
+        """Another copy has sealed `generation`: it takes the place of what this one made of the same changes.
+
+        So only one copy merges and builds, and copies on one machine share what lies in files. False for one that is
+        older than what was adopted before.
+        """
+        if self._seals or generation.seq < self._generation_seq:
+            return False
+        self._generation_seq = generation.seq
+        self._since = [changes for changes in self._since if changes.seq > generation.seq]
+        view = generation
+        for changes in self._since:
+            view = view.apply(changes.seq, changes.replaced, changes.added)
+        self.view = view
+        self._maybe_serve()
+        return True
 
     def tidied(self, done: Tidy, merged: Segment | None) -> None:
         """The parts of `done` are one segment of the head now."""
@@ -130,6 +152,12 @@ class Shard:
             return Seal(self.view, self.view.segments)
         parts = _crowded_tier(self.view.head)
         return Tidy(self.view, parts) if parts else None
+
+    def _remember(self, changes: ShardChanges) -> None:
+        """Runs of changes that mean nothing to this shard count as one."""
+        if self._since and not self._since[-1].replaced and not changes.replaced:
+            self._since.pop()
+        self._since.append(changes)
 
     def _maybe_serve(self) -> None:
         if self.state is State.CATCHING_UP and self.view.seq >= self._target:

@@ -74,7 +74,8 @@ def test_without_the_flag_nobody_says_what_is_missing(
     tmp_path_factory: pytest.TempPathFactory, flocks: Flocks, chaos: Chaos
 ) -> None:
     """The checker finds it by looking for documents that were acknowledged."""
-    config = configure(tmp_path_factory.mktemp("unsaid"), {"generator": {"kind": "extractive"}})
+    single = {"fleet": {"shards": 2, "replicas": 1}, "generator": {"kind": "extractive"}}
+    config = configure(tmp_path_factory.mktemp("unsaid"), single)
     with without({"actors.fan_out:Gathered.coverage": "tests.chaos.stand_ins:whole"}), started(config) as weak:
         nobody_says(weak, flocks(weak), chaos)
 

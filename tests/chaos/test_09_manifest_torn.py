@@ -104,6 +104,7 @@ def test_the_generation_before_loads(chaos: Chaos, tmp_path: Path) -> None:
 def current_only(self: GenerationStore) -> Loaded:
     """A shard that knows of no generation but the current one."""
     try:
-        return Loaded(self._load_one(self._pointer()["current"] or ""), ())
+        name = self._pointer()["current"] or ""
+        return Loaded(self._load_one(name, {}), (), name)
     except Exception as error:  # noqa: BLE001 (whatever it is)
-        return Loaded(View(0, ()), (str(error),))
+        return Loaded(View(0, ()), (str(error),), "")

@@ -151,7 +151,9 @@ def test_a_part_after_the_other(product: Product, flocks: Flocks, chaos: Chaos) 
 @pytest.mark.usefixtures("long_form")
 @pytest.mark.timeout(3600)
 def test_half_an_hour(tmp_path_factory: pytest.TempPathFactory, flocks: Flocks, chaos: Chaos) -> None:
-    config = configure(tmp_path_factory.mktemp("mixed"), {"server": TWINS["server"], "fleet": {"replicas": 2}})
+    config = configure(
+        tmp_path_factory.mktemp("mixed"), {"server": TWINS["server"], "fleet": {"shards": 2, "replicas": 2}}
+    )
     with started(config) as product:
         one = flocks(product)
         done: list[str] = []

@@ -129,7 +129,7 @@ def make_world(directory: Path) -> World:
     settings = Settings.model_validate(
         {
             "workspace": {"directory": directory / "w"},
-            "fleet": {"shards": 2},
+            "fleet": {"shards": 2, "replicas": 1},
             "embedder": {"model": str(write_encoder(directory / "encoder")), "device": "cpu"},
             "retrieval": {"dense_weight": 1.0, "lexical_weight": 0.5, "depth": 50},
             "generator": {"kind": "extractive"},

@@ -119,19 +119,24 @@ class ShardLife(RuleBasedStateMachine):
         self.store = open_store(str(folder / "store"))
         self.truth: dict[int, dict[Key, Document]] = {0: {}}
         self.now = 0.0
-        self.copies: list[_Copy] = []
+        self.copies: list[_Copy] = []  # those that seal
+        self.others: list[_Copy] = []
 
     @initialize()
     def start(self) -> None:
         """Load the last generation, and apply what came after it."""
-        self.copies = [self._loaded(number) for number in range(SHARDS)]
-        for copy in self.copies:
+        self.copies = [self._loaded(number, seals=True) for number in range(SHARDS)]
+        self.others = [self._loaded(number, seals=False) for number in range(SHARDS)]
+        for copy in self.all_copies():
             while self._advance(copy):
                 pass
             assert copy.shard.state is State.SERVING
             assert copy.shard.view.seq == self.ledger.documents.head()
 
-    def _loaded(self, number: int) -> _Copy:
+    def all_copies(self) -> list[_Copy]:
+        return [*self.copies, *self.others]
+
+    def _loaded(self, number: int, *, seals: bool) -> _Copy:
         feed = Feed(
             ledger=self.ledger,
             store=self.store,
@@ -143,7 +148,7 @@ class ShardLife(RuleBasedStateMachine):
             analyser=Analyser(),
             settings=SETTINGS,
         )
-        copy = _Copy(feed, GenerationStore(self.store, f"index/i/shard-{number}"), Shard(SETTINGS, seals=True))
+        copy = _Copy(feed, GenerationStore(self.store, f"index/i/shard-{number}"), Shard(SETTINGS, seals=seals))
         loaded = copy.generations.load()
         assert loaded.refused == ()
         copy.shard.loaded(loaded.view, self.ledger.documents.head())
@@ -195,10 +200,21 @@ class ShardLife(RuleBasedStateMachine):
         seq = self.ledger.documents.delete_many(tenant, [f"d{number}" for number in numbers])
         self._became(seq, lambda truth: [truth.pop((tenant, f"d{number}"), None) for number in numbers])
 
-    @rule(only=st.sampled_from([None, 0, 1]))
+    @rule(only=st.sampled_from([None, *range(2 * SHARDS)]))
     def follow(self, only: int | None) -> None:
-        for copy in self.copies if only is None else [self.copies[only]]:
+        for copy in self.all_copies() if only is None else [self.all_copies()[only]]:
             self._advance(copy)
+
+    @rule(number=st.sampled_from(range(SHARDS)))
+    def adopt(self, number: int) -> None:
+        """The copy that does not seal takes over what the other has sealed, whichever of them is further."""
+        other = self.others[number]
+        loaded = other.generations.load(live.segment for live in other.shard.view.segments if live.sealed)
+        assert other.shard.adopted(loaded.view)
+        assert other.shard.view.seq >= loaded.view.seq
+        assert [live.segment.name for live in other.shard.view.segments if live.sealed] == [
+            live.segment.name for live in loaded.view.segments
+        ]
 
     @rule(
         seconds=st.sampled_from([1.0, 200.0, 200.0]),
@@ -208,11 +224,11 @@ class ShardLife(RuleBasedStateMachine):
     def maintain(self, seconds: float, document: Document | None, dies: bool) -> None:
         """Do what is due; a change may come while it is being done, or the end before the pointer has moved."""
         self.now += seconds
-        due = [copy.shard.next(self.now) for copy in self.copies]
+        due = [copy.shard.next(self.now) for copy in self.all_copies()]
         if document is not None:
             (self.delete if document.metadata.get("draft") else self.upsert)(document)
             self.follow(None)
-        for copy, instruction in zip(self.copies, due, strict=True):
+        for copy, instruction in zip(self.all_copies(), due, strict=True):
             if isinstance(instruction, Tidy):
                 copy.shard.tidied(instruction, merge_parts(instruction.parts, SETTINGS))
             elif isinstance(instruction, Seal):
@@ -237,17 +253,26 @@ class ShardLife(RuleBasedStateMachine):
         condition=st.none() | CONDITIONS,
         mode=st.sampled_from(["dense", "lexical", "hybrid"]),
         words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=2),
+        other=st.booleans(),
         k=st.integers(1, 30),
         tenant=st.sampled_from(TENANTS),
         groups=st.sampled_from([(), ("board",)]),
     )
     def search(
-        self, condition: Condition | None, mode: Mode, words: list[str], k: int, tenant: str, groups: tuple[str, ...]
+        self,
+        condition: Condition | None,
+        mode: Mode,
+        words: list[str],
+        other: bool,
+        k: int,
+        tenant: str,
+        groups: tuple[str, ...],
     ) -> None:
         """All that match are found, none that does not; k of them if there are k."""
+        asked = self.others if other else self.copies
         matching = {
             key
-            for key, document in self.seen().items()
+            for key, document in self.seen(asked).items()
             if key[0] == tenant
             and (not document.groups or set(groups) & set(document.groups))
             and (condition is None or condition[1](document))
@@ -265,37 +290,42 @@ class ShardLife(RuleBasedStateMachine):
             depth=100,
             texts=100,
         )
-        answers = {number: search(copy.shard.view, query) for number, copy in enumerate(self.copies)}
+        answers = {number: search(copy.shard.view, query) for number, copy in enumerate(asked)}
         ranked = rank(answers, mode=mode, unit="document", k=k, settings=Retrieval())
         found = [(tenant, item.text["document_id"]) for item in ranked if item.text]
         assert len(found) == len(ranked) == min(k, len(matching))
         assert len(set(found)) == len(found)
         assert set(found) <= matching
 
-    def seen(self) -> dict[Key, Document]:
-        """What the shards should hold, each as of its own `seq`."""
+    def seen(self, copies: list[_Copy]) -> dict[Key, Document]:
+        """What these should hold, each as of its own `seq`."""
         return {
             key: document
-            for number, copy in enumerate(self.copies)
+            for number, copy in enumerate(copies)
             for key, document in self.truth[copy.shard.view.seq].items()
             if copy.feed._mine(*key) and copy.feed.shard == number
         }
 
     @invariant()
     def time_runs_forward(self) -> None:
-        for copy in self.copies:
+        for copy in self.all_copies():
             assert copy.seq <= copy.shard.view.seq <= max(self.truth) == self.ledger.documents.head()
             copy.seq = copy.shard.view.seq
 
     @invariant()
     def holds_exactly_what_is_true(self) -> None:
+        self._holds_exactly(self.copies)
+        self._holds_exactly(self.others)
+
+    def _holds_exactly(self, copies: list[_Copy]) -> None:
+        seen = self.seen(copies)
         found: dict[Key, list[str]] = {}
-        for copy in self.copies:
+        for copy in copies:
             for live in copy.shard.view.segments:
                 for row in live.segment.table.filter(live.alive).select(["tenant", "document_id", "text"]).to_pylist():
                     found.setdefault((row["tenant"], row["document_id"]), []).append(row["text"])
-        assert {key: ". ".join(texts) for key, texts in found.items()} == {k: d.text for k, d in self.seen().items()}
-        assert sum(copy.shard.view.documents() for copy in self.copies) == len(self.seen())
+        assert {key: ". ".join(texts) for key, texts in found.items()} == {k: d.text for k, d in seen.items()}
+        assert sum(copy.shard.view.documents() for copy in copies) == len(seen)
 
     def teardown(self) -> None:
         self.ledger.close()
