@@ -68,7 +68,7 @@ class EmbedderSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus: float = Field(0, ge=0, description="GPUs that Ray gives the embedder actor and each bulk embedder.")
     batch_tokens: int = Field(
-        16384, ge=512, description="Tokens, padding included, in a batch of bulk embedding; on CPUs 4096 at most."
+        16384, ge=512, description="Tokens, padding included, in a batch of bulk embedding; on CPUs 8192 at most."
     )
     query_threads: int = Field(1, ge=1, description="ONNX Runtime threads for one query.")
     bulk_threads: int = Field(

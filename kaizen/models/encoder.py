@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModel
-from transformers.utils import logging
 
 from kaizen.errors import BadModel
 from kaizen.models.embedder_spec import Pooling
@@ -15,6 +13,9 @@ from kaizen.models.embedder_spec import Pooling
 
 def load_encoder(directory: Path, attention: Literal["sdpa", "eager"] = "sdpa") -> Any:  # noqa: ANN401 (transformers')
     """Return the encoder in `directory`, float32, for inference; raise BadModel when it cannot be read."""
+    from transformers import AutoModel  # seconds, which `pool` need not cost
+    from transformers.utils import logging
+
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return AutoModel.from_pretrained(

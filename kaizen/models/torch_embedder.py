@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from kaizen.config import EmbedderSettings
 from kaizen.errors import ConfigError
 from kaizen.models.batches import batches, padded
+from kaizen.models.bert import read_bert
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.encoder import load_encoder, pool
 from kaizen.models.fused_bert import FusedBert, can_fuse
@@ -21,15 +23,18 @@ from kaizen.models.tokens import EmbedderTokenizer
 from kaizen.models.vectors import Vectors, bad_rows, refuse_bad
 
 _MIN_COSINE = 0.999  # of the fused path to the plain one; bfloat16 alone costs about 0.0001
+# A core gains nothing from more, while fewer mean less padding and less memory. Figures are in docs/decisions.md.
+_CORE_TOKENS = 8192
 _PROBES = ("The quick brown fox jumps over the lazy dog.", "pressure", "How do I read a file, line by line? " * 20)
 Encode = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class TorchEmbedder:
-    """A transformers encoder, run over batches of like length. Not for several threads at once.
+    """A transformer's encoder, run over batches of like length. Safe to call from many threads.
 
-    On a CPU with bfloat16 units, and on a GPU, it computes in 16 bits. Sets torch's thread count and the way of malloc
-    for the process: bulk embedding is meant to have a process of its own.
+    On a CPU each core computes batches of its own: cores that share each operation wait for each other at each. With
+    bfloat16 units, and on a GPU, it computes in 16 bits. Sets torch's thread count and the way of malloc for the
+    process: bulk embedding is meant to have a process of its own.
 
     Args:
         directory: where the files of `spec` are, already checked.
@@ -41,26 +46,37 @@ class TorchEmbedder:
         self._prompt = prompt
         self._batch_tokens = settings.batch_tokens
         self._device = _device(settings)
+        self._streams = 1
         if self._device.type == "cpu":
-            torch.set_num_threads(settings.bulk_threads or len(os.sched_getaffinity(0)))
+            self._streams = settings.bulk_threads or len(os.sched_getaffinity(0))
+            self._batch_tokens = min(settings.batch_tokens, _CORE_TOKENS)
+            torch.set_num_threads(1)
             keep_freed_memory()
+        self._pool = ThreadPoolExecutor(self._streams, thread_name_prefix="embed")
         self._tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
-        self._encode = self._fastest(load_encoder(directory).to(self._device), _dtype(self._device))
+        encoder = read_bert(directory) or load_encoder(directory)
+        self._encode = self._fastest(encoder.to(self._device), _dtype(self._device))
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dim) float32, L2-normalised; raise BadModel when any vector is NaN, infinite or zero."""
         return refuse_bad(*self.embed_checked(texts))
 
-    @torch.inference_mode()
     def embed_checked(self, texts: Sequence[str]) -> tuple[Vectors, tuple[int, ...]]:
         """Return (n, dim) float32 and the rows that are NaN, infinite or zero."""
         tokens = self._tokenizer.encode([self._prompt + text for text in texts])
         vectors = np.empty((len(texts), self.spec.dim), dtype=np.float32)
-        lengths = [len(t) for t in tokens]
-        for rows, length in batches(lengths, budget=self._batch_tokens, longest=self.spec.max_tokens):
+
+        def compute(batch: tuple[list[int], int]) -> None:
+            rows, length = batch
             vectors[rows] = self._forward([tokens[row] for row in rows], length)
+
+        lengths = [len(t) for t in tokens]
+        budget = min(self._batch_tokens, -(-sum(lengths) // self._streams))  # few texts are work for all cores too
+        for _ in self._pool.map(compute, batches(lengths, budget=budget, longest=self.spec.max_tokens)):
+            pass
         return vectors, bad_rows(vectors)
 
+    @torch.inference_mode()
     def _forward(self, batch: Sequence[Sequence[int]], length: int) -> Vectors:
         ids, mask = (torch.from_numpy(array).to(self._device) for array in padded(batch, length))
         vectors: Vectors = pool(self._encode(ids, mask), mask, self.spec.pooling).cpu().numpy()

@@ -37,7 +37,7 @@ class Chunker:
 
     The budget is that of the text which is embedded: specials and title included. Chunks of one document are of
     even size rather than full ones and a crumb, prefer to end with a paragraph, and never end with a heading if
-    that can be helped. Not safe for use by several threads at once.
+    that can be helped. Safe to share between threads.
     """
 
     def __init__(self, tokenizer: TokenCounter, settings: Chunking) -> None:

@@ -17,7 +17,7 @@ _LONGEST_CACHED = 32
 
 
 class TokenCounter:
-    """Counts tokens of text under one tokenizer. Not safe for use by several threads at once.
+    """Counts tokens of text under one tokenizer. Safe to share between threads.
 
     Words (what lies between blanks) are counted one by one and remembered: on English text that costs a third
     of encoding the text, and a thirtieth once the words are known. Under BERT's pre-tokenizer the sum over words

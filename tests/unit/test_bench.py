@@ -34,6 +34,9 @@ def test_a_process_tree_counts_memory_and_cpu_time() -> None:
     tree.look()
     assert tree.peak_bytes > 10 * 2**20
     assert tree.cpu_seconds > 0
+    before, block = tree.peak_bytes, bytearray(b"x") * (100 * 2**20)
+    tree.look()
+    assert tree.peak_bytes - before > len(block) * 0.9
 
 
 @pytest.fixture

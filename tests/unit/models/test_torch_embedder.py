@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,16 @@ def test_an_unknown_activation_takes_the_plain_path(make_bert: BertMaker) -> Non
     assert not can_fuse(load_encoder(directory))
     got = open_embedder(read_spec(str(directory)), CPU, "bulk").embed(SAMPLE[:12])
     assert (got * plain_vectors(directory, SAMPLE[:12])).sum(axis=1).min() > 0.999
+
+
+def test_calls_side_by_side_give_what_one_gives(bert: Path) -> None:
+    embedder = open_embedder(read_spec(str(bert)), CPU.model_copy(update={"bulk_threads": 3}), "bulk")
+    texts = [text[: 5 + 7 * number] for number, text in enumerate(SAMPLE * 3)]
+    alone = embedder.embed(texts)
+    with ThreadPoolExecutor(4) as callers:
+        together = list(callers.map(embedder.embed, [texts] * 4))
+    for vectors in together:
+        np.testing.assert_array_equal(vectors, alone)
 
 
 def test_no_texts_give_no_vectors(bert: Path) -> None:

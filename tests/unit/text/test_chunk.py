@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -158,3 +159,11 @@ def test_lone_surrogates_are_counted_as_they_will_be_stored(counter: TokenCounte
 def test_words_are_counted_as_the_embedder_lowers_them(byte_level: TokenCounter) -> None:
     lowered = TokenCounter(byte_level._tokenizer, lowercase=True)
     assert lowered.count("FOX") == byte_level.count("fox") < byte_level.count("FOX")
+
+
+def test_threads_may_share_one(counter: TokenCounter) -> None:
+    chunker = Chunker(counter, Chunking(max_tokens=40, overlap_tokens=8))
+    documents = [_document(f"{PROSE * 9} It is edition {number}.", "T") for number in range(40)]
+    alone = [chunker.chunks(each) for each in documents]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(chunker.chunks, documents)) == alone
