@@ -6,11 +6,23 @@ import shutil
 from pathlib import Path
 
 import pytest
+import xdist.remote
+from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = ["tests.product"]  # the fixture of a running installation
 
 ORDER = ("unit", "ray", "journey", "chaos", "gpu")
 HERE = Path(__file__).parent
+# Folders of unit tests by what their dearest file takes, so that processes end together; all others come last.
+DEAREST_FIRST = ("models", "storage", "steward", "learning", "text", "indexing", "evaluation")
+# Files that go to one process together, since they share what takes seconds to make: a PostgreSQL; the documents of
+# the standard library.
+TOGETHER = {
+    "tests/unit/storage/": "storage",
+    "tests/unit/test_bench.py": "stdlib",
+    "tests/unit/evaluation/test_stdlib_collection.py": "stdlib",
+    "tests/unit/text/test_stdlib_corpus.py": "stdlib",
+}
 CHAOS_OUT = HERE.parent / "bench" / "out" / "chaos.jsonl"
 
 
@@ -38,4 +50,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(folder)
         if folder == "gpu":
             item.add_marker(without_gpu)
-    items.sort(key=lambda item: ORDER.index(_folder(item)))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[int, int]:
+    folder, inner = item.path.relative_to(HERE).parts[:2]
+    return ORDER.index(folder), DEAREST_FIRST.index(inner) if inner in DEAREST_FIRST else len(DEAREST_FIRST)
+
+
+class Together(LoadFileScheduling):
+    """A process gets a file at a time, in the order of the items, and with it the others of TOGETHER."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        shares = (name for start, name in TOGETHER.items() if nodeid.startswith(start))
+        return next(shares, super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: xdist.remote.Producer) -> LoadFileScheduling | None:
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # by count: a file of a hundred tests can take less than one of three
+    return Together(config, log)
