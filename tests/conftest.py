@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _place(item: pytest.Item) -> tuple[int, int]:
     folder, inner = item.path.relative_to(HERE).parts[:2]
     return ORDER.index(folder), DEAREST_FIRST.index(inner) if inner in DEAREST_FIRST else len(DEAREST_FIRST)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """torch works in one thread, whatever a test before asked of it: threads that share cores wait for each other.
+
+    No fixture: it would come after those of modules and of the session.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 class Together(LoadFileScheduling):

@@ -34,13 +34,6 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess.Popen, "__init__", guarded)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """torch works in one thread, whatever a test before asked of it: threads of two processes wait for each other."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def stdlib_rows() -> list[Row]:
     """All that `stdlib_documents` yields: parsing the library takes seconds, so nobody does it again."""
