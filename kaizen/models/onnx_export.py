@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -94,7 +96,7 @@ def _agreement(spec: EmbedderSpec, module: torch.nn.Module, directory: Path) -> 
     opened = OnnxEmbedder(spec, directory, prompt="")
     exported = np.concatenate([opened.embed(SAMPLE[i : i + _BATCH]) for i in range(0, len(SAMPLE), _BATCH)])
     tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
-    with torch.inference_mode():
+    with _one_thread(), torch.inference_mode():
         rows = [torch.tensor([tokens]) for tokens in tokenizer.encode(SAMPLE)]
         wanted = torch.cat([module(row, torch.ones_like(row)) for row in rows]).numpy()
     least = float((exported * wanted).sum(axis=1).min())
@@ -102,3 +104,14 @@ def _agreement(spec: EmbedderSpec, module: torch.nn.Module, directory: Path) -> 
         raise BadModel(f"The ONNX export of {spec.model!r} has cosine {least:.6f} to torch; {MIN_COSINE} is asked.",
                        advice="Use another embedder, or set embedder.placement to actor.")  # fmt: skip
     return least
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One text is too little work for two threads: beside other work they wait ten times as long as they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
