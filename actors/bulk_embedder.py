@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -45,14 +47,21 @@ NOTHING: Mapping[str, Any] = {
     "chunks": 0,
     "cpu_seconds": 0.0,
 }
+# Seconds until Python lets another thread go on. By its own 5 ms, a call that cuts would hold up one that embeds at
+# each operation of the model.
+SWITCH_SECONDS = 0.0005
 # Characters that make a batch of about `ingest.batch_chunks` chunks, at four characters a token.
 CHARACTERS_PER_TOKEN = 4
 
 
 class BulkEmbedder:
-    """Cuts, embeds and writes; what it returns only needs to be recorded in the ledger."""
+    """Cuts, embeds and writes; what it returns only needs to be recorded in the ledger.
+
+    Meant for two calls at once: while one cuts or writes the model's cores work for the other.
+    """
 
     def __init__(self, settings: Settings, release: Release) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
         spec = EmbedderSpec.from_record(release.parts["embedder"])
         index = index_of(release)
         workspace = open_workspace(settings)
@@ -64,11 +73,22 @@ class BulkEmbedder:
         self._chunker = Chunker(counter, index.chunking)
         self._made_by = index.made_by
         self._batch_characters = settings.ingest.batch_chunks * index.chunking.max_tokens * CHARACTERS_PER_TOKEN
+        self._lock = threading.Lock()  # guards what follows
+        self._opened: Embedder | None = None
+        self._counted_cpu_seconds = time.process_time()
 
-    @cached_property
     def _model(self) -> Embedder:
         """Loaded for the first document that needs it: a run over what is known already needs none, and no torch."""
-        return self._open_model()
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open_model()
+            return self._opened
+
+    def _cpu_seconds(self) -> float:
+        """What the process has spent since somebody asked: calls that run at once share it."""
+        with self._lock:
+            since, self._counted_cpu_seconds = self._counted_cpu_seconds, time.process_time()
+            return self._counted_cpu_seconds - since
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         """Sifted documents (reader.OUTCOME) -> rows of WRITTEN, one a durable batch; the first tells of the others."""
@@ -84,8 +104,7 @@ class BulkEmbedder:
             yield pa.Table.from_pylist([row], schema=WRITTEN)
 
     def _write(self, documents: Sequence[Document]) -> dict[str, Any]:
-        started = time.process_time()
-        done = prepare(documents, self._chunker, self._model)
+        done = prepare(documents, self._chunker, self._model())
         kept = [d for d in documents if d.id not in done.refused]
         uri = write_batch(self._store, document_table(kept), done.table, self._made_by) if kept else ""
         return {
@@ -96,7 +115,7 @@ class BulkEmbedder:
             "fields": json.dumps({name: kind for d in kept for name, kind in field_types(d.metadata).items()}),
             "refused": list(done.refused),
             "chunks": done.table.num_rows,
-            "cpu_seconds": time.process_time() - started,
+            "cpu_seconds": self._cpu_seconds(),
         }
 
     def _batches(self, documents: Sequence[Document]) -> Iterator[list[Document]]:

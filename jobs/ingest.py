@@ -40,9 +40,10 @@ from kaizen.text.sources import Expansion, expand
 from kaizen.workspace import Workspace, open_workspace
 
 # Small blocks keep memory flat: what is in flight is a few of them, whatever the size of the input.
-BLOCK_BYTES = 2 * 2**20
+BLOCK_BYTES = 2**20
 READER_CPUS = 0.25
 EMBEDDER_CPUS = 0.5
+EMBEDDER_CALLS = 2  # one cuts or writes while the model's cores work for the other
 NO_VECTOR = "The embedder gave no usable vector for a chunk of it. Check the embedder."
 
 
@@ -166,7 +167,12 @@ def _pipeline(
             fn_constructor_args=(settings, release),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=max(1, embedders)),
+            compute=ActorPoolStrategy(
+                size=max(1, embedders),
+                max_concurrent_calls_per_actor=EMBEDDER_CALLS,
+                max_tasks_in_flight_per_actor=EMBEDDER_CALLS + 1,
+                enable_true_multi_threading=True,
+            ),
             num_cpus=EMBEDDER_CPUS,
             num_gpus=settings.embedder.gpus,
         )
