@@ -74,12 +74,14 @@ class Scorer:
         """Return rows in order, among them the k best with a term, and their scores."""
         rests = [math.fsum(part.weight for part in parts[i:]) + self.SLACK for i in range(len(parts) + 1)]
         if allowed is not None and self._few(allowed, parts):
-            rows, done = np.flatnonzero(allowed), 0
+            rows, done, floor = np.flatnonzero(allowed), 0, 0.0
             scores = np.zeros(len(rows))
         else:
-            rows, scores, done = self._walk(parts, rests, allowed)
+            rows, scores, done, floor = self._walk(parts, rests, allowed)
         for part, rest in zip(parts[done:], rests[done:], strict=False):
-            rows, scores = self._prune(rows, scores, rest)
+            floor = self._raised(floor, scores)
+            kept = np.flatnonzero(scores >= floor - rest)
+            rows, scores = rows.take(kept), scores.take(kept)
             scores += self._look_up(part, rows)
         return rows[scores > 0], scores[scores > 0]
 
@@ -89,8 +91,11 @@ class Scorer:
 
     def _walk(
         self, parts: list[Part], rests: list[float], allowed: Mask | None
-    ) -> tuple[npt.NDArray[np.int64], Floats, int]:
-        """Score by whole terms for as long as new rows may matter; return also how many terms were done."""
+    ) -> tuple[npt.NDArray[np.int64], Floats, int, float]:
+        """Score by whole terms for as long as new rows may matter.
+
+        Return rows, their scores so far, how many terms were done, and what the k-th best score is at least.
+        """
         partial = self._scratch.take()
         touched: list[npt.NDArray[np.int64]] = []
         leaders, walked = np.empty(0, np.int64), 0  # the best k rows of touched[:walked]
@@ -102,14 +107,18 @@ class Scorer:
                 if floor > rests[done]:
                     break
             rows, gains = self._gained(parts[done], allowed)
-            partial[rows] = partial.take(rows) + gains
-            touched.append(rows)
             done += 1
+            scores = partial.take(rows) + gains
+            if floor > rests[done]:  # who cannot come up to the floor any more need not be remembered
+                kept = np.flatnonzero(scores >= floor - rests[done])
+                rows, scores = rows.take(kept), scores.take(kept)
+            partial[rows] = scores
+            touched.append(rows)
         if done == len(parts):  # nothing will be added: only the best k matter
             floor = max(floor, self._kth(partial.take(self._leaders([leaders, *touched[walked:]], partial))))
         found, scores = _take_out(partial, touched, floor - rests[done])
         self._scratch.give_back(partial)
-        return found, scores, done
+        return found, scores, done, floor
 
     def _gained(self, part: Part, allowed: Mask | None) -> tuple[npt.NDArray[np.int64], Floats]:
         """The allowed rows that hold a term, and what it adds to each."""
@@ -145,9 +154,10 @@ class Scorer:
         counts = counts_at(part.rows, part.counts, rows)
         return np.where(counts > 0, self._gains(part.weight, rows, np.maximum(counts, 1)), 0)
 
-    def _prune(self, rows: npt.NDArray[np.int64], scores: Floats, rest: float) -> tuple[npt.NDArray[np.int64], Floats]:
-        kept = scores >= self._kth(scores) - rest
-        return rows[kept], scores[kept]
+    def _raised(self, floor: float, scores: Floats) -> float:
+        """The k-th best score if it is above `floor`: to find it among the few above is cheaper than among all."""
+        above = scores.compress(scores > floor)
+        return max(floor, self._kth(above))
 
     def _kth(self, scores: Floats) -> float:
         return float(np.partition(scores, -self._k)[-self._k]) if len(scores) >= self._k else 0.0
