@@ -67,7 +67,11 @@ def sealed(product: Product) -> None:
 def test_everything_is_killed_then_files_are_damaged(tmp_path: Path) -> None:
     config = configure(
         tmp_path,
-        {"fleet": {"shards": SHARDS, "replicas": 1}, "index": {"seal_seconds": 1.0}, "generator": {"kind": "extractive"}},
+        {
+            "fleet": {"shards": SHARDS, "replicas": 1},
+            "index": {"seal_seconds": 1.0},
+            "generator": {"kind": "extractive"},
+        },
     )
     acknowledged: set[str] = set()
     with started(config) as product, product.client() as client:
