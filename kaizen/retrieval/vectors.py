@@ -19,6 +19,7 @@ import faiss
 import numpy as np
 
 from kaizen.errors import BadModel, ConfigError, Corrupt
+from kaizen.retrieval.short_codes import build_short_codes, parameters
 
 Kind = Literal["flat", "hnsw", "ivf", "sq8"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -29,15 +30,9 @@ NARROW_SHARE = 0.05
 HNSW_LINKS = 32
 HNSW_BUILD_EF = 120
 HNSW_SEARCH_EF = 256
-# IVF: lists a square root of the rows, lists that a query reads, and how the lists' centres are found. Its codes are
-# half a byte for two dimensions, which FAISS compares 32 at a time in registers: six times as fast as whole bytes.
-IVF_LISTS = 4
-IVF_PROBES = 256  # at least; of a large index a third
-IVF_TRAINING_ROUNDS = 6
-IVF_TRAINING_ROWS = 40  # a list; FAISS asks for 39
 # A compressed kind fetches so many times what is asked for, at least so many, and re-scores them from vectors.npy.
 FINE_ROWS = 128
-FINE_SHARE = 1 / 600  # and of a large index this share: its short codes tell neighbours apart less well
+FINE_SHARE = 1 / 1250  # and of a large index this share: its short codes tell neighbours apart less well
 FINE_FACTOR: Mapping[Kind, float] = {"ivf": 4.0, "sq8": 1.25}
 
 
@@ -77,11 +72,7 @@ class VectorIndex:
         norms = np.linalg.norm(vectors, axis=1)
         if not np.all(np.isfinite(norms) & (norms > 0)):
             raise BadModel("A vector is NaN, infinite or zero.", advice="Check the embedder; nothing was indexed.")
-        index = _empty_index(kind, len(vectors), vectors.shape[1])
-        if not index.is_trained:
-            index.train(vectors)
-        index.add(vectors)
-        return cls(kind, vectors, index, device)
+        return cls(kind, vectors, _index(kind, vectors), device)
 
     def save(self, directory: Path) -> None:
         """Write `vectors.npy` and, unless flat, `vectors.faiss`."""
@@ -162,8 +153,7 @@ class VectorIndex:
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(HNSW_SEARCH_EF, 2 * k))
         if self.kind == "ivf":
-            probes = max(IVF_PROBES, self._index.nlist // 3)
-            return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+            return parameters(self._index, selector)
         return faiss.SearchParameters(sel=selector)
 
 
@@ -186,17 +176,20 @@ def _to_gpu(index: faiss.Index) -> faiss.Index:
     return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
 
 
-def _empty_index(kind: Kind, rows: int, dim: int) -> faiss.Index:
+def _index(kind: Kind, vectors: np.ndarray) -> faiss.Index:
+    if kind == "ivf":
+        return build_short_codes(vectors)
+    index = _empty_index(kind, vectors.shape[1])
+    if not index.is_trained:
+        index.train(vectors)
+    index.add(vectors)
+    return index
+
+
+def _empty_index(kind: Kind, dim: int) -> faiss.Index:
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(dim, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = HNSW_BUILD_EF
-        return index
-    if kind == "ivf":
-        lists = max(1, min(int(IVF_LISTS * np.sqrt(rows)), rows // IVF_TRAINING_ROWS))
-        index = faiss.index_factory(
-            dim, f"IVF{lists},PQ{dim // 2 if dim % 2 == 0 else dim}x4fs", faiss.METRIC_INNER_PRODUCT
-        )
-        index.cp.niter, index.cp.max_points_per_centroid = IVF_TRAINING_ROUNDS, IVF_TRAINING_ROWS
         return index
     if kind == "sq8":
         return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
