@@ -13,6 +13,7 @@ from cluster.connection import connection
 from kaizen.config import Settings
 
 _OBJECTS_BYTES = 100 * 2**20  # data and models go through files; this is for messages
+_HOOK = {"worker_process_setup_hook": "kaizen.fate.end_with_raylet"}
 
 
 def connected(settings: Settings, workers: int) -> AbstractContextManager[None]:
@@ -22,6 +23,8 @@ def connected(settings: Settings, workers: int) -> AbstractContextManager[None]:
         "num_cpus": max(workers, cpus),
         "object_store_memory": _OBJECTS_BYTES,
         "include_dashboard": False,
+        "runtime_env": _HOOK,
+        "_system_config": {"prestart_worker_first_driver": False},  # those would be without the hook, and unused
     }
     address = os.environ.get("RAY_ADDRESS", settings.cluster.address)
     return connection(address, f"{settings.cluster.namespace}-train", private)

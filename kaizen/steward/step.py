@@ -6,22 +6,13 @@ write what the other one writes), and yields the CPU to serving. Then it is as i
 
 from __future__ import annotations
 
-import ctypes
 import os
 import runpy
-import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from kaizen.fate import end_with
+
 NICENESS = 10
-
-
-def end_with(parent: int) -> None:
-    """Have the kernel kill this process when `parent` ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the kernel knew
-        os._exit(1)
 
 
 if __name__ == "__main__":

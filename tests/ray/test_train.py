@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import json
 import os
 import signal
@@ -9,9 +11,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -23,7 +27,7 @@ from kaizen.models.onnx_embedder import OnnxEmbedder
 from kaizen.records import Dataset, Release
 from kaizen.release import generator_of, index_of
 from kaizen.workspace import Workspace
-from tests.product import eventually
+from tests.product import eventually, title_of
 from tests.ray.lessons import Toy, ToyLearner, tiny_settings, tiny_workspace
 from train.connect import connected
 from train.embedder import EmbedderTask
@@ -126,6 +130,49 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_been(tmp
     assert sum(file.stat().st_size for file in newest.rglob("*") if file.is_file()) < 2**19, "frozen weights are in it"
     again = train(Toy(), PLAN, tmp_path / "run", what="toy")
     assert again.losses == trained.losses, "a run that has ended is not run again"
+
+
+@pytest.fixture
+def heir() -> Iterator[None]:
+    """Orphans fall to this process, which does not wait for them, as to a container's first process."""
+    inherit = functools.partial(ctypes.CDLL(None, use_errno=True).prctl, 36)  # PR_SET_CHILD_SUBREAPER
+    inherit(1, 0, 0, 0)
+    yield
+    inherit(0, 0, 0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's promise is Linux's")
+@pytest.mark.usefixtures("heir")
+def test_workers_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from kaizen.config import Settings; from tests.ray.lessons import Toy\n"
+        "from train.connect import connected; from train.loop import train; from train.plan import Plan\n"
+        "here = Path(sys.argv[1]); settings = Settings.model_validate({'workspace': {'directory': here}})\n"
+        "with connected(settings, workers=1):\n"
+        "    train(Toy(0.2), Plan(epochs=99, batch=4, learning_rate=1e-2), here / 'run', what='toy')"
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=root, stderr=subprocess.DEVNULL) as training:
+        eventually(lambda: list((tmp_path / "run" / "meters").glob("*.json")), 150, "it learns")
+        started = psutil.Process(training.pid).children(recursive=True)
+        workers = [one for one in started if title_of(one).startswith("ray::RayTrainWorker")]
+        training.kill()
+    try:
+        # Ray's own agents try for a minute to tell somebody that it has ended.
+        eventually(lambda: not any(alive(one) for one in workers), 10, "nobody learns on")
+        assert workers
+    finally:
+        for one in started:
+            with suppress(psutil.NoSuchProcess, ChildProcessError):
+                one.kill()
+                os.waitpid(one.pid, 0)
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.usefixtures("cluster")
