@@ -22,7 +22,8 @@ TRAINING_ROWS_LEAST = 10_000
 LEFT_OUT = 0.015
 DIMENSIONS_STEP = 32
 # Of the nearest rows of the queries that the lists are tried with, so many must lie in the lists that are read.
-FOUND = 0.985
+FOUND = 0.99
+LISTS_LEAST = 256  # what people ask can lie otherwise than what was tried, and of a small index all is read in no time
 TRIED_QUERIES = 128
 TRIED_NEAREST = 10
 # Such a query lies as near to its chunk as queries do (cosine), and is otherwise a mixture of so many others.
@@ -86,7 +87,8 @@ def _lists_to_read(
     order = ivf.quantizer.search(rotation.apply(queries), ivf.nlist)[1]
     place = np.argsort(order, axis=1)  # place[q, list]: when query q comes to a list
     home = ivf.quantizer.search(rotation.apply(vectors[nearest.ravel()]), 1)[1].reshape(nearest.shape)
-    return int(np.quantile(np.take_along_axis(place, home, axis=1), FOUND, method="higher")) + 1
+    needed = int(np.quantile(np.take_along_axis(place, home, axis=1), FOUND, method="higher")) + 1
+    return min(max(needed, LISTS_LEAST), ivf.nlist)
 
 
 def _like_queries(vectors: np.ndarray, chance: np.random.Generator) -> np.ndarray:

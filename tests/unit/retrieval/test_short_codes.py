@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 import pytest
 
+from kaizen.retrieval import short_codes
 from kaizen.retrieval.short_codes import build_short_codes
 from kaizen.retrieval.vectors import VectorIndex
 
@@ -21,6 +22,11 @@ def vectors_in(topics: int, rows: int = 6000, dim: int = 64, spread: float = 0.5
     chance = np.random.default_rng(1)
     centres = unit(chance.standard_normal((topics, dim)))
     return unit(centres[chance.integers(0, topics, rows)] + spread * unit(chance.standard_normal((rows, dim))))
+
+
+@pytest.fixture(autouse=True)
+def _small_indices_may_read_few_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(short_codes, "LISTS_LEAST", 1)
 
 
 def lists_read(vectors: np.ndarray) -> float:
