@@ -88,7 +88,7 @@ def _lists_to_read(
     place = np.argsort(order, axis=1)  # place[q, list]: when query q comes to a list
     home = ivf.quantizer.search(rotation.apply(vectors[nearest.ravel()]), 1)[1].reshape(nearest.shape)
     needed = int(np.quantile(np.take_along_axis(place, home, axis=1), FOUND, method="higher")) + 1
-    return min(max(needed, LISTS_LEAST), ivf.nlist)
+    return min(max(needed, LISTS_LEAST), int(ivf.nlist))
 
 
 def _like_queries(vectors: np.ndarray, chance: np.random.Generator) -> np.ndarray:
