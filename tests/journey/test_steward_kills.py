@@ -35,7 +35,7 @@ SEED = int(os.environ.get("STEWARD_SEED", secrets.randbelow(10_000)))
 # Phases of a turn, each with the number of rungs begun: one kill at most in each, so that the turn still ends.
 PHASES = (("curate", 0), ("learn", 1), ("judge", 1), ("learn", 2), ("judge", 2), ("test", 2), ("guard", 2))
 KILLED = len(PHASES) if TURNS > 1 else 3  # phases of a turn that something is killed in
-PAUSE_SECONDS = (0.1, 4.0)  # from the begin of a phase; one that ends before is left in peace
+PAUSE_SECONDS = (0.1, 1.5)  # from the begin of a phase; one that ends before is left in peace
 CALM_SECONDS = 0.3
 LOOK_SECONDS = 0.05
 TURN_SECONDS = 480.0  # a machine may be busy with more than this
