@@ -1,10 +1,11 @@
 """The head process of an installation: it starts what the configuration asks for and stays until it is told to end.
 
-    python -m cluster.head [--config FILE]
+    python -m cluster.head [--config FILE] [--with PID]
 
 `kaizen up` starts it in the background and waits for `run.json`; `kaizen down` sends it SIGTERM. A private Ray lives
 and dies with this process. On an existing cluster (`cluster.address`) it starts our actors and our Serve application
-there, and takes away exactly those at the end.
+there, and takes away exactly those at the end. `--with` is for installations that somebody holds for a while: they end
+with that process, however it ends.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from cluster.ray_token import keep_private, use_token
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import DeadlineExceeded, KaizenError, Unavailable
+from kaizen.fate import when_ended
 from kaizen.run_state import STEPS_FILE, RunState, remove_run_state, write_run_state
 from kaizen.security.keys import local_key
 from kaizen.workspace import open_workspace
@@ -65,13 +67,15 @@ class Steps:
             file.write(json.dumps({"step": text, "done": done}) + "\n")
 
 
-def run(config: Path | None) -> None:
-    """Start everything, wait for SIGTERM or SIGINT, end everything."""
+def run(config: Path | None, holder: int | None) -> None:
+    """Start everything, wait for SIGTERM, SIGINT or the end of `holder`, end everything."""
     check_environment()
     settings = load_settings(config).settings
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    if holder is not None:
+        when_ended(holder, ended.set)
     with tempfile.TemporaryDirectory(prefix="kaizen-") as runtime:
         state = _start(settings, config, Path(runtime))
         ended.wait()
@@ -189,8 +193,10 @@ def main() -> int:
     """Run as a command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m cluster.head", description=__doc__)
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--with", type=int, dest="holder", metavar="PID", help="end when this process has ended")
+    options = parser.parse_args()
     try:
-        run(parser.parse_args().config)
+        run(options.config, options.holder)
     except KaizenError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
         return 1

@@ -71,7 +71,7 @@ def started(config: Path) -> Iterator[Installation]:
     workspace = config.parent / "workspace"
     workspace.mkdir(mode=0o700, exist_ok=True)
     with (workspace / LOG_FILE).open("w") as log:
-        command = [sys.executable, "-P", "-m", "cluster.head", "--config", str(config)]
+        command = [sys.executable, "-P", "-m", "cluster.head", "--config", str(config), "--with", str(os.getpid())]
         head = subprocess.Popen(command, env=environment(), stdout=log, stderr=log, start_new_session=True)  # noqa: S603 (our own module)
         process = psutil.Process(head.pid)  # while it is surely there: a process that ended cannot be looked up
     try:

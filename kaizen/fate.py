@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
+import threading
+from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -16,6 +19,22 @@ def end_with(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the kernel knew
         os._exit(1)
+
+
+def when_ended(process: int, act: Callable[[], object]) -> None:
+    """Call `act` in a thread once `process` has ended, however it did: for those that have to put things in order."""
+
+    def watch() -> None:
+        try:
+            handle = os.pidfd_open(process)
+        except ProcessLookupError:  # it has ended already
+            act()
+            return
+        select.select([handle], [], [])
+        os.close(handle)
+        act()
+
+    threading.Thread(target=watch, name=f"end of {process}", daemon=True).start()
 
 
 def end_with_raylet() -> None:
