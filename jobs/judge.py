@@ -153,11 +153,12 @@ def _answers(workspace: Workspace, case: Case, probes: Sequence[Question]) -> tu
     """What is wrong with the candidate's generator, and how its answers compare."""
     if not case.answers_change:
         return (), None
+    questions = demonstrated(case.dataset.demonstrations, MOST_ANSWERS) if case.dataset else []
     if generator_of(case.candidate, workspace.settings.generator).kind != "extractive":
-        findings = check_generator(workspace, case.candidate, probes, os.environ)
+        # Who learns from answers alone has judged no search: then what it is to answer is what it is probed with.
+        findings = check_generator(workspace, case.candidate, probes or questions[:PROBES], os.environ)
         if findings:
             return findings, None
-    questions = demonstrated(case.dataset.demonstrations, MOST_ANSWERS) if case.dataset else []
     if not questions:
         return (), None
     with (
