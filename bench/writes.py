@@ -5,8 +5,8 @@
 prints one line and writes bench/out/writes.svg. About three minutes; --quick measures for a third of the time.
 
 Against a throw-away installation with default settings: SQLite with a sync on each commit, a shard in two copies, the
-embedder as an actor. Documents are real text of one chunk (docstrings of the standard library), each under an id of its own. A
-write counts when its 200 has come: it is durable then.
+embedder as an actor. Documents are real text of one chunk (docstrings of the standard library), each under an id of its
+own. A write counts when its 200 has come: it is durable then.
 
     upserts_per_s    by number of writers, each with one connection and one write at a time
     searchable_*_ms  with `wait_for=searchable`, sent at half the best rate on a schedule, counted from the moment at
