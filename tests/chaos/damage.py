@@ -95,7 +95,7 @@ class Served:
 
     def _previous_of(self, shard: str) -> Content:
         store = GenerationStore(self._parts.store, shard)
-        return tuple(_content(store._load_one(store._pointer()["previous"] or "")))
+        return tuple(_content(store._load_one(store._pointer()["previous"] or "", {})))
 
 
 def _content(view: View) -> Iterator[object]:
