@@ -36,9 +36,9 @@ import httpx
 from rich.console import Console
 
 from bench.chart import write_chart
-from bench.corpus import queries
 from bench.filled import fill
 from bench.process_tree import ProcessTree
+from bench.search_index import wait_until_settled
 from cluster.throwaway import Installation, environment, started, write_config
 from kaizen.config import Settings
 from kaizen.errors import Unavailable
@@ -108,7 +108,7 @@ def start_once(config: Path) -> dict[str, Any]:
             state = _running(workspace)
             headers = {"Authorization": f"Bearer {Secret((workspace / KEY_FILE).read_text().strip()).reveal()}"}
             with httpx.Client(base_url=state.url, headers=headers, timeout=60, trust_env=False) as client:
-                body = {"query": queries(1)[0], "timeout_seconds": 60}
+                body = {"query": QUESTIONS[0], "timeout_seconds": 60}
                 answered = client.post("/v1/search", json=body).raise_for_status().json()
                 first = time.monotonic() - began
                 if answered["coverage"] < 1:
@@ -129,12 +129,12 @@ def start_once(config: Path) -> dict[str, Any]:
 
 
 def _documented(running: Installation) -> None:
-    """Write the documentation in which the questions have their answers, and wait until it is searchable."""
+    """Write the documentation in which the questions have their answers, and wait until it is sealed."""
     rows = [row for row in stdlib_documents() if row["metadata"]["module"] in MODULES]
     documents = [{"id": row["id"], "title": row["title"], "text": row["text"]} for row in rows]
     with httpx.Client(base_url=running.state.url, headers=running.headers, timeout=120, trust_env=False) as client:
-        body = {"documents": documents}
-        client.post("/v1/documents:batch?wait_for=searchable", json=body).raise_for_status()
+        written = client.post("/v1/documents:batch", json={"documents": documents}).raise_for_status().json()
+    wait_until_settled(running, written["seq"])
 
 
 def _running(workspace: Path) -> RunState:
