@@ -42,15 +42,15 @@ def told(flock: Flock) -> Flock:
 
 @contextmanager
 def slowed(process: psutil.Process, share: float) -> Iterator[None]:
-    """A process that runs only this share of the time."""
+    """A process that runs only this share of the time; in turns of a second, since a busy machine stops it too late."""
     over = threading.Event()
 
     def pulse() -> None:
         while not over.is_set():
             process.suspend()
-            over.wait(0.2 * (1 - share))
+            over.wait(1 - share)
             process.resume()
-            over.wait(0.2 * share)
+            over.wait(share)
 
     thread = threading.Thread(target=pulse)
     thread.start()
