@@ -3,18 +3,21 @@
     python -m bench.swap [--swaps N] [--seconds S] [--json]
 
 prints one line, {"swaps": .., "requests": .., "failed": .., "mixed": .., "missing": .., "p99_ratio": .., ...}, and
-writes bench/out/swap.svg. About three minutes.
+writes bench/out/swap.svg. About seven minutes, most of them for the other index.
 
-A throw-away installation with default settings (HAProxy, two gateway replicas, two shards) and the documentation of the
-standard library. Three releases: the configured one, one with other retrieval settings and another prompt over the same
-index, and one with another chunking, which brings an index of its own. Searchers and an asker send requests all the
-time, each with `explain`; a writer stores and deletes documents; meanwhile releases are promoted and rolled back.
+A throw-away installation with default settings (HAProxy, two gateway replicas, one shard in two copies) and the
+documentation of the standard library. Three releases: the configured one, one with other retrieval settings and another
+prompt over the same index, and one with another chunking, which brings an index of its own: all is embedded anew. At a
+constant rate, searches and questions come, each with `explain`, and documents are stored and deleted (SEARCHER_EVERY
+and so on); meanwhile releases are promoted and rolled back. Times count from when a request was due.
 
     failed         requests that were not answered with 200, or in part, or degraded
     mixed          responses of which a stage says that it is of another release than the response names
     unseen         writes acknowledged as searchable that the next search did not see, whichever release answered it
     missing        acknowledged writes that a release's index lacks at the end (or deletions that it did not make)
-    p99_ratio      99th percentile of a search's time while releases are swapped over the same while none is. Goal: 1.5
+    p99_ratio      99th percentile of a search's time while releases are swapped, the building of the other index
+                   included, over the same while none is. Goal: 1.5
+    build_p99_ratio  the same, only while the other index is built; `build_s`: how long that took
     rollback_s     longest time from the response to a rollback to the last response of the release that went
     switch_s       the same for promotions: where the index had to be built, that is in it
 """
@@ -28,13 +31,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -55,9 +58,13 @@ from kaizen.workspace import open_workspace
 
 RATIO_GOAL = 1.5
 WORD = "heron"
+T = TypeVar("T")
 STAGES = ("retrieval", "prompt", "generator", "ranker")
 SHORT = 12
 FOLLOWED = 12  # responses in a row by one release: both replicas have had a part in them
+# Seconds from one to the next of each searcher, of the asker and of the writer. With default settings on two cores they
+# leave room: where load takes all there is, only the length of the queue would be measured.
+SEARCHER_EVERY, ASKER_EVERY, WRITER_EVERY = 0.25, 5.0, 0.25
 PATIENCE_SECONDS = 600.0  # the first time, an index of thousands of chunks is embedded anew
 
 
@@ -73,7 +80,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How one search or answer went. `at`: when it was sent (time.monotonic)."""
+    """How one search or answer went. `at`: when it was due (time.monotonic)."""
 
     at: float
     seconds: float
@@ -81,6 +88,8 @@ class Reply:
     release: str
     fault: str
     mixed: str
+    late: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -99,6 +108,14 @@ class Log:
         spent = [r.seconds for r in self.replies if r.path == "/v1/search" and first <= r.at < last]
         return float(np.percentile(spent, 99)) * 1000
 
+    def slowest(self, first: float, last: float) -> str:
+        """The slowest search sent between two moments, by stage."""
+        searches = [r for r in self.replies if r.path == "/v1/search" and first <= r.at < last]
+        worst = max(searches, key=lambda reply: reply.seconds)
+        stages = sorted(worst.stages.items(), key=lambda stage: -stage[1])
+        parts = ", ".join(f"{name} {spent:.0f}" for name, spent in stages)
+        return f"slowest {worst.seconds * 1000:.0f} ms, {worst.late * 1000:.0f} of it before it was sent: {parts}"
+
     def switch_seconds(self, kind: str) -> float:
         """Longest time from a change of this kind to the last request that the release before it answered."""
         ends = [when for _, _, when in self.switches[1:]] + [float("inf")]
@@ -112,11 +129,13 @@ class Log:
 class Swapping:
     """A running installation with three releases, its load and what came of it."""
 
-    def __init__(self, running: Installation, plan: Plan, texts: Sequence[str]) -> None:
+    def __init__(self, running: Installation, plan: Plan, texts: Sequence[str], tell: Callable[[str], None]) -> None:
         self._running = running
         self._plan = plan
         self._texts = texts
+        self._tell = tell
         self._ended = threading.Event()
+        self._built = 0.0, 0.0  # the longest change: that which waited for another index
         self.log = Log()
         workspace = open_workspace(load_settings(running.config).settings)
         try:
@@ -133,6 +152,7 @@ class Swapping:
             steady = time.monotonic()
             self._pause(self._plan.steady_seconds)
             swapping = time.monotonic()
+            self._tell(f"steady: p99 {self.log.p99_ms(steady, swapping):.0f} ms; {self.log.slowest(steady, swapping)}")
             self._swap()
             end = time.monotonic()
         missing = self._missing()
@@ -151,6 +171,8 @@ class Swapping:
             "steady_p99_ms": round(quiet, 1),
             "swap_p99_ms": round(busy, 1),
             "p99_ratio": round(busy / quiet, 2),
+            "build_p99_ratio": round(log.p99_ms(*self._built) / quiet, 2),
+            "build_s": round(self._built[1] - self._built[0], 1),
             "rollback_s": round(log.switch_seconds("rollback"), 2),
             "switch_s": round(log.switch_seconds("promote"), 2),
             "seconds": round(end - steady, 1),
@@ -183,32 +205,42 @@ class Swapping:
 
     def _search(self, number: int) -> None:
         with self._client() as client:
-            for text in itertools.cycle([*self._texts[number:], *self._texts[:number]]):
-                if self._ended.is_set():
-                    return
-                self._send(client, "/v1/search", {"query": text, "k": 10, "explain": True, "timeout_seconds": 10})
-                self._ended.wait(0.03)
+            first = SEARCHER_EVERY * number / self._plan.searchers
+            for due, text in self._times(SEARCHER_EVERY, first, [*self._texts[number:], *self._texts[:number]]):
+                body = {"query": text, "k": 10, "explain": True, "timeout_seconds": 10}
+                self._send(client, "/v1/search", body, due)
 
     def _ask(self) -> None:
         with self._client() as client:
-            for text in itertools.cycle(self._texts):
-                if self._ended.is_set():
-                    return
-                self._send(client, "/v1/answer", {"question": text, "explain": True, "timeout_seconds": 30})
-                self._ended.wait(0.3)
+            for due, text in self._times(ASKER_EVERY, 0.0, self._texts):
+                self._send(client, "/v1/answer", {"question": text, "explain": True, "timeout_seconds": 30}, due)
 
-    def _send(self, client: httpx.Client, path: str, body: Mapping[str, Any]) -> None:
-        started = time.monotonic()
+    def _times(self, every: float, first: float, items: Iterable[T]) -> Iterator[tuple[float, T]]:
+        """The items over and over, each with the moment when it is due, at that moment, until the load ends.
+
+        Who is late goes on at once with what is due, and does not leave it out.
+        """
+        start = time.monotonic() + first
+        for number, item in enumerate(itertools.cycle(items)):
+            due = start + number * every
+            if self._ended.wait(max(due - time.monotonic(), 0.0)):
+                return
+            yield due, item
+
+    def _send(self, client: httpx.Client, path: str, body: Mapping[str, Any], due: float) -> None:
+        late = time.monotonic() - due
         try:
             response = client.post(path, json=body)
         except httpx.TransportError as error:
-            self.log.replies.append(Reply(started, time.monotonic() - started, path, "", repr(error), ""))
+            self.log.replies.append(Reply(due, time.monotonic() - due, path, "", repr(error), ""))
             return
-        spent = time.monotonic() - started
+        spent = time.monotonic() - due
         answer = response.json() if response.status_code == 200 else {}
         fault = _fault(response, answer)
         mixed = "" if not answer else self._mixed(answer)
-        self.log.replies.append(Reply(started, spent, path, answer.get("release", ""), fault, mixed))
+        self.log.replies.append(
+            Reply(due, spent, path, answer.get("release", ""), fault, mixed, late, answer.get("timings_ms", {}))
+        )
 
     def _mixed(self, answer: Mapping[str, Any]) -> str:
         """What in a response is not of the one release that it names."""
@@ -224,16 +256,13 @@ class Swapping:
     def _write(self) -> None:
         """Store and delete; after every write that was acknowledged as searchable, look."""
         with self._client() as client:
-            for number in itertools.count():
-                if self._ended.is_set():
-                    return
+            for number, _ in enumerate(self._times(WRITER_EVERY, 0.0, (None,))):
                 name = f"{WORD}-{number}"
                 if self._change(client, "PUT", name, searchable=number % 3 == 0):
                     self.log.living.add(name)
                 old = f"{WORD}-{number - 5}"
-                if number % 2 and old in self.log.living and self._change(client, "DELETE", old, number % 3 == 1):
+                if number % 8 and old in self.log.living and self._change(client, "DELETE", old, number % 3 == 1):
                     self.log.living.discard(old)
-                self._ended.wait(0.05)
 
     def _change(self, client: httpx.Client, method: str, name: str, searchable: bool) -> bool:
         body = {"text": f"The {WORD} called {_spelt(name)} catches fish."} if method == "PUT" else None
@@ -276,8 +305,15 @@ class Swapping:
                     path = f"/v1/releases/{wanted}:promote"
                     kind, state = "promote", client.post(path, json={}).raise_for_status().json()
                 self.log.switches.append((kind, state["stable"], time.monotonic()))
+                asked = time.monotonic()
                 self._wait_for(lambda: self._followed(self.log.switches[-1][1]), "the replicas follow")
+                took = time.monotonic() - asked
                 self._pause(self._plan.dwell_seconds)
+                p99 = self.log.p99_ms(asked, time.monotonic())
+                slowest = self.log.slowest(asked, time.monotonic())
+                self._tell(f"{number + 1}: {kind} {state['stable']} in {took:.1f} s, p99 {p99:.0f} ms; {slowest}")
+                if took > self._built[1] - self._built[0]:
+                    self._built = asked, asked + took
 
     def _followed(self, release: str) -> bool:
         """Whether the newest searches were all answered by one release; answers take longer, and began before."""
@@ -347,7 +383,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         console.print("ingesting")
         taken = summary_of(running.run("jobs.ingest", str(source), "--json"))
         console.print(f"{taken['chunks']} chunks; {plan.swaps} swaps")
-        return {**Swapping(running, plan, queries(200)).run(), "chunks": taken["chunks"]}
+        return {**Swapping(running, plan, queries(200), console.print).run(), "chunks": taken["chunks"]}
 
 
 def main(arguments: list[str] | None = None) -> int:

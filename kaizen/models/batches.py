@@ -11,15 +11,17 @@ _ROUND = 8
 Ids = npt.NDArray[np.int64]
 
 
-def batches(lengths: Sequence[int], *, budget: int, longest: int) -> Iterator[tuple[list[int], int]]:
+def batches(
+    lengths: Sequence[int], *, budget: int, longest: int, multiple: int = _ROUND
+) -> Iterator[tuple[list[int], int]]:
     """Yield (rows, padded length), longest first, each at most `budget` tokens with padding, or one text.
 
-    Lengths are rounded up to 8 so that kernels and buffers are reused, but not above `longest`.
+    Lengths are rounded up to a `multiple` so that kernels and buffers are reused, but not above `longest`.
     """
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     start = 0
     while start < len(order):
-        length = min(-(-lengths[order[start]] // _ROUND) * _ROUND, longest)
+        length = min(-(-lengths[order[start]] // multiple) * multiple, longest)
         stop = start + max(1, budget // length)
         yield order[start:stop], length
         start = stop

@@ -1,4 +1,7 @@
-"""Query embedding with ONNX Runtime: no torch, no transformers, so that a gateway replica stays light."""
+"""Embedding with ONNX Runtime: no torch, no transformers, so that a gateway replica stays light.
+
+For queries, and for documents as they are written one by one.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ import numpy as np
 import onnxruntime
 
 from kaizen.errors import BadModel
-from kaizen.models.batches import padded
+from kaizen.models.batches import batches, padded
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.location import fingerprint_of, read_json
 from kaizen.models.tokens import EmbedderTokenizer
 from kaizen.models.vectors import Vectors, bad_rows, refuse_bad
+
+# What one core computes in its cache. A call with 16 times as many takes twice the time a text and gigabytes of memory;
+# figures are in docs/decisions.md.
+_CALL_TOKENS = 512
 
 
 class OnnxEmbedder:
@@ -47,8 +54,10 @@ class OnnxEmbedder:
     def embed_checked(self, texts: Sequence[str]) -> tuple[Vectors, tuple[int, ...]]:
         """Return (n, dim) float32 and the rows that are NaN, infinite or zero."""
         tokens = self._tokenizer.encode([self._prompt + text for text in texts])
-        if not tokens:
-            return np.empty((0, self.spec.dim), dtype=np.float32), ()
-        ids, mask = padded(tokens, max(map(len, tokens)))
-        vectors: Vectors = self._session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})[0]
+        vectors = np.empty((len(tokens), self.spec.dim), dtype=np.float32)
+        lengths = [len(t) for t in tokens]
+        # Not rounded: a question is computed alone, and each token of padding is time that somebody waits for.
+        for rows, length in batches(lengths, budget=_CALL_TOKENS, longest=self.spec.max_tokens, multiple=1):
+            ids, mask = padded([tokens[row] for row in rows], length)
+            vectors[rows] = self._session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})[0]
         return vectors, bad_rows(vectors)

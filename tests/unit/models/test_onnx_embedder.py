@@ -77,6 +77,30 @@ def test_threads_do_not_disturb_each_other(spec: EmbedderSpec, exported: Path) -
     np.testing.assert_array_equal(np.concatenate(together), np.concatenate(alone))
 
 
+def test_many_texts_take_the_memory_of_a_few(spec: EmbedderSpec, exported: Path) -> None:
+    """A long document is hundreds of texts: in one call their attention alone would take gigabytes."""
+    program = f"""
+import resource
+from pathlib import Path
+from kaizen.models.embedder_spec import EmbedderSpec
+from kaizen.models.onnx_embedder import OnnxEmbedder
+embedder = OnnxEmbedder(EmbedderSpec.from_record({spec.record()!r}), Path({str(exported)!r}))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+embedder.embed(["pump " * 60, "valve " * 50] * 4000)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100, "MiB"
+
+
+def test_texts_come_back_in_their_order_whatever_their_length(spec: EmbedderSpec, exported: Path) -> None:
+    embedder = open_embedder(spec, SETTINGS, "query", onnx_directory=exported)
+    texts = [word * (1 + 7 * number % 60) for number in range(40) for word in ("pump ", "valve ")]
+    alone = np.concatenate([embedder.embed([text]) for text in texts])
+    np.testing.assert_allclose(embedder.embed(texts), alone, atol=1e-5)
+    assert embedder.embed([]).shape == (0, 64)
+
+
 def test_nan_weights_are_refused_at_export(make_bert: BertMaker, tmp_path: Path) -> None:
     with pytest.raises(BadModel, match="NaN"):
         export_onnx(read_spec(str(make_bert(pooling="mean_tokens", spoil=True))), tmp_path)
