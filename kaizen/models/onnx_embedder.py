@@ -46,6 +46,7 @@ class OnnxEmbedder:
         self._session = onnxruntime.InferenceSession(
             str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
+        self._dim = int(self._session.get_outputs()[0].shape[1])
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dim) float32, L2-normalised; raise BadModel when any vector is NaN, infinite or zero."""
@@ -54,7 +55,8 @@ class OnnxEmbedder:
     def embed_checked(self, texts: Sequence[str]) -> tuple[Vectors, tuple[int, ...]]:
         """Return (n, dim) float32 and the rows that are NaN, infinite or zero."""
         tokens = self._tokenizer.encode([self._prompt + text for text in texts])
-        vectors = np.empty((len(tokens), self.spec.dim), dtype=np.float32)
+        # The session tells how long a vector is: a record may be wrong, and who judges it must get to see both.
+        vectors = np.empty((len(tokens), self._dim), dtype=np.float32)
         lengths = [len(t) for t in tokens]
         # Not rounded: a question is computed alone, and each token of padding is time that somebody waits for.
         for rows, length in batches(lengths, budget=_CALL_TOKENS, longest=self.spec.max_tokens, multiple=1):
