@@ -13,6 +13,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from actors.direct_line import DirectCaller, LineLost
 from actors.names import shard_name
 from kaizen.errors import NotYetSearchable, TransientError
 from kaizen.retrieval.query import ShardAnswer, ShardQuery
@@ -49,6 +50,7 @@ class FanOut:
         self._replicas = replicas
         self._namespace = namespace
         self._handles: dict[tuple[int, int], ActorHandle] = {}
+        self._lines: dict[tuple[int, int], DirectCaller | None] = {}  # None: the copy is on another node
         self._turn = itertools.count()
 
     async def search(self, query: ShardQuery, *, min_seq: int, deadline: float) -> Gathered:
@@ -68,7 +70,7 @@ class FanOut:
             try:
                 return await self._call(shard, replica, "fetch", deadline, list(places))
             except UNANSWERED:
-                self._handles.pop((shard, replica), None)
+                self._forget(shard, replica)
         return []
 
     async def reach(self, seq: int, deadline: float) -> bool:
@@ -86,7 +88,7 @@ class FanOut:
             if isinstance(answer, BaseException):
                 if not isinstance(answer, UNANSWERED):
                     raise answer
-                self._handles.pop(copy, None)
+                self._forget(*copy)
         return all(not isinstance(answer, BaseException) and answer[0] == "serving" for answer in said)
 
     def poke(self) -> None:
@@ -95,7 +97,7 @@ class FanOut:
             try:
                 handle.poke.remote()
             except RayError:
-                self._handles.pop(copy, None)
+                self._forget(*copy)
 
     async def _ask_shard(
         self, shard: int, query: bytes, min_seq: int, deadline: float
@@ -150,12 +152,29 @@ class FanOut:
 
     async def _search_one(self, shard: int, replica: int, query: bytes, min_seq: int, deadline: float) -> ShardAnswer:
         try:
-            wait = max(0.0, (deadline - time.monotonic()) * WAIT_SHARE)
-            answer: bytes = await self._call(shard, replica, "search", deadline, query, min_seq, wait)
-        except (RayError, ValueError):
-            self._handles.pop((shard, replica), None)  # a replaced actor has a new handle
+            line = await self._line(shard, replica, deadline)
+            asked = query, min_seq, max(0.0, (deadline - time.monotonic()) * WAIT_SHARE)
+            if line is None:
+                answer: bytes = await self._call(shard, replica, "search", deadline, *asked)
+            else:
+                answer = await asyncio.wait_for(line.ask(*asked), _left(deadline))
+        except (RayError, ValueError, LineLost):
+            self._forget(shard, replica)  # a replaced actor has a new handle
             raise
         return ShardAnswer.unpickled(answer)
+
+    async def _line(self, shard: int, replica: int, deadline: float) -> DirectCaller | None:
+        """The way to a copy on this node without Ray between."""
+        key = (shard, replica)
+        if key not in self._lines:
+            node, address = await self._call(shard, replica, "line", deadline)
+            here = ray.get_runtime_context().get_node_id()
+            self._lines[key] = DirectCaller(address) if node == here else None
+        return self._lines[key]
+
+    def _forget(self, shard: int, replica: int) -> None:
+        self._handles.pop((shard, replica), None)
+        self._lines.pop((shard, replica), None)
 
     async def _call(self, shard: int, replica: int, method: str, deadline: float, *arguments: object) -> Any:  # noqa: ANN401 (Ray's calls are not typed)
         handle = await self._handle(shard, replica, deadline)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import ray
 
 from actors.background import run_in_background
+from actors.direct_line import DirectLine
 from actors.names import embedder_name
 from kaizen.config import Settings
 from kaizen.errors import KaizenError, NotYetSearchable, Unavailable
@@ -74,6 +75,7 @@ class IndexShard:
         self._refused = loaded.refused
         self._generation, self._looked_at = loaded.name, time.monotonic()
         self._shard.loaded(loaded.view, self._ledger.documents.head())
+        self._line = DirectLine(self.search)
         for task in (self._follow, self._maintain):
             run_in_background(task)
 
@@ -106,6 +108,11 @@ class IndexShard:
         if not all(name in segments for name, _ in places):
             raise Unavailable("The segment was replaced meanwhile.", advice="Search again.")
         return fetch(segments, places)
+
+    @ray.method(concurrency_group="control")
+    def line(self) -> tuple[str, str]:
+        """Node, and the address at which callers on it may `search` without Ray between them."""
+        return ray.get_runtime_context().get_node_id(), self._line.address
 
     @ray.method(concurrency_group="control")
     def poke(self) -> None:

@@ -82,7 +82,7 @@ WEAK: Mapping[str, Mapping[str, Any]] = {"server": {"ingress": "proxy"}, "fleet"
 # Defences that have nothing to do with each other are switched off in one installation.
 SWITCHED_OFF = {
     "actors.fan_out:FanOut._ask_copies": "tests.chaos.stand_ins:ask_one_copy",
-    "actors.fan_out:FanOut._call": "tests.chaos.stand_ins:patient",
+    "actors.fan_out:FanOut._search_one": "tests.chaos.stand_ins:patient",
     "actors.fleet:plan": "tests.chaos.stand_ins:never_replaces",
     "actors.generator_client:GeneratorCall.stream": "tests.chaos.stand_ins:no_end",
     "kaizen.storage.ledger.rollout:_change": "tests.chaos.stand_ins:last_one_wins",

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from kaizen.retrieval.query import ShardAnswer
+
 Function = Callable[..., Any]
 
 
@@ -30,13 +32,13 @@ def ask_one_copy(_: Function) -> Function:
 
 
 def patient(_: Function) -> Function:
-    """`FanOut._call`: no deadline."""
+    """`FanOut._search_one`: no deadline."""
 
-    async def call(fan_out: Any, shard: int, replica: int, method: str, deadline: float, *arguments: object) -> Any:  # noqa: ANN401
-        handle = await fan_out._handle(shard, replica, time.monotonic() + 60)
-        return await getattr(handle, method).remote(*arguments)
+    async def search(fan_out: Any, shard: int, replica: int, query: bytes, *_: object) -> ShardAnswer:  # noqa: ANN401
+        line = await fan_out._line(shard, replica, time.monotonic() + 60)
+        return ShardAnswer.unpickled(await line.ask(query, 0, 60.0))
 
-    return call
+    return search
 
 
 def never_replaces(original: Function) -> Function:

@@ -1,7 +1,7 @@
 """Group commit: one thread makes many callers' writes durable with one COMMIT.
 
 A disk syncs a few thousand times a second at best, so writers that arrive while one commit runs share the next.
-Each write runs in a savepoint of its own: one that fails takes nobody with it. Futures are resolved only
+Each write of several runs in a savepoint of its own: one that fails takes nobody with it. Futures are resolved only
 after the database said that the commit is durable.
 """
 
@@ -36,6 +36,13 @@ class _Write(Generic[T]):
     result: T | None = None
     error: BaseException | None = None
 
+    def alone(self, connection: Connection) -> None:
+        """Run with the transaction to itself: whatever fails, fails it, and takes nobody along."""
+        self.error = None
+        self.result = self.work(connection)
+        if not in_transaction(connection):
+            raise _given_up()
+
     def attempt(self, connection: Connection) -> None:
         """Run in a savepoint; keep what is this write's own failure, raise what ends the whole transaction."""
         self.result = self.error = None
@@ -46,8 +53,8 @@ class _Write(Generic[T]):
         except Exception as error:
             if ends_transaction(error):
                 raise
-            if not in_transaction(connection):  # the work swallowed an error that had ended it
-                raise Unavailable("The database gave a transaction up.", advice="Try again.") from error
+            if not in_transaction(connection):
+                raise _given_up() from error
             savepoint.rollback()
             self.error = explain(error)
 
@@ -131,8 +138,11 @@ class GroupCommit:
             return self._fail(group, self._end)
         try:
             with self._begin() as connection:
-                for write in group:
-                    write.attempt(connection)
+                if len(group) == 1:
+                    group[0].alone(connection)
+                else:
+                    for write in group:
+                        write.attempt(connection)
         except Exception as error:  # noqa: BLE001 - the futures carry it to those who wait
             return self._recover(group, error)
         for write in group:
@@ -153,6 +163,11 @@ class GroupCommit:
     def _fail(self, group: Sequence[_Write[Any]], reason: BaseException) -> None:
         for write in group:
             write.future.set_exception(_again(reason))
+
+
+def _given_up() -> Unavailable:
+    """The work swallowed an error that had ended its transaction."""
+    return Unavailable("The database gave a transaction up.", advice="Try again.")
 
 
 def _again(error: BaseException) -> BaseException:

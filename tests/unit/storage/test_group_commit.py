@@ -54,6 +54,18 @@ def test_a_failing_write_takes_no_neighbour_with_it(ledger: Ledger) -> None:
     assert [(s.id, s.source) for s in states.values()] == [("a", ""), ("c", ""), ("d", "")]
 
 
+def test_a_write_that_fails_alone_leaves_nothing_behind(ledger: Ledger) -> None:
+    ledger.documents.submit_upsert(document("a")).result()
+    with pytest.raises(NotFound, match="This one fails"):
+        ledger.submit(_fail).result()
+    with pytest.raises(sa.exc.IntegrityError):
+        ledger.submit(_break).result()
+    last = ledger.documents.submit_upsert(document("b")).result()
+    states = ledger.documents.states(TENANT, ["a", "b"])
+    assert [(s.id, s.source) for s in states.values()] == [("a", ""), ("b", "")]
+    assert last == states["b"].seq
+
+
 def test_writes_that_wait_share_one_commit(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     with Ledger.open(LedgerSettings(group_commit_rows=10), url) as ledger:

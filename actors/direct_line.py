@@ -1,0 +1,159 @@
+"""A short way to an actor on the same node: a question over a Unix socket. Ray's own call costs ten times as much.
+
+Ray stays the way in: it places, starts, restarts and watches the actor, and only a call of Ray tells the address of its
+line. What travels on the line is a question whose answer changes nothing, so one that is lost may be asked again.
+
+Each end asks the kernel whose process the other is, and speaks only with its own user's: the address is a random name
+in Linux's abstract namespace, which ends with the process and leaves no file. Figures are in docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import secrets
+import socket
+import struct
+import threading
+import weakref
+from collections.abc import Callable
+from typing import cast
+
+from actors.background import run_in_background
+from kaizen.errors import KaizenError, Unavailable
+
+# Of one caller; who comes when all are taken waits, as before the threads of an actor.
+CONNECTIONS = 8
+_HEADER = struct.Struct("<BQ")  # kind, bytes that follow
+_QUESTION, _ANSWER, _ERROR = range(3)
+_PEER = struct.Struct("iII")  # SO_PEERCRED: pid, uid, gid
+Handler = Callable[..., bytes]
+
+
+class LineLost(Unavailable):
+    """The other end is gone, or is not ours. Ask Ray for the actor again."""
+
+
+class DirectLine:
+    """The actor's end. `handle` is called with what a caller asks, in a thread for each connection."""
+
+    def __init__(self, handle: Handler) -> None:
+        self.address = f"kaizen-{secrets.token_hex(16)}"
+        self._handle = handle
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind("\0" + self.address)
+        self._listener.listen(128)
+        run_in_background(self._accept)
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            if _is_ours(connection):
+                threading.Thread(target=self._serve, args=(connection,), name="direct-line", daemon=True).start()
+            else:
+                connection.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        """Answer one question after the other until the caller goes."""
+        with connection, connection.makefile("rb") as questions:
+            while len(header := questions.read(_HEADER.size)) == _HEADER.size:
+                _, size = _HEADER.unpack(header)
+                question = questions.read(size)
+                if len(question) < size:
+                    return
+                try:
+                    connection.sendall(self._answer(question))
+                except OSError:
+                    return  # nobody waits for the answer any more
+
+    def _answer(self, question: bytes) -> bytes:
+        try:
+            kind, content = _ANSWER, self._handle(*pickle.loads(question))  # noqa: S301 (of our own user, see `_is_ours`)
+        except Exception as error:  # noqa: BLE001 (it is raised at the other end)
+            kind, content = _ERROR, _pickled(error)
+        return _HEADER.pack(kind, len(content)) + content
+
+
+class DirectCaller:
+    """The caller's end; belongs to one event loop. One question at a time on a connection, as many as are needed."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._places = asyncio.Semaphore(CONNECTIONS)
+        self._idle: list[socket.socket] = []
+        weakref.finalize(self, _close, self._idle)
+
+    async def ask(self, *question: object) -> bytes:
+        """What the actor's handler gives for `question`. Who stops waiting closes the connection with it.
+
+        Raises:
+            LineLost: the actor's process is gone, or was never ours.
+            KaizenError: as the actor's handler raised it.
+        """
+        pickled = pickle.dumps(question, pickle.HIGHEST_PROTOCOL)
+        async with self._places:
+            try:
+                connection = self._idle.pop() if self._idle else await self._connect()
+                try:
+                    kind, content = await _exchange(connection, pickled)
+                except BaseException:
+                    connection.close()
+                    raise
+            except OSError as error:
+                raise LineLost("The shard's process is gone.", advice="Try again in a moment.") from error
+            self._idle.append(connection)
+        if kind == _ERROR:
+            raise pickle.loads(content)  # noqa: S301 (as above)
+        return content
+
+    async def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, "\0" + self._address)
+            if not _is_ours(connection):
+                raise ConnectionRefusedError("the process at the other end is another user's")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+async def _exchange(connection: socket.socket, question: bytes) -> tuple[int, bytes]:
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(connection, _HEADER.pack(_QUESTION, len(question)) + question)
+    first = await loop.sock_recv(connection, 1 << 18)  # nearly always the whole answer
+    while len(first) < _HEADER.size:
+        first += await _some(connection)
+    kind, size = _HEADER.unpack_from(first)
+    parts, missing = [first[_HEADER.size :]], size + _HEADER.size - len(first)
+    while missing > 0:
+        parts.append(await _some(connection))
+        missing -= len(parts[-1])
+    return kind, b"".join(parts)
+
+
+async def _some(connection: socket.socket) -> bytes:
+    read = await asyncio.get_running_loop().sock_recv(connection, 1 << 20)
+    if not read:
+        raise ConnectionResetError("the other end closed the connection")
+    return read
+
+
+def _is_ours(connection: socket.socket) -> bool:
+    _, user, _ = cast("tuple[int, int, int]", _PEER.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    ))  # fmt: skip
+    return user == os.geteuid()
+
+
+def _pickled(error: Exception) -> bytes:
+    """Our own errors as they are; any other as its text, for it might not be read at the other end."""
+    known = error if isinstance(error, KaizenError) else Unavailable(f"{type(error).__name__}: {error}")
+    return pickle.dumps(known.with_traceback(None), pickle.HIGHEST_PROTOCOL)
+
+
+def _close(connections: list[socket.socket]) -> None:
+    for connection in connections:
+        connection.close()

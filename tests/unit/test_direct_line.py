@@ -1,0 +1,128 @@
+"""The short way to an actor, over real sockets between processes and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from actors import direct_line
+from actors.direct_line import CONNECTIONS, DirectCaller, DirectLine, LineLost
+from kaizen.errors import NotYetSearchable, Unavailable
+
+
+def _answer(question: bytes, times: int, _seconds: float) -> bytes:
+    return question * times
+
+
+def _asked(handle: Callable[..., bytes], *questions: tuple[object, ...]) -> list[bytes]:
+    async def ask() -> list[bytes]:
+        caller = DirectCaller(DirectLine(handle).address)
+        return await asyncio.gather(*(caller.ask(*question) for question in questions))
+
+    return asyncio.run(ask())
+
+
+def test_each_question_gets_its_answer() -> None:
+    questions = [(bytes([65 + number]), number, 0.1) for number in range(40)]
+    assert _asked(_answer, *questions) == [bytes([65 + number]) * number for number in range(40)]
+
+
+def test_an_answer_may_be_large() -> None:
+    assert [len(answer) for answer in _asked(_answer, (b"x" * 300_000, 30, 0.0))] == [9_000_000]
+
+
+def test_our_errors_come_as_they_were_raised_and_others_as_text() -> None:
+    def behind(*_: object) -> bytes:
+        raise NotYetSearchable("The index is behind.", advice="Wait.")
+
+    with pytest.raises(NotYetSearchable, match=r"The index is behind\. Wait\."):
+        _asked(behind, (b"",))
+    with pytest.raises(Unavailable, match="ZeroDivisionError"):
+        _asked(lambda _: b"" * (1 // 0), (b"",))
+
+
+def test_a_connection_serves_many_questions_and_there_are_only_so_many() -> None:
+    threads = set()
+
+    def note(_: int) -> bytes:
+        threads.add(threading.get_ident())
+        time.sleep(0.001)  # so that the next question meets a connection in use
+        return b""
+
+    async def ask() -> None:
+        caller = DirectCaller(DirectLine(note).address)
+        await caller.ask(0)
+        await caller.ask(1)
+        assert len(threads) == 1
+        await asyncio.gather(*(caller.ask(number) for number in range(50)))
+
+    asyncio.run(ask())
+    assert 1 < len(threads) <= CONNECTIONS
+
+
+def test_who_stops_waiting_gets_nobody_elses_answer() -> None:
+    go_on = threading.Event()
+
+    def slow(question: bytes) -> bytes:
+        if question == b"slow":
+            go_on.wait(10)
+        return question
+
+    async def ask() -> bytes:
+        caller = DirectCaller(DirectLine(slow).address)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(caller.ask(b"slow"), 0.05)
+        go_on.set()
+        return await caller.ask(b"next")
+
+    assert asyncio.run(ask()) == b"next"
+
+
+_ACTOR = """
+import sys, time
+from actors.direct_line import DirectLine
+line = DirectLine(lambda question: question if question != b"hang" else time.sleep(60))
+print(line.address, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_process_is_a_lost_line_also_in_the_middle_of_a_question() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _ACTOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as actor:
+        assert actor.stdout is not None
+        address = actor.stdout.readline().strip()
+
+        async def ask() -> None:
+            caller = DirectCaller(address)
+            assert await caller.ask(b"there?") == b"there?"
+            hanging = asyncio.create_task(caller.ask(b"hang"))
+            await asyncio.sleep(0)  # the question is under way
+            actor.kill()
+            with pytest.raises(LineLost):
+                await hanging
+            with pytest.raises(LineLost):
+                await caller.ask(b"there?")
+
+        asyncio.run(ask())
+
+
+def test_another_users_process_is_not_spoken_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = DirectLine(lambda question: question)
+    own = os.geteuid()
+    monkeypatch.setattr(direct_line.os, "geteuid", lambda: own + 1)
+    with pytest.raises(LineLost):
+        asyncio.run(DirectCaller(line.address).ask(b"?"))  # this end looks first
+    with socket.socket(socket.AF_UNIX) as stranger:  # and so does the other
+        stranger.connect("\0" + line.address)
+        stranger.settimeout(10)
+        assert stranger.recv(1) == b""
