@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from kaizen.retrieval.query import ShardAnswer
-
 Function = Callable[..., Any]
 
 
@@ -31,12 +29,11 @@ def ask_one_copy(_: Function) -> Function:
     return ask
 
 
-def patient(_: Function) -> Function:
-    """`FanOut._search_one`: no deadline."""
+def patient(original: Function) -> Function:
+    """`FanOut._search_one`: hardly a deadline."""
 
-    async def search(fan_out: Any, shard: int, replica: int, query: bytes, *_: object) -> ShardAnswer:  # noqa: ANN401
-        line = await fan_out._line(shard, replica, time.monotonic() + 60)
-        return ShardAnswer.unpickled(await line.ask(query, 0, 60.0))
+    async def search(fan_out: Any, shard: int, replica: int, query: bytes, min_seq: int, _: float) -> Any:  # noqa: ANN401
+        return await original(fan_out, shard, replica, query, min_seq, time.monotonic() + 60)
 
     return search
 
