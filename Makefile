@@ -35,8 +35,8 @@ down: $(VENV)/.runtime ## End exactly what `make up` started.
 test: test-unit test-product ## Run all tests: unit, then those with a real Ray, the whole journey, faults.
 
 test-unit: $(VENV)/.dev
-	@echo "==> unit tests, on two processes of one thread each"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
+	@echo "==> unit tests, on three processes of one thread each: while one waits for a disk or a child, others go on"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 3 --dist loadfile
 
 test-product: $(VENV)/.dev
 	@echo "==> tests with a real Ray, the whole journey, and faults"

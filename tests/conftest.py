@@ -16,10 +16,22 @@ ORDER = ("unit", "ray", "journey", "chaos", "gpu")
 HERE = Path(__file__).parent
 # Folders of unit tests by what their dearest file takes, so that processes end together; all others come last.
 DEAREST_FIRST = ("models", "storage", "steward", "learning", "text", "indexing", "evaluation")
-# Files that go to one process together, since they share what takes seconds to make: a PostgreSQL; the documents of
-# the standard library.
+# Files that go to one process together, since they share what takes seconds to make: a PostgreSQL; transformers; the
+# documents of the standard library.
 TOGETHER = {
     "tests/unit/storage/": "storage",
+    **{
+        f"tests/unit/{name}": "transformers"
+        for name in (
+            "models/",
+            "indexing/test_unsearchable.py",
+            "learning/test_chats.py",
+            "learning/test_export.py",
+            "learning/test_lora.py",
+            "learning/test_query_encoder.py",
+            "test_workspace.py",
+        )
+    },
     "tests/unit/test_bench.py": "stdlib",
     "tests/unit/evaluation/test_stdlib_collection.py": "stdlib",
     "tests/unit/text/test_stdlib_corpus.py": "stdlib",

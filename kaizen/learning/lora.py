@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 
 from kaizen.errors import BadModel
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 ALPHA_PER_RANK = 2.0  # the adapters' product is scaled by alpha / rank, so another rank needs no other learning rate
 
 
 def with_adapters(model: Any, rank: int) -> PeftModel:  # noqa: ANN401 (transformers' own)
     """Freeze `model` and put adapters of `rank` beside all its linear layers but the last. They begin as no change."""
+    from peft import LoraConfig, get_peft_model  # seconds, with transformers, which `merged` need not cost
+
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
@@ -25,7 +29,7 @@ def with_adapters(model: Any, rank: int) -> PeftModel:  # noqa: ANN401 (transfor
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # it asks transformers for something by its old name
-        return cast(PeftModel, get_peft_model(model, config))
+        return cast("PeftModel", get_peft_model(model, config))
 
 
 def merged(model: PeftModel, weights: Mapping[str, torch.Tensor]) -> Any:  # noqa: ANN401 (transformers' own)

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
 from kaizen.errors import BadModel
 
@@ -18,6 +16,9 @@ def load_chat_model(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     Raises:
         BadModel: transformers cannot open it, or it has no chat template.
     """
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # seconds, which `ends_of` need not cost
+    from transformers.utils import logging
+
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path), "local_files_only": True}
     if path.is_file():

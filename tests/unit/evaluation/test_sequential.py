@@ -6,7 +6,6 @@ from math import log
 
 import numpy as np
 import pytest
-from scipy.integrate import quad
 
 from kaizen.evaluation.sequential import gain, mean_above, share_above, share_interval
 
@@ -16,6 +15,8 @@ NEED = log(1 / ERROR)
 
 @pytest.mark.parametrize(("successes", "failures", "chance"), [(0, 0, 0.5), (7, 2, 0.5), (3, 9, 0.2), (0, 6, 0.7)])
 def test_share_above_is_the_mixed_likelihood_ratio(successes: int, failures: int, chance: float) -> None:
+    from scipy.integrate import quad
+
     mixed, _ = quad(lambda p: p**successes * (1 - p) ** failures / (1 - chance), chance, 1)
     assert share_above(successes, failures, chance) == pytest.approx(
         log(mixed / (chance**successes * (1 - chance) ** failures))

@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
 
 from kaizen.evaluation.paired import Paired, compare
 from kaizen.evaluation.report import build_report
@@ -32,6 +31,8 @@ def on(gain: float, **others: Paired) -> Compared:
 
 
 def test_interval_and_p_agree_with_the_t_test() -> None:
+    from scipy.stats import ttest_1samp
+
     rng = np.random.default_rng(1)
     differences = rng.normal(0.03, 0.2, 200)
     found = compare(dict.fromkeys(QUERIES, 0.0), dict(zip(QUERIES, differences, strict=True)))

@@ -20,7 +20,6 @@ from kaizen.learning.losses import answer_log_probabilities
 from kaizen.models.chat_model import load_chat_model
 from kaizen.models.generator import Message
 from tests.unit.models.tiny_llama import write_tiny_llama
-from train.generator import Instructed, left_padded
 
 TEXT = "The pump is greased every 500 hours. " * 30 + "Replace the seal when water drips from the pump."
 QUESTION = "When is the seal of the pump replaced?"
@@ -68,6 +67,8 @@ def test_held_out_and_untrusted_demonstrations_are_left_out() -> None:
 
 
 def test_padding_changes_no_log_probability_and_the_prompt_does_not_count(tmp_path: Path) -> None:
+    from train.generator import Instructed, left_padded  # and with it Ray
+
     tokenizer, model = load_chat_model(write_tiny_llama(tmp_path), torch.float32)
     ends = [tokenised([{"role": "user", "content": asked}], answer, tokenizer, end=27, longest_answer=4)
             for asked, answer in (("hello", "abc"), ("hi", "x"), ("good morning", "abcdef"))]  # fmt: skip

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer
 
 from kaizen.config import EmbedderSettings
 from kaizen.errors import BadModel, ConfigError
@@ -61,6 +60,8 @@ def torch_embedder(spec: EmbedderSpec) -> Embedder:
 
 def plain_transformers(directory: Path, texts: Sequence[str], max_tokens: int) -> Vectors:
     """Each text by itself in float32: no padding, no batches, none of our code."""
+    from transformers import AutoModel, AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(str(directory))
     model = AutoModel.from_pretrained(str(directory), dtype=torch.float32).eval()
     rows = []

@@ -14,7 +14,6 @@ from urllib.parse import quote, unquote
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
 
 from kaizen.config import GeneratorSettings
 from kaizen.errors import BadModel, ConfigError, DeadlineExceeded, InvalidInput, KaizenError, Unavailable
@@ -43,6 +42,8 @@ def test_llama_cpp_in_a_process_of_its_own() -> None:
 
 
 def test_transformers_writes_what_generate_would(tiny: Path) -> None:
+    from transformers import LlamaForCausalLM
+
     generator = open_generator(GeneratorSettings(kind="transformers", model=str(tiny), threads=1), {})
     ids = torch.tensor([[ord(letter) - 97 for letter in "hello"]])
     dtype = torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
 def write_tiny_llama(directory: Path) -> Path:
     """Write the model and return its directory."""
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # seconds
+
     letters = {chr(97 + i): i for i in range(26)} | {"?": 26, "</s>": 27}
     tokenizer = Tokenizer(models.WordLevel(letters, unk_token="?"))  # noqa: S106 (a token of text)
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "pump", "valve", "motor", "belt", "gear", "wheel", "the", "a", "is", "of"]
 
 
 def write_tiny_model(directory: Path, *, dim: int = 32, seed: int = 0) -> Path:
     """Write the model and return its directory."""
+    from transformers import BertConfig, BertModel  # seconds, which are not for who only collects tests
+
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     config = BertConfig(
