@@ -84,6 +84,14 @@ class DirectCaller:
         self._idle: list[socket.socket] = []
         weakref.finalize(self, _close, self._idle)
 
+    async def reachable(self) -> bool:
+        """Whether the actor's end is there and is ours: a shared node need not mean a shared network namespace."""
+        try:
+            self._idle.append(await self._connect())
+        except OSError:
+            return False
+        return True
+
     async def ask(self, *question: object) -> bytes:
         """What the actor's handler gives for `question`. Who stops waiting closes the connection with it.
 

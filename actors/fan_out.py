@@ -50,7 +50,7 @@ class FanOut:
         self._replicas = replicas
         self._namespace = namespace
         self._handles: dict[tuple[int, int], ActorHandle] = {}
-        self._lines: dict[tuple[int, int], DirectCaller | None] = {}  # None: the copy is on another node
+        self._lines: dict[tuple[int, int], DirectCaller | None] = {}  # None: only Ray leads to the copy
         self._turn = itertools.count()
 
     async def search(self, query: ShardQuery, *, min_seq: int, deadline: float) -> Gathered:
@@ -164,12 +164,14 @@ class FanOut:
         return ShardAnswer.unpickled(answer)
 
     async def _line(self, shard: int, replica: int, deadline: float) -> DirectCaller | None:
-        """The way to a copy on this node without Ray between."""
+        """The way to a copy on this node without Ray between; None where there is none."""
         key = (shard, replica)
         if key not in self._lines:
             node, address = await self._call(shard, replica, "line", deadline)
             here = ray.get_runtime_context().get_node_id()
-            self._lines[key] = DirectCaller(address) if node == here else None
+            caller = DirectCaller(address)
+            near = node == here and await asyncio.wait_for(caller.reachable(), _left(deadline))
+            self._lines[key] = caller if near else None
         return self._lines[key]
 
     def _forget(self, shard: int, replica: int) -> None:

@@ -36,14 +36,16 @@ from kaizen.text.tokens import TokenCounter
 
 # Distributions by the name of their import package.
 PACKAGES = {
+    "accelerate": "accelerate",
     "deepspeed": "deepspeed",
+    "docx": "python-docx",
     "huggingface_hub": "huggingface_hub",
     "networkx": "networkx",
-    "numba": "numba",
     "numpy": "numpy",
     "onnxscript": "onnxscript",
     "pandas": "pandas",
     "peft": "peft",
+    "pydantic": "pydantic",
     "ray": "ray",
     "scipy": "scipy",
     "sqlalchemy": "SQLAlchemy",

@@ -1,8 +1,13 @@
 """The arithmetic of the comparison with peers."""
 
+from pathlib import Path
+
 from bench.peers import ingest
 from bench.peers.kaizen import Kaizen
+from bench.peers.passages import PACKAGES
 from bench.peers.search import questions, standing
+
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 
 def _round(p50: float, rps: float, cpu: float) -> dict[str, float]:
@@ -39,3 +44,8 @@ def test_questions_name_the_passage_that_they_come_from() -> None:
 def test_ingest_is_held_against_the_mean_of_the_bare_runs() -> None:
     systems = {Kaizen.name: {"chunks_per_s": 60.0, "own_chunks_per_s": 90.0}, "a": {"chunks_per_s": 30.0}}
     assert ingest.standing(systems, [110.0, 90.0]) == {"ratio": 0.9, "whole_ratio": 0.6, "times_best_peer": 2.0}
+
+
+def test_every_installation_has_the_packages_whose_docstrings_are_read() -> None:
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in CONSTRAINTS.read_text().splitlines()}
+    assert {name.lower().replace("_", "-") for name in PACKAGES.values()} <= pinned

@@ -49,6 +49,16 @@ def test_our_errors_come_as_they_were_raised_and_others_as_text() -> None:
         _asked(lambda _: b"" * (1 // 0), (b"",))
 
 
+def test_a_line_is_reachable_where_somebody_listens() -> None:
+    line = DirectLine(lambda question: question)
+
+    async def look() -> tuple[bool, bytes, bool]:
+        caller = DirectCaller(line.address)
+        return await caller.reachable(), await caller.ask(b"x"), await DirectCaller("kaizen-nobody").reachable()
+
+    assert asyncio.run(look()) == (True, b"x", False)
+
+
 def test_a_connection_serves_many_questions_and_there_are_only_so_many() -> None:
     threads = set()
 
@@ -122,6 +132,7 @@ def test_another_users_process_is_not_spoken_with(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(direct_line.os, "geteuid", lambda: own + 1)
     with pytest.raises(LineLost):
         asyncio.run(DirectCaller(line.address).ask(b"?"))  # this end looks first
+    assert not asyncio.run(DirectCaller(line.address).reachable())
     with socket.socket(socket.AF_UNIX) as stranger:  # and so does the other
         stranger.connect("\0" + line.address)
         stranger.settimeout(10)
