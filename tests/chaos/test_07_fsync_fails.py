@@ -17,6 +17,9 @@ from tests.chaos.writer import Tell, acknowledged, lost, tell_outcomes
 
 Outcomes = Sequence[tuple[str, str]]
 WRITES, PUTS = 30, 4
+# The writer's second sync is SQLite's of the directory that holds its log. It does not look at the answer, and need
+# not: opening the ledger has synced the directory with the log in it, and looked.
+LOGS_ENTRY = 2
 FAULT = "EIO from the N-th fsync or fdatasync of the {}"
 
 
@@ -27,8 +30,12 @@ def go_on_after_a_failure(tell: Tell, directory: Path, count: int) -> None:
 
 
 def put_objects(tell: Tell, directory: Path, count: int) -> None:
-    """Put objects; tell `ok`, or the code of the error, for each."""
-    store, source = LocalStore(directory / "objects"), directory / "source"
+    """Put objects; tell `ok`, or the code of the error, for each, and for opening."""
+    try:
+        store, source = LocalStore(directory / "objects"), directory / "source"
+    except KaizenError as error:
+        tell(("open", error.code))
+        return
     for number in range(count):
         try:
             store.put_directory(f"kept/d{number}", source)
@@ -54,7 +61,7 @@ def of_the_ledger(directory: Path, outcomes: Outcomes) -> list[str]:
     codes = [code for _, code in outcomes]
     good = codes.index("writer-stopped") if "writer-stopped" in codes else len(codes)
     found = [f"it went on after a failed sync: {codes}"] if "ok" in codes[good:] else []
-    if good == len(codes):
+    if good == len(codes) and outcomes[0][0] != "open":
         found.append("a sync failed and nobody was told")
     return found + lost(directory, acknowledged("document", outcomes))
 
@@ -83,7 +90,8 @@ def trials(
 
 
 def test_the_ledger(chaos: Chaos, tmp_path: Path) -> None:
-    whens = chaos.chance("ledger's sync").sample(range(1, WRITES), chaos.of(4, 25))
+    numbers = [number for number in range(1, WRITES) if number != LOGS_ENTRY]
+    whens = chaos.chance("ledger's sync").sample(numbers, chaos.of(4, 25))
     found = trials(tmp_path, tell_outcomes, WRITES, whens, of_the_ledger)
     chaos.kept(7, FAULT.format("ledger"), trials=len(whens), violations=len(found))
     assert found == []

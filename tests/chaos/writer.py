@@ -62,21 +62,30 @@ def write_without_fsync(tell: Tell, directory: Path, life: int) -> None:
 def write_before_commit(tell: Tell, directory: Path, life: int) -> None:
     """The same with writes that are acknowledged before they are committed."""
 
-    def attempt(self: _Write[int], connection: sa.Connection) -> None:
-        _ATTEMPT(self, connection)
-        _ACKNOWLEDGE(self)
-        threading.Event().wait(0.005)  # the moment that a commit takes on a slow disk
+    def too_early(work: Callable[[_Write[int], sa.Connection], None]) -> Callable[[_Write[int], sa.Connection], None]:
+        def attempt(self: _Write[int], connection: sa.Connection) -> None:
+            work(self, connection)
+            _ACKNOWLEDGE(self)
+            threading.Event().wait(0.005)  # the moment that a commit takes on a slow disk
 
-    with patch.multiple(_Write, attempt=attempt, acknowledge=lambda self: None):
+        return attempt
+
+    early = {name: too_early(getattr(_Write, name)) for name in ("alone", "attempt")}
+    with patch.multiple(_Write, acknowledge=lambda self: None, **early):
         write_for_ever(tell, directory, life)
 
 
-_ATTEMPT, _ACKNOWLEDGE = _Write.attempt, _Write.acknowledge
+_ACKNOWLEDGE = _Write.acknowledge
 
 
 def tell_outcomes(tell: Tell, directory: Path, count: int) -> None:
-    """Write `count` documents one after the other; tell `ok`, or the code of the error, for each."""
-    with _opened(directory) as ledger:
+    """Write `count` documents one after the other; tell `ok`, or the code of the error, for each, and for opening."""
+    try:
+        ledger = _opened(directory)
+    except KaizenError as error:
+        tell(("open", error.code))
+        return
+    with ledger:
         for number in range(count):
             try:
                 ledger.documents.upsert(document(f"d{number}", "x" * 1000))

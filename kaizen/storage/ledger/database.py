@@ -117,15 +117,19 @@ class Database:
                 self._create_file()
             with self._begin() as connection:
                 schema.migrate(connection)
+        if self._is_sqlite:
+            # The entries of the file and, made by the transaction, of its log: SQLite syncs the directory for the log,
+            # too, but does not look at the answer.
+            with disk_faults("the ledger's directory"):
+                sync_directory(self._file.parent)
 
     def _create_file(self) -> None:
-        """Make the file durable and switch it to WAL, which it remembers."""
+        """Make the file and switch it to WAL, which it remembers."""
         with disk_faults("the ledger's directory"):
             make_directories(self._file.parent)
         with self._turn(), self._engine.connect() as connection:
             raw: Any = connection.connection.dbapi_connection
             mode = raw.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            sync_directory(self._file.parent)
         if mode != "wal":
             raise ConfigError(
                 f"SQLite cannot use a write-ahead log here (journal mode {mode!r}).",

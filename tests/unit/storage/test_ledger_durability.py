@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 
 from kaizen.config import LedgerSettings
 from kaizen.errors import StorageFull, Unavailable
-from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger import Ledger, database
 from tests.unit.storage.children import acknowledge_until_killed, fork_server, stored_ids, write_past_a_limit
 from tests.unit.storage.examples import TENANT, document
 
@@ -148,3 +149,18 @@ def test_a_lost_postgresql_connection_fails_its_group_alone(ledger: Ledger) -> N
         ledger.submit(lambda connection: connection.execute(kill).close()).result()
     ledger.documents.upsert(document("after"))
     assert ledger.documents.count(TENANT) == 2
+
+
+def test_a_ledger_whose_log_may_not_be_found_again_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+
+    def refuse(directory: Path) -> None:
+        seen.append({file.name for file in directory.iterdir()})
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(database, "sync_directory", refuse)
+    with pytest.raises(Unavailable, match="EIO"):
+        Ledger.open(LedgerSettings(), f"sqlite:///{tmp_path}/ledger.sqlite")
+    assert {"ledger.sqlite", "ledger.sqlite-wal"} <= seen[0], "the log's entry is among what is synced"
