@@ -8,9 +8,9 @@
 Nothing here teaches, judges or promotes: the steward does, unattended, as it does in any installation. This file
 starts a throw-away one, sends simulated people (`kaizen simulate`) who click by the judgements of the split `train`,
 and at the end, once, measures both releases on the split `test`. Without --dataset it makes a small collection of the
-documentation of this Python. Prints what it does, or with --json one line: {"before": {"ndcg@10": ..}, "after":
-{..}, "promoted": true, "release": .., "rungs": [{"rung": 1, "gain": .., "cost_cpu_s": .., "verdict": ..}],
-"seconds": ..}.
+documentation of this Python. Prints what it does, and at its end (with --json only that) one line: {"before":
+{"ndcg@10": ..}, "after": {..}, "promoted": true, "release": .., "rungs": [{"rung": 1, "gain": .., "cost_cpu_s": ..,
+"verdict": ..}], "seconds": ..}.
 """
 
 from __future__ import annotations
@@ -230,10 +230,9 @@ def _loop(options: argparse.Namespace) -> None:
         result = Loop(quiet=options.json).run(settings, dataset, people)
     result = {**result, "dataset": options.dataset.name if options.dataset else "python-documentation"}
     options.chart.write_text(chart(result), encoding="utf-8")
-    if options.json:
-        print_result(result)
-    else:
+    if not options.json:
         _show(result, options.chart)
+    print_result(result)
 
 
 def _show(result: Mapping[str, Any], drawn: Path) -> None:
