@@ -2,7 +2,7 @@
 
     python -m tests.chaos.report FILE [FILE ...]
 
-writes docs/reliability.md from what really ran.
+writes docs/reliability.md from what really ran. Rows that did not run this time keep the line of the day they ran.
 """
 
 from __future__ import annotations
@@ -104,20 +104,29 @@ def read(files: Iterable[Path]) -> list[Result]:
     return [Result(**json.loads(line)) for file in files for line in file.read_text().splitlines() if line.strip()]
 
 
-def page(results: Sequence[Result]) -> str:
-    """The whole page."""
+def page(results: Sequence[Result], before: str = "") -> str:
+    """The whole page. `before`: the page as it was."""
     header = [
-        "| # | fault | promise | injected (trials) | trials | violations | with a defence switched off |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| # | fault | promise | injected (trials) | trials | violations | with a defence switched off | on |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    rows = sorted({result.row for result in results}, key=lambda row: (row == MIXED, row))
-    table = [_line(row, [result for result in results if result.row == row]) for row in rows]
-    absent = {row: fault for row, (fault, _) in PROMISES.items() if row not in rows}
+    lines = _lines(before)
+    for row in {result.row for result in results}:
+        lines[row] = _line(row, [result for result in results if result.row == row])
+    table = [line for _, line in sorted(lines.items(), key=lambda each: (each[0] == MIXED, each[0]))]
+    absent = {row: fault for row, (fault, _) in PROMISES.items() if row not in lines}
     missing = [f"{row} ({fault})" for row, fault in absent.items() if row not in ELSEWHERE]
     rest = f"\nNo trial on this page: {', '.join(missing)}.\n" if missing else ""
     rest += "".join(f"\n{row} ({fault}): {ELSEWHERE[row]}.\n" for row, fault in absent.items() if row in ELSEWHERE)
-    where = f"Written on {date.today()} on a machine with {os.cpu_count()} cores.\n"
+    where = f"On a machine with {os.cpu_count()} cores. The last column says on which day a row ran.\n"
     return "\n".join([INTRODUCTION, where, *header, *table]) + "\n" + rest
+
+
+def _lines(written: str) -> dict[int, str]:
+    """Row -> its line of a page."""
+    lines = [line for line in written.splitlines() if line.startswith("| ")]
+    firsts = [(line.split("|")[1].strip(), line) for line in lines]
+    return {int(first or MIXED): line for first, line in firsts if first.isdecimal() or not first}
 
 
 def _line(row: int, results: Sequence[Result]) -> str:
@@ -133,6 +142,7 @@ def _line(row: int, results: Sequence[Result]) -> str:
         sum(result.trials for result in kept),
         sum(result.violations for result in kept),
         "<br>".join(dict.fromkeys(f"{r.defence}: {r.seen_without_it}" for r in results if r.defence)),
+        date.today(),
     ]
     return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
 
@@ -159,7 +169,7 @@ def main(arguments: Sequence[str]) -> int:
     if not results:
         sys.stderr.write("No results: run `make chaos` first.\n")
         return 1
-    PAGE.write_text(page(results))
+    PAGE.write_text(page(results, PAGE.read_text() if PAGE.exists() else ""))
     sys.stderr.write(f"{PAGE}: {sum(result.trials for result in results)} trials\n")
     return 0
 

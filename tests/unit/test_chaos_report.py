@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 from tests.chaos.report import MIXED, Result, append, page, read
@@ -26,8 +27,22 @@ def test_a_line_a_row() -> None:
     table = [line for line in page(RESULTS).splitlines() if line.startswith("| ")][2:]
     assert [line.split(" | ")[0] for line in table] == ["| 1", "| 12", "| "]
     assert table[0].endswith(
-        "| kill -9 (2; back after 3.0 s, at worst 4.0 s)<br>kill / twice (3) | 5 | 1 | no retry: 7 failed |"
+        "| kill -9 (2; back after 3.0 s, at worst 4.0 s)<br>kill / twice (3) | 5 | 1 | no retry: 7 failed "
+        f"| {date.today()} |"
     )
+
+
+def test_what_did_not_run_again_keeps_its_line() -> None:
+    whole = page(RESULTS).replace(str(date.today()), "2026-01-02")
+    again = page([Result(row=12, fault="a race", trials=9, violations=0)], whole).splitlines()
+    rows = {line.split("|")[1].strip(): line for line in again if line.startswith("| ")}
+    assert list(rows) == ["#", "---", "1", "12", ""]
+    assert [rows[name].split(" | ")[-1] for name in ("1", "12", "")] == [
+        "2026-01-02 |",
+        f"{date.today()} |",
+        "2026-01-02 |",
+    ]
+    assert "a race (9)" in rows["12"]
 
 
 def test_what_was_not_tried_is_named() -> None:
