@@ -1,8 +1,9 @@
 """The limit of search: the same work in one process, without HTTP, without actors, without writing down what was shown.
 
-Embed the query with ONNX Runtime, search one view that holds all chunks in one segment, rank. It runs in a process of
-its own, so that neither its memory nor its interpreter lock touches who measures. What is known to be wanted at the
-same time may be embedded together (`batch`), which no server can that answers each query as it comes.
+Embed the query with ONNX Runtime, search one view that holds all chunks in one segment, of the kind that the product's
+shard would choose, rank. It runs in a process of its own, so that neither its memory nor its interpreter lock touches
+who measures. What is known to be wanted at the same time may be embedded together (`batch`), which no server can that
+answers each query as it comes.
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ class Limit:
         """Document ids of the best k of each query."""
         return self._pool.submit(_found, queries, k, mode).result()
 
+    def vectors(self, queries: Sequence[str]) -> np.ndarray:
+        """(n, dim) float32: of each query by itself."""
+        return self._pool.submit(_vectors, queries).result()
+
     @property
     def pid(self) -> int:
         """The searcher's process."""
@@ -89,7 +94,7 @@ class _Searcher:
         table, vectors = split_vectors(rows, index.dim)
         tenant = table.column("tenant")[0].as_py()
         self._principal = Principal(key_id="bench", tenant=tenant, groups=(), scopes=("search",))
-        segment = Segment.build(table, vectors, self._analyser)
+        segment = Segment.build(table, vectors, self._analyser, settings.index)
         self._view = View(0, ()).apply(1, (), segment)
 
     def search(self, text: str, k: int, mode: Mode) -> tuple[list[Ranked], tuple[float, ...]]:
@@ -142,6 +147,10 @@ def _seconds_each(queries: Sequence[str], k: int, mode: Mode) -> list[dict[str, 
 def _found(queries: Sequence[str], k: int, mode: Mode) -> list[list[str]]:
     ranked = (_searcher[0].search(text, k, mode)[0] for text in queries)
     return [[item.text["document_id"] for item in items if item.text] for items in ranked]
+
+
+def _vectors(queries: Sequence[str]) -> np.ndarray:
+    return np.concatenate([_searcher[0].embed([text]) for text in queries])
 
 
 def _at_once(queries: Sequence[str], k: int, threads: int, seconds: float, mode: Mode, batch: int) -> Rate:
