@@ -33,7 +33,7 @@ HNSW_SEARCH_EF = 256
 # A compressed kind fetches so many times what is asked for, at least so many, and re-scores them from vectors.npy.
 FINE_ROWS = 128
 FINE_SHARE = 1 / 1250  # and of a large index this share: its short codes tell neighbours apart less well
-FINE_FACTOR: Mapping[Kind, float] = {"ivf": 4.0, "sq8": 1.25}
+FINE_FACTOR: Mapping[Kind, float] = {"ivf": 8.0, "sq8": 1.25}
 
 
 def choose_kind(wanted: str, rows: int, flat_max_rows: int) -> Kind:
