@@ -180,7 +180,12 @@ class GeneratorSettings(Section):
     )
     endpoint_url: str = Field("", description="openai: base URL up to and with /v1.")
     api_key_env: str = Field("", description="openai: NAME of the environment variable that holds the endpoint's key.")
-    threads: int = Field(2, ge=1)
+    threads: int = Field(
+        1,
+        ge=1,
+        description="Threads that write one answer. Several wait for each other at every step and never sleep: more "
+        "are faster only where cores have nothing else to do.",
+    )
     max_tokens: int = Field(96, ge=1, description="Most tokens of an answer.")
     context_tokens: int = Field(2048, ge=256)
 
