@@ -244,6 +244,7 @@ class Fleet:
         else:
             ray.kill(self._handle(name), no_restart=False)
         self._pings.pop(name, None)
+        self._states[name] = "restarting"  # until the new process says otherwise
         self._heard[name] = time.monotonic() + START_SECONDS
         if name == STEWARD:  # `kaizen steward status` reads the ledger
             reason = f"The steward did not answer for {silent_seconds:.0f} s and was started anew."

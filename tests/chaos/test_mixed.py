@@ -53,6 +53,7 @@ def _hung(title: str) -> Fault:
         victim = product.processes(title)[0]
         victim.suspend()
         until_replaced(product, title, victim)
+        product.wait_until_ready()  # who is starting may be silent for minutes: to stop it then is another fault
 
     return do
 
