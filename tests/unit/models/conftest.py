@@ -15,25 +15,27 @@ from kaizen.models.location import locate
 BertMaker = Callable[..., Path]
 
 
-@pytest.fixture(scope="session")
-def make_bert(tmp_path_factory: pytest.TempPathFactory) -> BertMaker:
+def write_bert(directory: Path, *, pooling: str = "mean", spoil: bool = False, **changes: object) -> Path:
     """Write a two-layer BERT; keyword arguments change its pooling, its configuration or its weights."""
     import torch
     from transformers import BertConfig, BertModel
 
-    def make(*, pooling: str = "mean", spoil: bool = False, **changes: object) -> Path:
-        directory = tmp_path_factory.mktemp("bert")
-        shutil.copyfile(locate(EmbedderSettings().model) / "tokenizer.json", directory / "tokenizer.json")
-        torch.manual_seed(0)
-        shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-        model = BertModel(BertConfig(vocab_size=30522, max_position_embeddings=64, **(shape | changes)))
-        if spoil:
-            torch.nn.init.constant_(model.encoder.layer[0].output.dense.weight, float("nan"))
-        model.save_pretrained(directory)
-        write_layout(directory, pooling)
-        return directory
+    directory.mkdir(exist_ok=True)
+    shutil.copyfile(locate(EmbedderSettings().model) / "tokenizer.json", directory / "tokenizer.json")
+    torch.manual_seed(0)
+    shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+    model = BertModel(BertConfig(vocab_size=30522, max_position_embeddings=64, **(shape | changes)))
+    if spoil:
+        torch.nn.init.constant_(model.encoder.layer[0].output.dense.weight, float("nan"))
+    model.save_pretrained(directory)
+    write_layout(directory, pooling)
+    return directory
 
-    return make
+
+@pytest.fixture(scope="session")
+def make_bert(tmp_path_factory: pytest.TempPathFactory) -> BertMaker:
+    """Write a BERT into a directory of its own, as `write_bert` does."""
+    return lambda **asked: write_bert(tmp_path_factory.mktemp("bert"), **asked)
 
 
 def write_layout(directory: Path, pooling: str) -> None:

