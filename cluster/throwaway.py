@@ -72,7 +72,9 @@ def started(config: Path) -> Iterator[Installation]:
     workspace.mkdir(mode=0o700, exist_ok=True)
     with (workspace / LOG_FILE).open("w") as log:
         command = [sys.executable, "-P", "-m", "cluster.head", "--config", str(config), "--with", str(os.getpid())]
-        head = subprocess.Popen(command, env=environment(), stdout=log, stderr=log, start_new_session=True)  # noqa: S603 (our own module)
+        # A group and not a session of its own: Linux shares the cores between sessions first (autogroup), and who calls
+        # would wait behind all that the installation does.
+        head = subprocess.Popen(command, env=environment(), stdout=log, stderr=log, process_group=0)  # noqa: S603 (our own module)
         process = psutil.Process(head.pid)  # while it is surely there: a process that ended cannot be looked up
     try:
         state = _wait_until_ready(head, workspace)
