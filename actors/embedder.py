@@ -21,7 +21,9 @@ from kaizen.indexing.unsearchable import quarantine_refused
 from kaizen.models.embedder import Embedder as Model
 from kaizen.models.embedder import open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
+from kaizen.models.onnx_cache import user_cache
 from kaizen.models.onnx_embedder import OnnxEmbedder
+from kaizen.packed_models import PackedModels
 from kaizen.records import Document, Release
 from kaizen.release import index_of
 from kaizen.text.chunk import Chunker
@@ -30,6 +32,8 @@ from kaizen.workspace import open_workspace
 
 # Copies of a shard ask for the same documents within moments of each other.
 REMEMBERED_DOCUMENTS = 512
+# Who searches goes first: beside an index that is built anew, for minutes, a search took 1.8 times as long without it.
+NICENESS = 10
 
 
 class Embedder:
@@ -44,6 +48,8 @@ class Embedder:
         counter = TokenCounter.from_directory(artifact, prompt=spec.document_prompt, lowercase=spec.lowercase)
         self._chunker = Chunker(counter, index.chunking)
         on_gpu = settings.embedder.placement == "actor"
+        if not on_gpu:
+            os.nice(NICENESS)
         find = workspace.model_path
         # On a CPU box nobody asks it for a query: a second model would lie there for nothing.
         self._queries: Model | None = (
@@ -52,7 +58,13 @@ class Embedder:
         self._documents: Model = (
             open_embedder(spec, settings.embedder, "bulk", find=find)
             if on_gpu
-            else OnnxEmbedder(spec, artifact, threads=1, prompt=spec.document_prompt)
+            else OnnxEmbedder(
+                spec,
+                artifact,
+                threads=1,
+                prompt=spec.document_prompt,
+                packed=PackedModels(user_cache() / "packed").of(artifact),
+            )
         )
         self._lock = threading.Lock()  # the chunker is not thread-safe, and two batches side by side gain nothing
         self._remembered: OrderedDict[tuple[str, str, str], pa.Table] = OrderedDict()

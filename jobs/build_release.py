@@ -11,17 +11,15 @@ a restart must not undo what was learnt.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from kaizen.answering.prompt import prompt_record
 from kaizen.config import Settings
 from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.generator_spec import generator_record
-from kaizen.models.onnx_cache import ensure_onnx
+from kaizen.models.onnx_cache import ensure_onnx, user_cache
 from kaizen.records import Release
 from kaizen.release import Part, release_parts
 from kaizen.rollout import promote
@@ -72,8 +70,7 @@ def embedder_part(store: ObjectStore, settings: Settings) -> Part:
 
 
 def _export(store: ObjectStore, spec: EmbedderSpec, artifact: str) -> None:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kaizen" / "onnx"
-    store.put_directory(artifact, ensure_onnx(spec, cache))
+    store.put_directory(artifact, ensure_onnx(spec, user_cache() / "onnx"))
 
 
 def main(arguments: list[str] | None = None) -> int:

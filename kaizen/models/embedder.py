@@ -35,6 +35,7 @@ def open_embedder(
     role: Role,
     *,
     onnx_directory: Path | None = None,
+    packed: Path | None = None,
     find: Find = locate,
 ) -> Embedder:
     """Open `spec` the fastest way for `role` on this machine.
@@ -43,6 +44,7 @@ def open_embedder(
     import torch; bulk work and GPUs go through torch.
 
     Args:
+        packed: of `onnx_directory`, see `OnnxEmbedder`.
         find: looks up `spec.model`; what learning made is found by `Workspace.model_path` only.
 
     Raises:
@@ -54,7 +56,7 @@ def open_embedder(
 
         if onnx_directory is None:
             raise ConfigError("A query embedder on the CPU needs an ONNX export.", advice="Call ensure_onnx first.")
-        return OnnxEmbedder(spec, onnx_directory, threads=settings.query_threads)
+        return OnnxEmbedder(spec, onnx_directory, threads=settings.query_threads, packed=packed)
     from kaizen.models.torch_embedder import TorchEmbedder
 
     directory = find(spec.model)

@@ -86,7 +86,7 @@ def _parameters(settings: GeneratorSettings, file: Path) -> xllamacpp.CommonPara
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = settings.threads
     parameters.verbosity = _QUIET
     parameters.warmup = False
-    parameters.cache_ram_mib = 0  # by default up to 8 GB of what former prompts came to, which no question asks for again
+    parameters.cache_ram_mib = 0  # by default up to 8 GB of what former prompts came to: no question asks for it again
     # llama.cpp opens a loopback port of its own, which nobody needs: a random key keeps everybody out.
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,6 +10,11 @@ from pathlib import Path
 from kaizen.errors import BadModel
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.location import fingerprint_of, read_json
+
+
+def user_cache() -> Path:
+    """Where this user keeps what can be made again (the XDG base directories)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kaizen"
 
 
 def ensure_onnx(spec: EmbedderSpec, cache: Path) -> Path:

@@ -29,9 +29,18 @@ class OnnxEmbedder:
     Args:
         directory: what `onnx_export.export_onnx` wrote for `spec`.
         threads: threads of one call.
+        packed: the same model as `packed_weights.pack` wrote it; None: the weights are packed for this process.
     """
 
-    def __init__(self, spec: EmbedderSpec, directory: Path, *, threads: int = 1, prompt: str | None = None) -> None:
+    def __init__(
+        self,
+        spec: EmbedderSpec,
+        directory: Path,
+        *,
+        threads: int = 1,
+        prompt: str | None = None,
+        packed: Path | None = None,
+    ) -> None:
         record = read_json(directory / "record.json")
         if record.get("source") != spec.fingerprint:
             raise BadModel(f"The ONNX export in {directory} is of another embedder.", advice="Export it again.")
@@ -44,7 +53,7 @@ class OnnxEmbedder:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
-            str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            str(packed or directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
         self._dim = int(self._session.get_outputs()[0].shape[1])
 

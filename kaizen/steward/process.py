@@ -58,8 +58,8 @@ class StepRunner:
         """Exit status (None: out of time) and standard output."""
         wrapper = [sys.executable, "-P", "-m", "kaizen.steward.step", str(os.getpid())]
         command = [*wrapper, step.module, *step.arguments, "--config", str(self._config), "--json"]
-        # A group and not a session of its own: Linux shares the cores between sessions first (autogroup), and a step that
-        # is nice would be so only to itself.
+        # A group and not a session of its own: Linux shares the cores between sessions first (autogroup), and a step
+        # that is nice would be so only to itself.
         child = subprocess.Popen(  # noqa: S603 (our own modules)
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
             env=_environment(os.environ), cwd=self.folder, process_group=0,

@@ -1,0 +1,46 @@
+"""An ONNX model with its weights in the order in which this machine's processor reads them."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import onnxruntime
+
+from kaizen.ids import fingerprint
+
+MODEL_FILE = "model.onnx"
+_WEIGHTS_FILE = "model.weights"
+_LEAST_BYTES = 1024  # smaller tensors stay in the model's own file
+_ERROR = 3  # the log's level: that the file is for this machine only is no news
+
+
+def packed_name(model: str) -> str:
+    """What a packing of the model with fingerprint `model` is called: others are for other processors and runtimes."""
+    made_for = {"model": model, "runtime": onnxruntime.__version__, "processor": _processor()}
+    return fingerprint(made_for)[:32]
+
+
+def pack(model: Path, into: Path) -> None:
+    """Write `model` into the directory `into` with packed weights beside it, which are mapped when it is opened."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERROR
+    options.intra_op_num_threads = 1
+    options.optimized_model_filepath = str(into / MODEL_FILE)
+    for name, value in {
+        "session.optimized_model_external_initializers_file_name": _WEIGHTS_FILE,
+        "session.optimized_model_external_initializers_min_size_in_bytes": str(_LEAST_BYTES),
+        "session.save_external_prepacked_constant_initializers": "1",
+    }.items():
+        options.add_session_config_entry(name, value)
+    onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def _processor() -> str:
+    """What decides on the runtime's routines: the instructions that the processor has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    told = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
+    return "\n".join([platform.machine(), *told])

@@ -1,0 +1,80 @@
+"""Packed models: the same bits, shared, checked, and never what keeps a model from being opened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kaizen import packed_models
+from kaizen.models.embedder_spec import EmbedderSpec, read_spec
+from kaizen.models.onnx_embedder import OnnxEmbedder
+from kaizen.models.onnx_export import export_onnx
+from kaizen.models.onnx_sample import SAMPLE
+from kaizen.packed_models import KEPT, PackedModels
+
+
+@pytest.fixture(scope="module")
+def spec(bert: Path) -> EmbedderSpec:
+    return read_spec(str(bert))
+
+
+@pytest.fixture(scope="module")
+def exported(spec: EmbedderSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("onnx")
+    export_onnx(spec, directory)
+    return directory
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("made again")
+
+
+def test_the_vectors_are_the_same_to_the_bit_and_it_is_made_once(
+    spec: EmbedderSpec, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = PackedModels(tmp_path).of(exported)
+    assert packed is not None
+    monkeypatch.setattr(packed_models, "pack", refuse)
+    assert PackedModels(tmp_path).of(exported) == packed
+    plain = OnnxEmbedder(spec, exported).embed(SAMPLE)
+    np.testing.assert_array_equal(OnnxEmbedder(spec, exported, packed=packed).embed(SAMPLE), plain)
+
+
+def test_the_weights_are_mapped(spec: EmbedderSpec, exported: Path, tmp_path: Path) -> None:
+    packed = PackedModels(tmp_path).of(exported)
+    held = OnnxEmbedder(spec, exported, packed=packed)
+    assert "model.weights" in Path("/proc/self/maps").read_text()
+    assert held.embed(["a pump"]).shape == (1, 64)
+
+
+def test_a_flipped_bit_is_not_served_and_is_made_again(exported: Path, tmp_path: Path) -> None:
+    packed = PackedModels(tmp_path).of(exported)
+    assert packed is not None
+    weights = packed.with_name("model.weights")
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    assert PackedModels(tmp_path).of(exported) is None
+    assert PackedModels(tmp_path).of(exported) == packed
+    assert packed.with_name("model.weights").read_bytes() != bytes(data)
+
+
+def test_where_nothing_can_be_written_the_model_is_opened_as_it_was_exported(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert PackedModels(tmp_path / "file" / "packed").of(exported) is None
+
+
+def test_those_last_used_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_models, "pack", lambda model, into: (into / "model.onnx").write_text(str(model)))
+    models = PackedModels(tmp_path / "packed")
+    exports = [tmp_path / f"export-{number}" for number in range(KEPT + 1)]
+    for number, export in enumerate(exports):
+        export.mkdir()
+        (export / "record.json").write_text(json.dumps({"onnx": f"{number}"}))
+    made = [models.of(export) for export in exports[:KEPT]]
+    assert models.of(exports[0]) == made[0]
+    assert models.of(exports[KEPT]) is not None
+    assert [path is not None and path.exists() for path in made] == [True, False, *[True] * (KEPT - 2)]
