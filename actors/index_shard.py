@@ -24,6 +24,7 @@ from actors.direct_line import DirectLine
 from actors.names import embedder_name
 from kaizen.config import Settings
 from kaizen.errors import KaizenError, NotYetSearchable, Unavailable
+from kaizen.heap import return_freed_memory
 from kaizen.indexing.feed import Feed
 from kaizen.indexing.generation import GenerationStore
 from kaizen.records import Document
@@ -193,6 +194,7 @@ class IndexShard:
         """Merge and seal when the machine says so."""
         while self._shard.state is not State.RETIRED:
             self._upkeep.clear()
+            self._forget_replaced()
             try:
                 self._adopt()
                 with self._changed:
@@ -241,8 +243,15 @@ class IndexShard:
 
     def _keep_replaced(self, segments: Sequence[Segment]) -> None:
         now = time.monotonic()
+        self._replaced += [(now, segment) for segment in segments]
+
+    def _forget_replaced(self) -> None:
+        """After a large ingest they are most of what the process holds."""
+        now = time.monotonic()
         kept = [(at, segment) for at, segment in self._replaced if now - at < KEEP_REPLACED_SECONDS]
-        self._replaced = kept + [(now, segment) for segment in segments]
+        if len(kept) < len(self._replaced):
+            self._replaced = kept
+            return_freed_memory()
 
     def _note_trouble(self, text: str) -> None:
         if text != self._trouble:

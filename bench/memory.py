@@ -7,8 +7,8 @@ and writes bench/out/memory.svg. About ten minutes; --quick fills in 20,000 chun
 
 Memory is the sum of proportional set sizes (PSS): pages that processes share count once. `idle` is an installation with
 default settings that has answered one search and one question; `full` the same with the chunks (synthetic,
-`bench.synthetic`), sealed and searched. Pages of files that are mapped count where they are resident, though the system
-can take them back.
+`bench.synthetic`), sealed and searched, half a minute later. Pages of files that are mapped count where they are
+resident, though the system can take them back.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import re
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from actors.index_shard import KEEP_REPLACED_SECONDS
 from bench.chart import write_chart
 from bench.corpus import queries
 from bench.filled import fill
@@ -37,6 +39,7 @@ from kaizen.evaluation.bars import Group
 MEGABYTE = 2**20
 CHUNKS, QUICK_CHUNKS = 100_000, 20_000
 SEARCHES = 100
+SETTLE_SECONDS = KEEP_REPLACED_SECONDS + 5  # then what compaction replaced is let go
 # What a process is, by what its command line holds; the first that fits.
 KINDS = (
     ("index shards", r"ray::(IndexShard|build_shard)"),
@@ -87,6 +90,7 @@ def measure(chunks: int) -> dict[str, Any]:
         idle, processes = by_kind(running.state.pid)
         fill(running, chunks)
         use(running, SEARCHES)
+        time.sleep(SETTLE_SECONDS)
         full, _ = by_kind(running.state.pid)
     growth = sum(full.values()) - sum(idle.values())
     return {

@@ -13,12 +13,12 @@ import torch
 
 from kaizen.config import EmbedderSettings
 from kaizen.errors import ConfigError
+from kaizen.heap import keep_freed_memory
 from kaizen.models.batches import batches, padded
 from kaizen.models.bert import read_bert
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.encoder import load_encoder, pool
 from kaizen.models.fused_bert import FusedBert, can_fuse
-from kaizen.models.heap import keep_freed_memory
 from kaizen.models.tokens import EmbedderTokenizer
 from kaizen.models.vectors import Vectors, bad_rows, refuse_bad
 

@@ -1,8 +1,10 @@
-"""How the C library keeps memory that was freed, for a process that needs as much again a moment later."""
+"""What becomes of memory that was freed: kept for a process that needs as much again a moment later, or given back."""
 
 from __future__ import annotations
 
 import ctypes
+
+import pyarrow as pa
 
 # Parameters of mallopt(3) in glibc's malloc.h.
 _TRIM_THRESHOLD = -1
@@ -24,3 +26,11 @@ def keep_freed_memory() -> bool:
         return False
     wanted = {_MMAP_THRESHOLD: _FROM_HEAP_BYTES, _TRIM_THRESHOLD: _KEPT_BYTES, _ARENA_MAX: 1}
     return all(library.mallopt(parameter, value) for parameter, value in wanted.items())
+
+
+def return_freed_memory() -> None:
+    """Give the system what this process has freed and will not need soon, of the C library's memory and of Arrow's."""
+    pa.default_memory_pool().release_unused()
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
