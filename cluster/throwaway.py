@@ -74,7 +74,9 @@ def started(config: Path) -> Iterator[Installation]:
         command = [sys.executable, "-P", "-m", "cluster.head", "--config", str(config), "--with", str(os.getpid())]
         # A group and not a session of its own: Linux shares the cores between sessions first (autogroup), and who calls
         # would wait behind all that the installation does.
-        head = subprocess.Popen(command, env=environment(), stdout=log, stderr=log, process_group=0)  # noqa: S603 (our own module)
+        head = subprocess.Popen(  # noqa: S603 (our own module)
+            command, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+        )
         process = psutil.Process(head.pid)  # while it is surely there: a process that ended cannot be looked up
     try:
         state = _wait_until_ready(head, workspace)

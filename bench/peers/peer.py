@@ -98,7 +98,13 @@ class ServerPeer:
         self._log = (self.folder / "log").open("w")
         command = [str(environment.python()), *self.command()]
         self._process = subprocess.Popen(  # noqa: S603 (our own list)
-            command, cwd=self.folder, env=self.environ(), stdout=self._log, stderr=self._log, process_group=0
+            command,
+            cwd=self.folder,
+            env=self.environ(),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            process_group=0,
         )
         self._tree = psutil.Process(self._process.pid)
         self.client = httpx.Client(base_url=self.target.url, timeout=REQUEST_SECONDS, trust_env=False)
