@@ -34,12 +34,12 @@ class PackedModels:
         """The packed model of a directory that `export_onnx` wrote, made on first use; None when there can be none."""
         try:
             return self._of(export) / MODEL_FILE
-        except (KaizenError, OSError, RuntimeError) as error:  # RuntimeError: of ONNX Runtime
+        except (KaizenError, OSError) as error:
             log.warning("the model is not packed: %s", error)
             return None
 
     def _of(self, export: Path) -> Path:
-        name = packed_name(str(read_json(export / "record.json")["onnx"]))
+        name = packed_name(str(read_json(export / "record.json").get("onnx")))
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = LocalStore(self._root)
         if not holds(store, name):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnxruntime
 
+from kaizen.errors import BadModel
 from kaizen.ids import fingerprint
 
 MODEL_FILE = "model.onnx"
@@ -22,7 +23,11 @@ def packed_name(model: str) -> str:
 
 
 def pack(model: Path, into: Path) -> None:
-    """Write `model` into the directory `into` with packed weights beside it, which are mapped when it is opened."""
+    """Write `model` into the directory `into` with packed weights beside it, which are mapped when it is opened.
+
+    Raises:
+        BadModel: it cannot be opened, or not written in this way.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERROR
     options.intra_op_num_threads = 1
@@ -33,7 +38,10 @@ def pack(model: Path, into: Path) -> None:
         "session.save_external_prepacked_constant_initializers": "1",
     }.items():
         options.add_session_config_entry(name, value)
-    onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    try:
+        onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no class in common
+        raise BadModel(f"ONNX Runtime cannot pack {model.name}: {error}", advice="Export it again.") from error
 
 
 def _processor() -> str:

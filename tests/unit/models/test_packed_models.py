@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,12 @@ def test_a_flipped_bit_is_not_served_and_is_made_again(exported: Path, tmp_path:
 def test_where_nothing_can_be_written_the_model_is_opened_as_it_was_exported(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert PackedModels(tmp_path / "file" / "packed").of(exported) is None
+
+
+def test_what_is_no_model_is_left_to_who_opens_it(exported: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(exported, tmp_path / "broken"))
+    (broken / "model.onnx").write_bytes(b"no model")
+    assert PackedModels(tmp_path / "packed").of(broken) is None
 
 
 def test_those_last_used_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
