@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -72,9 +73,14 @@ def _place(item: pytest.Item) -> tuple[int, int]:
     return ORDER.index(folder), DEAREST_FIRST.index(inner) if inner in DEAREST_FIRST else len(DEAREST_FIRST)
 
 
-def pytest_collection_finish() -> None:
-    """What collecting made stays to the end: the garbage collector need not walk it again and again."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What collecting makes stays to the end: the garbage collector need not walk it, now or ever again."""
+    gc.disable()
+    collected = yield
     gc.freeze()
+    gc.enable()
+    return collected
 
 
 @pytest.hookimpl(tryfirst=True)

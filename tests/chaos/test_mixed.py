@@ -50,10 +50,10 @@ def _killed(title: str) -> Fault:
 
 def _hung(title: str) -> Fault:
     def do(product: Product, _: Chaos) -> None:
+        product.wait_until_ready()  # who is starting may be silent for minutes: to stop it then is another fault
         victim = product.processes(title)[0]
         victim.suspend()
         until_replaced(product, title, victim)
-        product.wait_until_ready()  # who is starting may be silent for minutes: to stop it then is another fault
 
     return do
 
@@ -72,6 +72,7 @@ def _shards_killed(count: int | None) -> Fault:
 
 
 def _shard_hung(product: Product, chaos: Chaos) -> None:
+    product.wait_until_ready()
     name = chaos.chance(f"mixed hung {time.monotonic()}").choice(shard_names(product))
     old = pids_of(product, name)
     psutil.Process(old[name]).suspend()
