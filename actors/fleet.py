@@ -14,10 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import ray
+from ray._private.state import actors as actor_table  # the public one asks the dashboard, which may be what is broken
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError
 
@@ -60,7 +62,6 @@ class Fleet:
         self._here = ray.get_runtime_context().get_node_id()
         self._pings: dict[str, ray.ObjectRef] = {}
         self._heard: dict[str, float] = {}
-        self._processes: dict[str, tuple[str, int]] = {}  # actor -> (node, pid)
         self._states: dict[str, str] = {}
         self._known: dict[str, Release] = {}
         self._patience = Patience()
@@ -224,8 +225,7 @@ class Fleet:
 
     def _hear(self, name: str, ping: ray.ObjectRef) -> None:
         try:
-            self._states[name], node, pid = ray.get(ping)
-            self._processes[name] = (node, pid)
+            self._states[name], _, _ = ray.get(ping)
             self._patience.forget(name)
             self._faults.pop(name, None)
         except ActorUnavailableError:
@@ -238,9 +238,10 @@ class Fleet:
     def _replace(self, name: str, silent_seconds: float) -> None:
         """Kill a hung actor; Ray then restarts it. A stopped process does not hear Ray's request, hence the signal."""
         log.warning("%s has been silent for %.0f s: replacing it", name, silent_seconds)
-        node, pid = self._processes.get(name, ("", 0))
-        if node == self._here and pid:
-            os.kill(pid, signal.SIGKILL)
+        node, pid = self._process(name)
+        if node == self._here:
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, signal.SIGKILL)
         else:
             ray.kill(self._handle(name), no_restart=False)
         self._pings.pop(name, None)
@@ -250,6 +251,14 @@ class Fleet:
             reason = f"The steward did not answer for {silent_seconds:.0f} s and was started anew."
             self._ledger.decisions.record(by=FLEET, kind="replace_steward", release="", reason=reason, evidence={})
 
+    def _process(self, name: str) -> tuple[str, int]:
+        """Node and process that an actor runs in, as Ray has it now; no node while it runs in none.
+
+        Not what it last said of itself: Ray may have restarted it since, and the number be another program's.
+        """
+        row = actor_table(self._handle(name)._actor_id.hex())
+        return (row["Address"]["NodeID"], int(row["Pid"])) if row.get("State") == "ALIVE" else ("", 0)
+
     def _end(self, name: str) -> None:
         handle = self._handle(name)
         if name.startswith("shard-"):
@@ -258,7 +267,7 @@ class Fleet:
         self._forget(name)
 
     def _forget(self, name: str) -> None:
-        for known in (self._pings, self._heard, self._processes, self._states, self._faults, self._unneeded):
+        for known in (self._pings, self._heard, self._states, self._faults, self._unneeded):
             known.pop(name, None)
         self._patience.forget(name)
 
