@@ -21,7 +21,6 @@ from kaizen.indexing.unsearchable import quarantine_refused
 from kaizen.models.embedder import Embedder as Model
 from kaizen.models.embedder import open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
-from kaizen.models.onnx_cache import user_cache
 from kaizen.models.onnx_embedder import OnnxEmbedder
 from kaizen.packed_models import PackedModels
 from kaizen.records import Document, Release
@@ -32,7 +31,7 @@ from kaizen.workspace import open_workspace
 
 # Copies of a shard ask for the same documents within moments of each other.
 REMEMBERED_DOCUMENTS = 512
-# Who searches goes first: beside an index that is built anew, for minutes, a search took 1.8 times as long without it.
+# Who searches goes first: while another index is built, for minutes, their p99 is 74 ms instead of 90.
 NICENESS = 10
 
 
@@ -63,7 +62,7 @@ class Embedder:
                 artifact,
                 threads=1,
                 prompt=spec.document_prompt,
-                packed=PackedModels(user_cache() / "packed").of(artifact),
+                packed=PackedModels().of(artifact),
             )
         )
         self._lock = threading.Lock()  # the chunker is not thread-safe, and two batches side by side gain nothing

@@ -39,6 +39,8 @@ log = logging.getLogger("kaizen.index_shard")
 
 # Segments that compaction replaced are kept this long, for texts of answers that were given from them.
 KEEP_REPLACED_SECONDS = 30.0
+# From so many rows on it is worth while to give their memory back: searches wait for the heap meanwhile.
+TRIM_ROWS = 2_000
 # How often a copy that does not seal looks for a new generation within `index.seal_seconds`.
 LOOKS = 4
 
@@ -222,35 +224,34 @@ class IndexShard:
         loaded = self._generations.load(live.segment for live in before if live.sealed)
         self._generation = newest
         with self._changed:
-            before = self._shard.view.segments
+            self._keep_replaced([live.segment for live in self._shard.view.segments])
             self._shard.adopted(loaded.view)
-            kept = {live.segment.name for live in self._shard.view.segments}
             self._changed.notify_all()
-        self._keep_replaced([live.segment for live in before if live.segment.name not in kept])
 
     def _tidy(self, due: Tidy) -> None:
         merged = merge_parts(due.parts, self._settings.index)
+        self._keep_replaced([live.segment for live in due.parts])
         with self._changed:
             self._shard.tidied(due, merged)
-        self._keep_replaced([live.segment for live in due.parts])
 
     def _seal(self, due: Seal) -> None:
         merged = merge_parts(due.parts, self._settings.index)
         self._generations.save(due.view.exchange(due.parts, merged, sealed=True), merged)
+        self._keep_replaced([live.segment for live in due.parts])
         with self._changed:
             self._shard.sealed(due, merged, time.monotonic())
-        self._keep_replaced([live.segment for live in due.parts])
 
     def _keep_replaced(self, segments: Sequence[Segment]) -> None:
+        """Called before the view lets go of them, so that `fetch` finds them in one or the other."""
         now = time.monotonic()
         self._replaced += [(now, segment) for segment in segments]
 
     def _forget_replaced(self) -> None:
         """After a large ingest they are most of what the process holds."""
         now = time.monotonic()
-        kept = [(at, segment) for at, segment in self._replaced if now - at < KEEP_REPLACED_SECONDS]
-        if len(kept) < len(self._replaced):
-            self._replaced = kept
+        rows = sum(segment.rows for at, segment in self._replaced if now - at >= KEEP_REPLACED_SECONDS)
+        self._replaced = [(at, segment) for at, segment in self._replaced if now - at < KEEP_REPLACED_SECONDS]
+        if rows >= TRIM_ROWS:
             return_freed_memory()
 
     def _note_trouble(self, text: str) -> None:

@@ -9,56 +9,73 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-from kaizen.errors import Conflict, Corrupt, KaizenError
-from kaizen.models.location import read_json
+from kaizen.errors import BadModel, Conflict, Corrupt, KaizenError, NotFound
+from kaizen.models.location import fingerprint_of, read_json
+from kaizen.models.onnx_cache import user_cache
 from kaizen.models.packed_weights import MODEL_FILE, pack, packed_name
 from kaizen.storage.local_store import LocalStore
 from kaizen.storage.object_store import holds
 
 log = logging.getLogger("kaizen.packed_models")
 
-# The encoders of the stable release, of the one before, and of a challenger, and one to spare.
-KEPT = 4
+# Those of a stable release, of the one before and of a challenger, for documents and for queries.
+KEPT = 6
 
 
 class PackedModels:
-    """Packings under `root`, of which the KEPT last used stay."""
+    """Packings under `root`, of which the KEPT last opened stay. Default: in the user's cache."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path | None = None) -> None:
+        self._given = root
 
     def of(self, export: Path) -> Path | None:
         """The packed model of a directory that `export_onnx` wrote, made on first use; None when there can be none."""
         try:
             return self._of(export) / MODEL_FILE
-        except (KaizenError, OSError) as error:
+        except (KaizenError, OSError, RuntimeError) as error:  # RuntimeError: a user without a home
             log.warning("the model is not packed: %s", error)
             return None
 
     def _of(self, export: Path) -> Path:
-        name = packed_name(str(read_json(export / "record.json").get("onnx")))
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = LocalStore(self._root)
-        if not holds(store, name):
-            self._make(store, name, export)
+        root = self._given or user_cache() / "packed"
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        store, name = LocalStore(root), packed_name(str(read_json(export / "record.json").get("onnx")))
         try:
-            directory = store.fetch_directory(name)
-        except Corrupt:
-            store.delete(name)  # made again at the next start
-            raise
-        os.utime(directory)
-        return directory
+            return _checked(store, root, name)
+        except Corrupt as error:
+            log.warning("made again: %s", error)
+            shutil.rmtree(root / name)
+        except NotFound:  # or only its manifest is gone
+            if (root / name).exists() and not holds(store, name):
+                shutil.rmtree(root / name)
+        _make(store, name, export)
+        _forget_old(store, root)
+        return _checked(store, root, name)
 
-    def _make(self, store: LocalStore, name: str, export: Path) -> None:
-        with tempfile.TemporaryDirectory() as fresh:
-            pack(export / MODEL_FILE, Path(fresh))
-            try:
-                store.put_directory(name, Path(fresh))
-            except Conflict:  # another process was first
-                return
-        used = sorted(store.list(), key=lambda other: (self._root / other).stat().st_mtime)
-        for old in used[:-KEPT]:
+
+def _checked(store: LocalStore, root: Path, name: str) -> Path:
+    with suppress(FileNotFoundError):
+        os.utime(root / name)  # first, so that nobody takes it for old meanwhile
+    return store.fetch_directory(name)
+
+
+def _make(store: LocalStore, name: str, export: Path) -> None:
+    """Pack what the record names and nothing else: by this name every other export of the same model finds it."""
+    if read_json(export / "record.json").get("onnx") != fingerprint_of(export / MODEL_FILE):
+        raise BadModel(f"The ONNX file in {export} is not the one that was exported.", advice="Export it again.")
+    with tempfile.TemporaryDirectory() as fresh:
+        pack(export / MODEL_FILE, Path(fresh))
+        with suppress(Conflict):  # another process was first
+            store.put_directory(name, Path(fresh))
+
+
+def _forget_old(store: LocalStore, root: Path) -> None:
+    with suppress(KaizenError, OSError):  # another process may be at it
+        opened = sorted(store.list(), key=lambda name: (root / name).stat().st_mtime)
+        for old in opened[:-KEPT]:
             store.delete(old)

@@ -22,7 +22,6 @@ from kaizen.errors import BadModel, Unavailable
 from kaizen.ids import fingerprint
 from kaizen.models.embedder import Embedder, open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
-from kaizen.models.onnx_cache import user_cache
 from kaizen.models.onnx_embedder import OnnxEmbedder
 from kaizen.packed_models import PackedModels
 from kaizen.records import Release
@@ -174,10 +173,9 @@ class Opener:
 
         def read() -> LocalQueries:
             directory, here = self._workspace.store.fetch_directory(part["artifact"]), self._settings.embedder
-            packed = PackedModels(user_cache() / "packed").of(directory)
+            find, packed = self._workspace.model_path, PackedModels().of
             if here.placement == "actor":
-                return LocalQueries(OnnxEmbedder(spec, directory, threads=here.query_threads, packed=packed))
-            find = self._workspace.model_path
+                return LocalQueries(OnnxEmbedder(spec, directory, threads=here.query_threads, packed=packed(directory)))
             return LocalQueries(open_embedder(spec, here, "query", onnx_directory=directory, packed=packed, find=find))
 
         return self._shared(self._queries, spec.fingerprint, read)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -35,7 +35,7 @@ def open_embedder(
     role: Role,
     *,
     onnx_directory: Path | None = None,
-    packed: Path | None = None,
+    packed: Callable[[Path], Path | None] | None = None,
     find: Find = locate,
 ) -> Embedder:
     """Open `spec` the fastest way for `role` on this machine.
@@ -44,7 +44,7 @@ def open_embedder(
     import torch; bulk work and GPUs go through torch.
 
     Args:
-        packed: of `onnx_directory`, see `OnnxEmbedder`.
+        packed: finds the packing of `onnx_directory`, see `OnnxEmbedder`; asked only where ONNX Runtime is used.
         find: looks up `spec.model`; what learning made is found by `Workspace.model_path` only.
 
     Raises:
@@ -56,7 +56,8 @@ def open_embedder(
 
         if onnx_directory is None:
             raise ConfigError("A query embedder on the CPU needs an ONNX export.", advice="Call ensure_onnx first.")
-        return OnnxEmbedder(spec, onnx_directory, threads=settings.query_threads, packed=packed)
+        found = None if packed is None else packed(onnx_directory)
+        return OnnxEmbedder(spec, onnx_directory, threads=settings.query_threads, packed=found)
     from kaizen.models.torch_embedder import TorchEmbedder
 
     directory = find(spec.model)

@@ -5,6 +5,7 @@ For queries, and for documents as they are written one by one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.location import fingerprint_of, read_json
 from kaizen.models.tokens import EmbedderTokenizer
 from kaizen.models.vectors import Vectors, bad_rows, refuse_bad
+
+log = logging.getLogger("kaizen.onnx_embedder")
 
 # What one core computes in its cache. A call with 16 times as many takes twice the time a text and gigabytes of memory;
 # figures are in docs/decisions.md.
@@ -52,9 +55,7 @@ class OnnxEmbedder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(packed or directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _session(directory / "model.onnx", packed, options)
         self._dim = int(self._session.get_outputs()[0].shape[1])
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -72,3 +73,13 @@ class OnnxEmbedder:
             ids, mask = padded([tokens[row] for row in rows], length)
             vectors[rows] = self._session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})[0]
         return vectors, bad_rows(vectors)
+
+
+def _session(model: Path, packed: Path | None, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    """The packed model, or the one that it was made of: a packing may be taken away at any moment."""
+    if packed is not None:
+        try:
+            return onnxruntime.InferenceSession(str(packed), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 (ONNX Runtime's errors have no class in common)
+            log.warning("the packed model cannot be opened: %s", error)
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

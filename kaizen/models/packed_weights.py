@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 
 from kaizen.errors import BadModel
@@ -13,6 +14,8 @@ from kaizen.ids import fingerprint
 MODEL_FILE = "model.onnx"
 _WEIGHTS_FILE = "model.weights"
 _LEAST_BYTES = 1024  # smaller tensors stay in the model's own file
+_TOKENS = 6
+_PROVIDERS = ["CPUExecutionProvider"]
 _ERROR = 3  # the log's level: that the file is for this machine only is no news
 
 
@@ -26,7 +29,7 @@ def pack(model: Path, into: Path) -> None:
     """Write `model` into the directory `into` with packed weights beside it, which are mapped when it is opened.
 
     Raises:
-        BadModel: it cannot be opened, or not written in this way.
+        BadModel: it cannot be opened, not be written in this way, or is not the same when it is opened again.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERROR
@@ -39,9 +42,21 @@ def pack(model: Path, into: Path) -> None:
     }.items():
         options.add_session_config_entry(name, value)
     try:
-        onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        before = _tried(onnxruntime.InferenceSession(str(model), options, providers=_PROVIDERS))
+        after = _tried(onnxruntime.InferenceSession(str(into / MODEL_FILE), providers=_PROVIDERS))
     except Exception as error:  # ONNX Runtime's errors have no class in common
         raise BadModel(f"ONNX Runtime cannot pack {model.name}: {error}", advice="Export it again.") from error
+    if not np.array_equal(before, after, equal_nan=True):
+        raise BadModel(f"{model.name} gives other vectors when it is packed.", advice="It is used as it is.")
+
+
+def _tried(session: onnxruntime.InferenceSession) -> np.ndarray:
+    """Vectors of a few made-up texts: token numbers that every vocabulary has, one of the texts with padding."""
+    ids = np.arange(2 * _TOKENS, dtype=np.int64).reshape(2, _TOKENS)
+    mask = np.ones_like(ids)
+    mask[1, _TOKENS // 2 :] = 0
+    vectors: np.ndarray = session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})[0]
+    return vectors
 
 
 def _processor() -> str:
