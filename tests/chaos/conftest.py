@@ -20,6 +20,7 @@ from tests.product import Product, configure, eventually, started
 
 T = TypeVar("T")
 WORD = "flamingo"
+LEG = "leg"  # only in documents of a flock: in half an hour others with WORD are more than one answer holds
 _NUMBERS = itertools.count(1)
 
 
@@ -117,7 +118,7 @@ class Flock:
     def write(self, count: int) -> None:
         """Store `count` more documents."""
         names = [f"doc-{len(self.written) + number}" for number in range(count)]
-        documents = [{"id": name, "text": f"The {WORD} called {name} stands on one leg."} for name in names]
+        documents = [{"id": name, "text": f"The {WORD} called {name} stands on one {LEG}."} for name in names]
         response = self.client.post("/v1/documents:batch", json={"documents": documents})
         assert response.status_code == 200, response.text
         self.written |= set(names)
@@ -125,7 +126,7 @@ class Flock:
 
     def found(self) -> list[str]:
         """Ids of all chunks of its documents that a complete search finds."""
-        body = {"query": WORD, "mode": "lexical", "k": 1000, "min_seq": self.seq, "timeout_seconds": 20}
+        body = {"query": LEG, "mode": "lexical", "k": 1000, "min_seq": self.seq, "timeout_seconds": 20}
 
         def complete() -> list[str] | None:
             response = self.client.post("/v1/search", json=body)
@@ -133,8 +134,7 @@ class Flock:
                 return None
             return [hit["document_id"] for hit in response.json()["hits"]]
 
-        found = eventually(complete, 60, "a complete search") or []
-        return [name for name in found if name.startswith("doc-")]  # others may write beside
+        return eventually(complete, 60, "a complete search") or []
 
     def check(self) -> None:
         """Every document of `write` is there, once."""
