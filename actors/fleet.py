@@ -225,7 +225,7 @@ class Fleet:
 
     def _hear(self, name: str, ping: ray.ObjectRef) -> None:
         try:
-            self._states[name], _, _ = ray.get(ping)
+            self._states[name] = ray.get(ping)[0]
             self._patience.forget(name)
             self._faults.pop(name, None)
         except ActorUnavailableError:

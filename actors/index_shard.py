@@ -223,8 +223,10 @@ class IndexShard:
         before = self._shard.view.segments
         loaded = self._generations.load(live.segment for live in before if live.sealed)
         self._generation = newest
+        stays = {live.segment.name for live in loaded.view.segments}
         with self._changed:
-            self._keep_replaced([live.segment for live in self._shard.view.segments])
+            view = self._shard.view
+            self._keep_replaced([live.segment for live in view.segments if live.segment.name not in stays])
             self._shard.adopted(loaded.view)
             self._changed.notify_all()
 

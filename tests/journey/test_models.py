@@ -6,13 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kaizen.config import EmbedderSettings
-from kaizen.models.embedder import open_embedder
-from kaizen.models.embedder_spec import read_spec
-from kaizen.models.onnx_export import export_onnx
-from kaizen.models.onnx_sample import SAMPLE
 from tests.unit.models.conftest import write_bert
-from tests.unit.models.test_torch_embedder import plain_vectors
+from tests.unit.models.test_onnx_embedder import check_export
 
 LLAMA_CASES = Path(__file__).with_name("llama_cases.py")
 LLAMA_SECONDS = 150
@@ -20,11 +15,8 @@ LLAMA_SECONDS = 150
 
 def test_a_model_that_we_do_not_fuse_is_exported_by_torch_and_equals_it(tmp_path: Path) -> None:
     model = write_bert(tmp_path / "bert", pooling="mean_tokens", hidden_act="relu", num_hidden_layers=1)
-    spec = read_spec(str(model))
     (onnx := tmp_path / "onnx").mkdir()
-    export_onnx(spec, onnx)
-    got = open_embedder(spec, EmbedderSettings(), "query", onnx_directory=onnx).embed(SAMPLE)
-    assert (got * plain_vectors(model, SAMPLE)).sum(axis=1).min() > 0.9999
+    check_export(model, onnx)
 
 
 def test_llama_cpp_in_a_process_of_its_own() -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from kaizen.config import EmbedderSettings
+from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.location import locate
+from kaizen.models.onnx_export import export_onnx
 
 BertMaker = Callable[..., Path]
 
@@ -54,3 +56,17 @@ def write_layout(directory: Path, pooling: str) -> None:
 def bert(make_bert: BertMaker) -> Path:
     """A two-layer BERT that pools by the mean."""
     return make_bert(pooling="mean_tokens")
+
+
+@pytest.fixture(scope="module")
+def spec(bert: Path) -> EmbedderSpec:
+    """Of `bert`."""
+    return read_spec(str(bert))
+
+
+@pytest.fixture(scope="module")
+def exported(spec: EmbedderSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of its export."""
+    directory = tmp_path_factory.mktemp("onnx")
+    export_onnx(spec, directory)
+    return directory

@@ -24,27 +24,19 @@ from tests.unit.models.test_torch_embedder import plain_vectors
 SETTINGS = EmbedderSettings()
 
 
-@pytest.fixture(scope="module")
-def spec(bert: Path) -> EmbedderSpec:
-    return read_spec(str(bert))
-
-
-@pytest.fixture(scope="module")
-def exported(spec: EmbedderSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("onnx")
-    export_onnx(spec, directory)
-    return directory
+def check_export(directory: Path, into: Path) -> None:
+    """Export the model in `directory`: it gives torch's vectors, and the record says so."""
+    spec = read_spec(str(directory))
+    record = export_onnx(spec, into)
+    got = open_embedder(spec, SETTINGS, "query", onnx_directory=into).embed(SAMPLE)
+    assert (got * plain_vectors(directory, SAMPLE)).sum(axis=1).min() > 0.9999
+    assert record["least_cosine"] > 0.9999
+    assert record == json.loads((into / "record.json").read_text())
 
 
 @pytest.mark.parametrize("shape", [{"pooling": "cls_token"}, {"pooling": "mean_tokens", "hidden_act": "gelu_new"}])
 def test_the_export_equals_torch(make_bert: BertMaker, tmp_path: Path, shape: dict[str, object]) -> None:
-    directory = make_bert(**shape)
-    spec = read_spec(str(directory))
-    record = export_onnx(spec, tmp_path)
-    got = open_embedder(spec, SETTINGS, "query", onnx_directory=tmp_path).embed(SAMPLE)
-    assert (got * plain_vectors(directory, SAMPLE)).sum(axis=1).min() > 0.9999
-    assert record["least_cosine"] > 0.9999
-    assert record == json.loads((tmp_path / "record.json").read_text())
+    check_export(make_bert(**shape), tmp_path)
 
 
 def test_a_replica_needs_neither_torch_nor_transformers(spec: EmbedderSpec, exported: Path) -> None:

@@ -24,18 +24,6 @@ from tests.unit.models.conftest import BertMaker
 NOW = time.time()
 
 
-@pytest.fixture(scope="module")
-def spec(bert: Path) -> EmbedderSpec:
-    return read_spec(str(bert))
-
-
-@pytest.fixture(scope="module")
-def exported(spec: EmbedderSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("onnx")
-    export_onnx(spec, directory)
-    return directory
-
-
 def refuse(*_: object) -> None:
     raise AssertionError("made again")
 
