@@ -9,6 +9,7 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import sys
 import sysconfig
 import types
@@ -93,7 +94,7 @@ def write_jsonl(path: Path) -> int:
 
 def _from_files() -> Iterator[Row]:
     library = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(library.rglob("*.py")):
+    for path in sorted(_python_files(library)):
         module = _module_name(path.relative_to(library))
         if module:
             with warnings.catch_warnings():
@@ -101,6 +102,13 @@ def _from_files() -> Iterator[Row]:
                 tree = ast.parse(path.read_bytes())
             yield from _row(module, "", "module", "", ast.get_docstring(tree))
             yield from _from_body(module, "", tree.body)
+
+
+def _python_files(library: Path) -> Iterator[Path]:
+    """Those in no folder to leave out: whoever installed much there need not wait until all of it is listed."""
+    for folder, inner, names in os.walk(library):
+        inner[:] = set(inner) - _SKIPPED
+        yield from (Path(folder, name) for name in names if name.endswith(".py"))
 
 
 def _module_name(path: Path) -> str:

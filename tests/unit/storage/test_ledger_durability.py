@@ -127,7 +127,7 @@ def test_a_failed_sync_acknowledges_nothing_and_stops_the_writer(tmp_path: Path)
         "class Told:\n    send = staticmethod(lambda told: print(json.dumps(told), flush=True))\n"
         f"tell_outcomes(Told, {url!r}, 60)"
     )
-    command = [_program("strace"), "-f", "-o", str(log), *inject, sys.executable, "-c", code]
+    command = [_program("strace"), "-f", "--seccomp-bpf", "-o", str(log), *inject, sys.executable, "-c", code]
     if subprocess.run([command[0], "-o", os.devnull, sys.executable, "-V"], capture_output=True).returncode:
         pytest.skip("strace may not trace here")
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
