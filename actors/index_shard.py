@@ -41,6 +41,9 @@ log = logging.getLogger("kaizen.index_shard")
 KEEP_REPLACED_SECONDS = 30.0
 # From so many rows on it is worth while to give their memory back: searches wait for the heap meanwhile.
 TRIM_ROWS = 2_000
+# So many searches work side by side, the others wait. Each hands the interpreter over a hundred times, in numpy's calls; eight of
+# them do half as much as two, with twice the CPU time, and one alone would keep all waiting when it takes long.
+SEARCHES_AT_ONCE = 2
 # How often a copy that does not seal looks for a new generation within `index.seal_seconds`.
 LOOKS = 4
 
@@ -71,6 +74,7 @@ class IndexShard:
         )
         self._shard = Shard(settings.index, seals=replica == 0)
         self._changed = threading.Condition()  # guards every event of the machine
+        self._searching = threading.Semaphore(SEARCHES_AT_ONCE)
         self._news, self._upkeep = threading.Event(), threading.Event()
         self._replaced: list[tuple[float, Segment]] = []
         self._trouble = ""
@@ -94,7 +98,8 @@ class IndexShard:
         self._wait_for(min_seq, wait_seconds)
         if self._shard.state is not State.SERVING:
             raise Unavailable("The shard is catching up with the ledger.", advice="Try again in a moment.")
-        return replace(search(self._shard.view, ShardQuery.unpickled(pickled)), index=self._index_id).pickled()
+        with self._searching:
+            return replace(search(self._shard.view, ShardQuery.unpickled(pickled)), index=self._index_id).pickled()
 
     def reach(self, seq: int, seconds: float) -> bool:
         """Wait until `seq` is applied; whether it was within `seconds`."""
