@@ -10,7 +10,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -41,8 +42,8 @@ log = logging.getLogger("kaizen.index_shard")
 KEEP_REPLACED_SECONDS = 30.0
 # From so many rows on it is worth while to give their memory back: searches wait for the heap meanwhile.
 TRIM_ROWS = 2_000
-# So many searches work side by side, the others wait. Each hands the interpreter over a hundred times, in numpy's calls; eight of
-# them do half as much as two, with twice the CPU time, and one alone would keep all waiting when it takes long.
+# So many searches work at once, the others wait. In numpy's calls each hands the interpreter over hundreds of times:
+# eight get half as much done as two, for twice the CPU time. One alone would hold up all others when it takes long.
 SEARCHES_AT_ONCE = 2
 # How often a copy that does not seal looks for a new generation within `index.seal_seconds`.
 LOOKS = 4
@@ -93,12 +94,14 @@ class IndexShard:
 
         Raises:
             NotYetSearchable: `min_seq` was not reached in `wait_seconds`.
-            Unavailable: the shard is loading and lacks acknowledged documents.
+            Unavailable: the shard is loading and lacks acknowledged documents, or others were searched for until nobody
+                could wait for this answer any more.
         """
+        deadline = time.monotonic() + wait_seconds
         self._wait_for(min_seq, wait_seconds)
         if self._shard.state is not State.SERVING:
             raise Unavailable("The shard is catching up with the ledger.", advice="Try again in a moment.")
-        with self._searching:
+        with self._place(deadline):
             return replace(search(self._shard.view, ShardQuery.unpickled(pickled)), index=self._index_id).pickled()
 
     def reach(self, seq: int, seconds: float) -> bool:
@@ -157,6 +160,16 @@ class IndexShard:
     def ping(self) -> tuple[str, str, int]:
         """State, node and process; answered from a thread of its own even when all others search."""
         return self._shard.state.value, ray.get_runtime_context().get_node_id(), os.getpid()
+
+    @contextmanager
+    def _place(self, deadline: float) -> Iterator[None]:
+        """One of the searches that work at once; raises Unavailable when none ended before `deadline`."""
+        if not self._searching.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise Unavailable("The shard has more searches than it can answer.", advice="Try again in a moment.")
+        try:
+            yield
+        finally:
+            self._searching.release()
 
     def _wait_for(self, seq: int, seconds: float) -> None:
         if seq <= self._shard.view.seq:

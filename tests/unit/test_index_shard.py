@@ -11,6 +11,7 @@ import pytest
 
 from actors import index_shard
 from actors.index_shard import KEEP_REPLACED_SECONDS, SEARCHES_AT_ONCE, TRIM_ROWS, IndexShard
+from kaizen.errors import Unavailable
 from kaizen.retrieval.shard import State
 
 
@@ -58,33 +59,58 @@ def test_memory_is_not_given_back_for_a_few_rows(trimmed: Mock) -> None:
     assert trimmed.call_count == 0
 
 
-def test_so_many_searches_work_at_once_and_who_waits_for_a_write_takes_no_place(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> IndexShard:
+    """A shard that has applied 1; tests set what its `search` does."""
     shard = object.__new__(IndexShard)
     shard._shard, shard._index_id = Mock(state=State.SERVING, view=Mock(seq=1)), "index"
     shard._changed, shard._news = threading.Condition(), threading.Event()
     shard._searching = threading.Semaphore(SEARCHES_AT_ONCE)
-    begun, may_end, searches = threading.Semaphore(0), threading.Event(), 2 * SEARCHES_AT_ONCE
-
-    def searched(*_: object) -> str:
-        begun.release()
-        assert may_end.wait(10)
-        return "answer"
-
-    monkeypatch.setattr(index_shard, "search", searched)
     monkeypatch.setattr(index_shard, "ShardQuery", Mock())
     monkeypatch.setattr(index_shard, "replace", lambda answer, index: Mock(pickled=lambda: f"{answer} of {index}"))
+    return shard
+
+
+class Held:
+    """Stands for a search that lasts until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, *_: object) -> str:
+        self.begun.release()
+        assert self.may_end.wait(10)
+        return "answer"
+
+
+def test_so_many_searches_work_at_once_and_who_waits_for_a_write_takes_no_place(
+    serving: IndexShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_shard, "search", held := Held())
+    searches = 2 * SEARCHES_AT_ONCE
     with ThreadPoolExecutor(searches + 1) as callers:
-        late = callers.submit(shard.search, b"", 2, 10.0)  # for what is not written yet
-        assert shard._news.wait(10)
-        answers = [callers.submit(shard.search, b"", 1, 10.0) for _ in range(searches)]
-        assert all(begun.acquire(timeout=10) for _ in range(SEARCHES_AT_ONCE))
-        assert not begun.acquire(timeout=0.1)
-        may_end.set()
+        late = callers.submit(serving.search, b"", 2, 10.0)  # for what is not written yet
+        assert serving._news.wait(10)
+        answers = [callers.submit(serving.search, b"", 1, 10.0) for _ in range(searches)]
+        assert all(held.begun.acquire(timeout=10) for _ in range(SEARCHES_AT_ONCE))
+        assert not held.begun.acquire(timeout=0.1)
+        held.may_end.set()
         assert {answer.result() for answer in answers} == {"answer of index"}
         assert not late.done()
-        with shard._changed:
-            shard._shard.view.seq = 2
-            shard._changed.notify_all()
+        with serving._changed:
+            serving._shard.view.seq = 2
+            serving._changed.notify_all()
         assert late.result() == "answer of index"
+
+
+def test_nobody_is_searched_for_who_cannot_wait_any_more(serving: IndexShard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_shard, "search", held := Held())
+    with ThreadPoolExecutor(SEARCHES_AT_ONCE) as callers:
+        answers = [callers.submit(serving.search, b"", 1, 10.0) for _ in range(SEARCHES_AT_ONCE)]
+        assert all(held.begun.acquire(timeout=10) for _ in answers)
+        with pytest.raises(Unavailable, match="more searches than it can answer"):
+            serving.search(b"", 1, 0.05)
+        held.may_end.set()
+        assert [answer.result() for answer in answers] == ["answer of index"] * SEARCHES_AT_ONCE
+    assert not held.begun.acquire(timeout=0)
+    assert serving.search(b"", 1, 0.05) == "answer of index"
