@@ -40,7 +40,7 @@ test-unit: $(VENV)/.dev
 
 test-product: $(VENV)/.dev
 	@echo "==> tests with a real Ray, the whole journey, and faults"
-	@$(BIN)/python -m pytest tests/ray tests/journey tests/chaos tests/gpu
+	@$(BIN)/python -m pytest --durations=20 tests/ray tests/journey tests/chaos tests/gpu
 
 check: $(VENV)/.dev ## Lint, format, types, import rules.
 	@echo "==> ruff" && $(BIN)/ruff check .
