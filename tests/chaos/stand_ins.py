@@ -89,7 +89,7 @@ def everybody(_: Function) -> Function:
     """`Admission.slot`: all come in."""
 
     @asynccontextmanager
-    async def slot(_admission: object) -> AsyncIterator[None]:
+    async def slot(_admission: object, **_asked: object) -> AsyncIterator[None]:
         yield
 
     return slot

@@ -19,7 +19,6 @@ MIX = Mix(query=WORD, searchers=3, writers=1)
 def killed(product: Product, flock: Flock, name: str) -> tuple[History, float]:
     """Traffic while one shard's process is killed, until it is back; seconds to the last trouble."""
     with traffic(product, flock.key, MIX) as history:
-        history.wait_for_more(20, "search")  # a replica that has not asked the shard yet would wait for Ray to restart it
         old = pids_of(product, name)
         since = kill_shards(product, name)
         flock.write(5)  # what is written while it is down must be there, too
