@@ -44,6 +44,11 @@ def any_bit(paths: list[Path], chance: Random) -> Bit:
     return Bit(path, chance.randrange(8 * path.stat().st_size))
 
 
+def files_of(objects: Path) -> list[Path]:
+    """All files of the index, the models and the batches."""
+    return sorted(path for path in objects.rglob("*") if path.is_file() and path.stat().st_size)
+
+
 class Served:
     """What would be served of an object store; what was served while it was whole is remembered."""
 
@@ -54,13 +59,9 @@ class Served:
         self._whole = {name: self._look(name)[0] for name in self.objects()}
         self._previous = {name: self._previous_of(name) for name in self.objects() if name.startswith("index/")}
 
-    def files(self) -> list[Path]:
-        """All files of the index, the models and the batches."""
-        return sorted(path for path in self._root.rglob("*") if path.is_file() and path.stat().st_size)
-
     def objects(self) -> list[str]:
         """What is served each by itself: shards of the index, models, batches."""
-        return sorted({self._object_of(path) for path in self.files()})
+        return sorted({self._object_of(path) for path in files_of(self._root)})
 
     def wrong(self, path: Path) -> list[str]:
         """What is served wrongly now that this file is damaged: neither refused, nor as it was, nor the one before."""

@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ class Result:
         seconds: to recovery, the worst of these trials; None where nothing has to recover.
         defence: which one was switched off; empty: none, this is the product.
         seen_without_it: what was seen then.
+        on: the day of the trials; a page may be written later.
     """
 
     row: int
@@ -90,6 +91,7 @@ class Result:
     seed: int = 0
     defence: str = ""
     seen_without_it: str = ""
+    on: str = field(default_factory=lambda: date.today().isoformat())
 
 
 def append(file: Path, result: Result) -> None:
@@ -142,7 +144,7 @@ def _line(row: int, results: Sequence[Result]) -> str:
         sum(result.trials for result in kept),
         sum(result.violations for result in kept),
         "<br>".join(dict.fromkeys(f"{r.defence}: {r.seen_without_it}" for r in results if r.defence)),
-        date.today(),
+        max(result.on for result in results),
     ]
     return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
 

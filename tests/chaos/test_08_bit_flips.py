@@ -10,7 +10,7 @@ import pytest
 
 from kaizen.storage.manifest import Manifest
 from tests.chaos.conftest import Chaos
-from tests.chaos.damage import Bit, Served, any_bit
+from tests.chaos.damage import Bit, Served, any_bit, files_of
 from tests.chaos.small_index import SmallIndex, make_small_index, seal, take_in
 from tests.chaos.victim import struck
 
@@ -31,9 +31,7 @@ def sealed_twice(tmp_path_factory: pytest.TempPathFactory) -> SmallIndex:
 
 def any_bits(chaos: Chaos, index: SmallIndex, count: int) -> list[Bit]:
     """So many bits of what it keeps."""
-    chance = chaos.chance("bit flips")
-    with index.opened() as parts:
-        files = Served(parts).files()
+    chance, files = chaos.chance("bit flips"), files_of(index.objects)
     return [any_bit(files, chance) for _ in range(count)]
 
 

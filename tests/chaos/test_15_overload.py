@@ -95,7 +95,7 @@ def test_ten_times_what_it_can_answer(twins: Product, flocks: Flocks, chaos: Cha
     count = len(load.refused_each) + len(onset.refused_each)
     chaos.kept(ROW, seen if chaos.long else "ten times the rate", trials=count, violations=int(late) + int(grown))
     assert count > len(load.seconds_each), "too few were refused: this was no overload"
-    assert load.rate > chaos.of(0.1, 0.2) * capacity, "refusing costs more than answering"
+    assert load.rate > 0.2 * capacity, "refusing costs more than answering"
     assert not grown, seen
     assert not late, seen
 

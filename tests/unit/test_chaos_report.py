@@ -45,6 +45,12 @@ def test_what_did_not_run_again_keeps_its_line() -> None:
     assert "a race (9)" in rows["12"]
 
 
+def test_a_row_is_of_the_day_of_its_newest_trial_whenever_the_page_is_written() -> None:
+    days = ("2026-01-02", "2026-01-03", "2026-01-01")
+    written = page([Result(row=12, fault="a race", trials=1, violations=0, on=day) for day in days])
+    assert written.count("| 3 | 0 |  | 2026-01-03 |") == 1
+
+
 def test_what_was_not_tried_is_named() -> None:
     assert "2 (a shard hangs)" in page(RESULTS)
     assert "12 (" not in page(RESULTS)
