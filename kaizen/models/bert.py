@@ -43,9 +43,9 @@ class Bert(nn.Module):
 class _Embeddings(nn.Module):
     def __init__(self, config: SimpleNamespace) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.word_embeddings = _table(config.vocab_size, config.hidden_size)
+        self.position_embeddings = _table(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = _table(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
@@ -54,6 +54,11 @@ class _Embeddings(nn.Module):
             self.word_embeddings(input_ids) + places + self.token_type_embeddings.weight[0]
         )
         return summed
+
+
+def _table(rows: int, dim: int) -> nn.Embedding:
+    """Return one without first values: to make them up on "meta", torch would import its compiler, a second and 70 MB."""
+    return nn.Embedding.from_pretrained(torch.empty(rows, dim), freeze=False)
 
 
 class _Layer(nn.Module):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from kaizen.errors import BadModel
+from kaizen.models.bert import read_bert
 from kaizen.models.bert_graph import can_write, write_bert
 from kaizen.models.embedder_spec import EmbedderSpec, Pooling
 from kaizen.models.encoder import load_encoder, pool
@@ -50,7 +51,8 @@ def export_onnx(spec: EmbedderSpec, directory: Path, find: Find = locate) -> dic
     source = find(spec.model)
     if fingerprint_of(source) != spec.fingerprint:
         raise BadModel(f"The files of {spec.model!r} are not those of this release.", advice="Restore or rebuild.")
-    encoder = load_encoder(source, "eager")
+    # What embeds the documents, too: it is their space that an export must share.
+    encoder = read_bert(source) or load_encoder(source, "eager")
     module = _Sentence(encoder, spec.pooling).eval()
     if can_write(encoder):
         write_bert(encoder, spec.pooling, directory / "model.onnx")
