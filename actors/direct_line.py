@@ -1,7 +1,8 @@
 """A short way to an actor on the same node: a question over a Unix socket. Ray's own call costs ten times as much.
 
 Ray stays the way in: it places, starts, restarts and watches the actor, and only a call of Ray tells the address of its
-line. What travels on the line is a question whose answer changes nothing, so one that is lost may be asked again.
+line. What travels on the line is a question whose answer changes nothing, so one that is lost may be asked again. The
+rest of a question may follow when it is known: the other end begins meanwhile.
 
 Each end asks the kernel whose process the other is, and speaks only with its own user's: the address is a random name
 in Linux's abstract namespace, which ends with the process and leaves no file. Figures are in docs/decisions.md.
@@ -18,15 +19,15 @@ import struct
 import threading
 import weakref
 from collections.abc import Callable
-from typing import cast
+from typing import BinaryIO, cast
 
 from actors.background import run_in_background
 from kaizen.errors import KaizenError, Unavailable
 
 # Of one caller; who comes when all are taken waits, as before the threads of an actor.
-CONNECTIONS = 8
+CONNECTIONS = 16
 _HEADER = struct.Struct("<BQ")  # kind, bytes that follow
-_QUESTION, _ANSWER, _ERROR = range(3)
+_QUESTION, _BEGINNING, _REST, _ANSWER, _ERROR = range(5)
 _PEER = struct.Struct("iII")  # SO_PEERCRED: pid, uid, gid
 Handler = Callable[..., bytes]
 
@@ -36,7 +37,10 @@ class LineLost(Unavailable):
 
 
 class DirectLine:
-    """The actor's end. `handle` is called with what a caller asks, in a thread for each connection."""
+    """The actor's end. `handle` is called with what a caller asks, in a thread for each connection.
+
+    Of a question whose rest follows, it gets one argument more: `rest() -> bytes` waits for it.
+    """
 
     def __init__(self, handle: Handler) -> None:
         self.address = f"kaizen-{secrets.token_hex(16)}"
@@ -56,23 +60,22 @@ class DirectLine:
 
     def _serve(self, connection: socket.socket) -> None:
         """Answer one question after the other until the caller goes."""
-        with connection, connection.makefile("rb") as questions:
-            while len(header := questions.read(_HEADER.size)) == _HEADER.size:
-                _, size = _HEADER.unpack(header)
-                question = questions.read(size)
-                if len(question) < size:
-                    return
-                try:
-                    connection.sendall(self._answer(question))
-                except OSError:
-                    return  # nobody waits for the answer any more
+        with connection, connection.makefile("rb") as messages:
+            try:
+                while True:
+                    kind, question = _read(messages)
+                    if kind != _REST:  # of a question that was answered without it
+                        connection.sendall(self._answer(kind, question, messages))
+            except OSError:
+                return  # nobody waits for the answer any more
 
-    def _answer(self, question: bytes) -> bytes:
+    def _answer(self, kind: int, question: bytes, messages: BinaryIO) -> bytes:
+        rest = [lambda: _read(messages)[1]] if kind == _BEGINNING else []
         try:
-            kind, content = _ANSWER, self._handle(*pickle.loads(question))  # noqa: S301 (of our own user, see `_is_ours`)
+            kind, content = _ANSWER, self._handle(*pickle.loads(question), *rest)  # noqa: S301 (of our own user, see `_is_ours`)
         except Exception as error:  # noqa: BLE001 (it is raised at the other end)
             kind, content = _ERROR, _pickled(error)
-        return _HEADER.pack(kind, len(content)) + content
+        return _message(kind, content)
 
 
 class DirectCaller:
@@ -92,8 +95,10 @@ class DirectCaller:
             return False
         return True
 
-    async def ask(self, *question: object) -> bytes:
+    async def ask(self, *question: object, rest: asyncio.Future[bytes] | None = None) -> bytes:
         """What the actor's handler gives for `question`. Who stops waiting closes the connection with it.
+
+        `rest` follows once it is there, if it is not there yet; whoever asks may await it, too.
 
         Raises:
             LineLost: the actor's process is gone, or was never ours.
@@ -104,7 +109,8 @@ class DirectCaller:
             try:
                 connection = self._idle.pop() if self._idle else await self._connect()
                 try:
-                    kind, content = await _exchange(connection, pickled)
+                    await _send(connection, pickled, rest)
+                    kind, content = await _receive(connection)
                 except BaseException:
                     connection.close()
                     raise
@@ -128,9 +134,17 @@ class DirectCaller:
         return connection
 
 
-async def _exchange(connection: socket.socket, question: bytes) -> tuple[int, bytes]:
+async def _send(connection: socket.socket, question: bytes, rest: asyncio.Future[bytes] | None) -> None:
     loop = asyncio.get_running_loop()
-    await loop.sock_sendall(connection, _HEADER.pack(_QUESTION, len(question)) + question)
+    if rest is None:
+        return await loop.sock_sendall(connection, _message(_QUESTION, question))
+    await loop.sock_sendall(connection, _message(_BEGINNING, question))
+    await loop.sock_sendall(connection, _message(_REST, await asyncio.shield(rest)))
+    return None
+
+
+async def _receive(connection: socket.socket) -> tuple[int, bytes]:
+    loop = asyncio.get_running_loop()
     first = await loop.sock_recv(connection, 1 << 18)  # nearly always the whole answer
     while len(first) < _HEADER.size:
         first += await _some(connection)
@@ -147,6 +161,20 @@ async def _some(connection: socket.socket) -> bytes:
     if not read:
         raise ConnectionResetError("the other end closed the connection")
     return read
+
+
+def _message(kind: int, content: bytes) -> bytes:
+    return _HEADER.pack(kind, len(content)) + content
+
+
+def _read(messages: BinaryIO) -> tuple[int, bytes]:
+    """Kind and content of the next message, waiting for it; ConnectionResetError when there is none any more."""
+    header = messages.read(_HEADER.size)
+    if len(header) == _HEADER.size:
+        kind, size = _HEADER.unpack(header)
+        if len(content := messages.read(size)) == size:
+            return kind, content
+    raise ConnectionResetError("the other end closed the connection")
 
 
 def _is_ours(connection: socket.socket) -> bool:

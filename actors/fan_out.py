@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,25 @@ HEDGE_SHARE = 0.5
 HEDGE_SECONDS = 1.0
 # A shard waits for `min_seq` a little less than the caller waits for the shard: its word that it is behind must arrive.
 WAIT_SHARE = 0.9
+_FIRST = asyncio.FIRST_COMPLETED
 # How a copy fails to answer; ValueError is Ray's for an actor that has no such name now.
 UNANSWERED = (RayError, TransientError, TimeoutError, ValueError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A search on its way to the shards. `rest` is its vector's bytes (none: by words alone) when that comes later."""
+
+    query: ShardQuery
+    pickled: bytes  # once for all shards
+    min_seq: int
+    rest: asyncio.Future[bytes] | None
+
+    async def whole(self) -> bytes:
+        """With its vector, for who must have all at once."""
+        if self.rest is None:
+            return self.pickled
+        return self.query.with_vector(await asyncio.shield(self.rest)).pickled()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +70,15 @@ class FanOut:
         self._lines: dict[tuple[int, int], DirectCaller | None] = {}  # None: only Ray leads to the copy
         self._turn = itertools.count()
 
-    async def search(self, query: ShardQuery, *, min_seq: int, deadline: float) -> Gathered:
-        """Answers of all shards that make it before `deadline` (of time.monotonic)."""
-        pickled = query.pickled()
-        asked = [self._ask_shard(shard, pickled, min_seq, deadline) for shard in range(self._shards)]
+    async def search(
+        self, query: ShardQuery, *, min_seq: int, deadline: float, rest: asyncio.Future[bytes] | None = None
+    ) -> Gathered:
+        """Answers of all shards that make it before `deadline` (of time.monotonic).
+
+        A query without its vector is begun with; `rest` brings the bytes of it, or none when there will be no vector.
+        """
+        question = Question(query=query, pickled=query.pickled(), min_seq=min_seq, rest=rest)
+        asked = [self._ask_shard(shard, question, deadline) for shard in range(self._shards)]
         results = await asyncio.gather(*asked)
         return Gathered(
             answers={shard: answer for shard, answer in enumerate(results) if isinstance(answer, ShardAnswer)},
@@ -100,20 +122,20 @@ class FanOut:
                 self._forget(*copy)
 
     async def _ask_shard(
-        self, shard: int, query: bytes, min_seq: int, deadline: float
+        self, shard: int, question: Question, deadline: float
     ) -> ShardAnswer | NotYetSearchable | None:
         """The shard's answer; NotYetSearchable when it is behind; None when it gave none in time."""
         if self._replicas > 1:
-            return await self._ask_copies(shard, query, min_seq, deadline)
+            return await self._ask_copies(shard, question, deadline)
         try:
-            return await self._search_one(shard, 0, query, min_seq, deadline)
+            return await self._search_one(shard, 0, question, deadline)
         except NotYetSearchable as error:
             return error
         except UNANSWERED:
             return None
 
     async def _ask_copies(
-        self, shard: int, query: bytes, min_seq: int, deadline: float
+        self, shard: int, question: Question, deadline: float
     ) -> ShardAnswer | NotYetSearchable | None:
         """Copies in turn: the next is asked when one fails, or when it is slow, and the first answer counts.
 
@@ -128,17 +150,19 @@ class FanOut:
         while order or running:
             if order:
                 replica = order.pop(0)
-                task = asyncio.create_task(self._search_one(shard, replica, query, min_seq, deadline))
+                task = asyncio.create_task(self._search_one(shard, replica, question, deadline))
                 running[task] = replica
+                if order and question.rest is not None:  # a copy is not slow because the vector is
+                    await asyncio.wait({*running, question.rest}, timeout=_left(deadline), return_when=_FIRST)
             wait = patience if order else _left(deadline)
-            done, _ = await asyncio.wait(running, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(running, timeout=wait, return_when=_FIRST)
             for task in done:
                 replica, error = running.pop(task), task.exception()
                 if error is None:
-                    _abandon(set(running))
+                    abandon(set(running))
                     return task.result()
                 if not isinstance(error, UNANSWERED):
-                    _abandon(set(running))
+                    abandon(set(running))
                     raise error
                 if isinstance(error, NotYetSearchable):
                     behind = error
@@ -147,17 +171,19 @@ class FanOut:
                     order.append(replica)
             if not done and not order:
                 break
-        _abandon(set(running))
+        abandon(set(running))
         return behind
 
-    async def _search_one(self, shard: int, replica: int, query: bytes, min_seq: int, deadline: float) -> ShardAnswer:
+    async def _search_one(self, shard: int, replica: int, question: Question, deadline: float) -> ShardAnswer:
         try:
             line = await self._line(shard, replica, deadline)
-            asked = query, min_seq, max(0.0, (deadline - time.monotonic()) * WAIT_SHARE)
+            seconds = (deadline - time.monotonic()) * WAIT_SHARE
             if line is None:
-                answer: bytes = await self._call(shard, replica, "search", deadline, *asked)
+                whole = await question.whole()
+                answer: bytes = await self._call(shard, replica, "search", deadline, whole, question.min_seq, seconds)
             else:
-                answer = await asyncio.wait_for(line.ask(*asked), _left(deadline))
+                asked = line.ask(question.pickled, question.min_seq, seconds, rest=question.rest)
+                answer = await asyncio.wait_for(asked, _left(deadline))
         except (RayError, ValueError, LineLost):
             self._forget(shard, replica)  # a replaced actor has a new handle
             raise
@@ -198,7 +224,7 @@ def _left(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
 
 
-def _abandon(tasks: set[asyncio.Task[ShardAnswer]]) -> None:
+def abandon(tasks: Iterable[asyncio.Future[Any]]) -> None:
     """Answers that come later are nobody's; reading the outcome keeps asyncio from reporting it as lost."""
     for task in tasks:
         task.cancel()

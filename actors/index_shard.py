@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -31,12 +31,14 @@ from kaizen.indexing.generation import GenerationStore
 from kaizen.records import Document
 from kaizen.release import IndexSpec
 from kaizen.retrieval.analyser import Analyser
-from kaizen.retrieval.query import ShardQuery, fetch, search
+from kaizen.retrieval.query import ShardAnswer, ShardQuery, begin, fetch, search
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.shard import Seal, Shard, State, Tidy, merge_parts
 from kaizen.workspace import open_workspace
 
 log = logging.getLogger("kaizen.index_shard")
+
+Rest = Callable[[], bytes]
 
 # Segments that compaction replaced are kept this long, for texts of answers that were given from them.
 KEEP_REPLACED_SECONDS = 30.0
@@ -87,10 +89,11 @@ class IndexShard:
         for task in (self._follow, self._maintain):
             run_in_background(task)
 
-    def search(self, pickled: bytes, min_seq: int, wait_seconds: float) -> bytes:
+    def search(self, pickled: bytes, min_seq: int, wait_seconds: float, rest: Rest | None = None) -> bytes:
         """Answer a ShardQuery from the current view, after waiting until it has reached `min_seq`.
 
-        Takes and gives what `pickled` of ShardQuery and ShardAnswer make.
+        Takes and gives what `pickled` of ShardQuery and ShardAnswer make. `rest` waits for the bytes of a vector that
+        is still being made: what needs none is done first.
 
         Raises:
             NotYetSearchable: `min_seq` was not reached in `wait_seconds`.
@@ -101,8 +104,15 @@ class IndexShard:
         self._wait_for(min_seq, wait_seconds)
         if self._shard.state is not State.SERVING:
             raise Unavailable("The shard is catching up with the ledger.", advice="Try again in a moment.")
+        query = ShardQuery.unpickled(pickled)
+        if rest is None:
+            with self._place(deadline):
+                return self._signed(search(self._shard.view, query))
         with self._place(deadline):
-            return replace(search(self._shard.view, ShardQuery.unpickled(pickled)), index=self._index_id).pickled()
+            begun = begin(self._shard.view, query)
+        query = query.with_vector(rest())  # without a place: others search meanwhile
+        with self._place(deadline):
+            return self._signed(begun.end(query))
 
     def reach(self, seq: int, seconds: float) -> bool:
         """Wait until `seq` is applied; whether it was within `seconds`."""
@@ -160,6 +170,9 @@ class IndexShard:
     def ping(self) -> tuple[str, str, int]:
         """State, node and process; answered from a thread of its own even when all others search."""
         return self._shard.state.value, ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def _signed(self, answer: ShardAnswer) -> bytes:
+        return replace(answer, index=self._index_id).pickled()
 
     @contextmanager
     def _place(self, deadline: float) -> Iterator[None]:

@@ -5,6 +5,7 @@ Serve reads these variables when its processes start, so they must be set before
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from cluster.loopback_haproxy import write_launcher
 from kaizen.config import Server
+from kaizen.errors import Unavailable
 
 # Serve replaces a proxy that failed three looks in a row: at a look every second a dead one was back after 5 s, at
 # Serve's own pace after 26 s. One that is merely busy has two seconds to answer each, and a minute and a half to start:
@@ -21,6 +23,10 @@ PROXY_HEALTH = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
 }
+
+# Where a port that is free now will be a moment later, too: those that the system gives outgoing connections begin at
+# 32768, and Ray's workers end at 19999.
+_PORTS = range(20_000, 32_000)
 
 # Our code waits for nothing on the event loop, so the replica's own will do: no hop to another thread and back.
 REPLICA_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
@@ -54,9 +60,16 @@ def ingress_environment(server: Server, runtime: Path) -> Mapping[str, str]:
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Ports that are free now, all different."""
+    """Ports on which nobody listens now, all different. Raises Unavailable when there are not so many."""
+    found: list[int] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((host, 0))
-        return [one.getsockname()[1] for one in sockets]
+        for port in random.sample(_PORTS, len(_PORTS)):
+            one = stack.enter_context(socket.socket())
+            try:
+                one.bind((host, port))
+            except OSError:
+                continue
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise Unavailable("There is no free port.", advice=f"Free some of {_PORTS.start} to {_PORTS.stop - 1}.")

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
+from actors.fan_out import Gathered, abandon
 from kaizen.errors import BadModel, NotYetSearchable, Unavailable
 from kaizen.records import FieldType, Principal
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, check, fields
 from kaizen.retrieval.fusion import Mode
-from kaizen.retrieval.query import ShardAnswer, ShardQuery
+from kaizen.retrieval.query import ShardAnswer, ShardQuery, vector_bytes
 from kaizen.retrieval.ranking import Ranked, Unit, rank
 from kaizen.retrieval.segment import BUILT_IN_FIELDS
 from kaizen.storage.ledger import Ledger
@@ -58,12 +57,7 @@ class Searcher:
             NotYetSearchable: a shard did not reach `min_seq` in time.
         """
         types = await self._checked_types(query.condition, principal.tenant)
-        with watch.stage("embed"):
-            vector, mode, degraded = await self._embed(served, query)
-        terms = tuple(self._analyser(query.text)) if mode != "dense" else ()
-        with watch.stage("shards"):
-            asked = _shard_query(served, principal, query, types, mode=mode, vector=vector, terms=terms)
-            gathered = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+        asked, gathered = await self._ask(served, query, _shard_query(served, principal, query, types), watch)
         if gathered.behind:
             raise NotYetSearchable(
                 f"The index has not reached {query.min_seq} yet.", advice="Try again, or allow more time."
@@ -71,23 +65,54 @@ class Searcher:
         with watch.stage("rank"):
             ranked = rank(
                 gathered.answers,
-                mode=mode,
+                mode=asked.mode,
                 unit=query.unit,
                 k=query.k,
                 settings=served.retrieval,
                 ranker=served.ranker,
             )
             ranked = await _with_texts(served, ranked, query.deadline)
+        degraded = ("embedder-unavailable",) if asked.mode != query.mode else ()
         if gathered.coverage < 1:
             degraded = (*degraded, "shard-unavailable")
         name = served.release.id
         return Found(
-            places=tuple(Place(item=item, terms=terms, release=name) for item in ranked),
+            places=tuple(Place(item=item, terms=asked.terms, release=name) for item in ranked),
             index_seq=min((answer.seq for answer in gathered.answers.values()), default=0),
             coverage=gathered.coverage,
             degraded=degraded,
-            used={name: _used(served, mode, gathered.answers.values())},
+            used={name: _used(served, asked.mode, gathered.answers.values())},
         )
+
+    async def _ask(
+        self, served: Served, query: Query, asked: ShardQuery, watch: Stopwatch
+    ) -> tuple[ShardQuery, Gathered]:
+        """The query as the shards answered it, and their answers."""
+        if query.mode == "hybrid":
+            return await self._ask_ahead(served, query, asked, watch)
+        with watch.stage("embed"):
+            asked = asked.with_vector(await self._embed(served, query))
+        if asked.mode == "lexical":
+            asked = replace(asked, terms=tuple(self._analyser(query.text)))
+        with watch.stage("shards"):
+            return asked, await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+
+    async def _ask_ahead(
+        self, served: Served, query: Query, asked: ShardQuery, watch: Stopwatch
+    ) -> tuple[ShardQuery, Gathered]:
+        """As `_ask`, but the shards look the words up while the vector is made: it follows."""
+        asked = replace(asked, terms=tuple(self._analyser(query.text)))
+        vector = asyncio.ensure_future(self._embed(served, query))
+        search = served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline, rest=vector)
+        answers = asyncio.ensure_future(search)
+        try:
+            with watch.stage("embed"):
+                asked = asked.with_vector(await vector)
+            with watch.stage("shards"):
+                return asked, await answers
+        except BaseException:
+            abandon({vector, answers})
+            raise
 
     async def _checked_types(self, condition: Filter | None, tenant: str) -> Mapping[str, FieldType]:
         if condition is None:
@@ -98,33 +123,25 @@ class Searcher:
         check(condition, known)
         return {name: known[name] for name in wanted}
 
-    async def _embed(self, served: Served, query: Query) -> tuple[np.ndarray, Mode, tuple[str, ...]]:
-        """The query's vector; when there is none to be had, words alone must do, and the response says so."""
+    async def _embed(self, served: Served, query: Query) -> bytes:
+        """The query's vector as it travels; none when there is none to be had: words alone must do then, and the
+        response says so."""
         if query.mode == "lexical":
-            return np.zeros(served.index.dim, np.float32), "lexical", ()
+            return b""
         left = max(0.0, query.deadline - time.monotonic())
         try:
-            vector = await asyncio.wait_for(self._batches.embed(served.queries, query.text), left)
-            return vector, query.mode, ()
+            return vector_bytes(await asyncio.wait_for(self._batches.embed(served.queries, query.text), left))
         except (BadModel, Unavailable, TimeoutError):
-            return np.zeros(served.index.dim, np.float32), "lexical", ("embedder-unavailable",)
+            return b""
 
 
-def _shard_query(
-    served: Served,
-    principal: Principal,
-    query: Query,
-    types: Mapping[str, FieldType],
-    *,
-    mode: Mode,
-    vector: np.ndarray,
-    terms: tuple[str, ...],
-) -> ShardQuery:
+def _shard_query(served: Served, principal: Principal, query: Query, types: Mapping[str, FieldType]) -> ShardQuery:
+    """Without vector and terms, which are still to be made."""
     wanted = query.k * (CANDIDATES_PER_DOCUMENT if query.unit == "document" else 1)
     return ShardQuery(
-        mode=mode,
-        vector=vector,
-        terms=terms,
+        mode=query.mode,
+        vector=None,
+        terms=(),
         principal=principal,
         condition=query.condition,
         types=types,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.peers.peer import ServerPeer, free_port
+from bench.peers.peer import ServerPeer
+from cluster.ingress import free_ports
 
 
 class Chroma(ServerPeer):
@@ -12,4 +13,4 @@ class Chroma(ServerPeer):
     script = "chroma_app.py"
 
     def command(self) -> list[str]:
-        return [*super().command(), "--chroma-port", str(free_port())]
+        return [*super().command(), "--chroma-port", str(free_ports(1)[0])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ import psutil
 from bench.http_load import Target
 from bench.peers import environment
 from bench.peers.passages import Passages
+from cluster.ingress import free_ports
 from kaizen.commands.processes import end_tree
 from kaizen.errors import Unavailable
 
@@ -83,7 +83,7 @@ class ServerPeer:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="kaizen-peer-")
         self.folder = Path(self._folder.name)
-        self.port = free_port()
+        self.port = free_ports(1)[0]
 
     def command(self) -> list[str]:
         """The arguments after the interpreter."""
@@ -177,11 +177,3 @@ class ServerPeer:
             return self.client.get("/count").status_code == 200
         except httpx.TransportError:
             return False
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

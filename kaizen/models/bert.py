@@ -57,8 +57,8 @@ class _Embeddings(nn.Module):
 
 
 def _table(rows: int, dim: int) -> nn.Embedding:
-    """Return one without first values: to make them up on "meta", torch would import its compiler, a second and 70 MB."""
-    return nn.Embedding.from_pretrained(torch.empty(rows, dim), freeze=False)
+    """One without first values: to make them up on "meta" torch would import its compiler, a second and 70 MB."""
+    return nn.Embedding(rows, dim, _weight=torch.empty(rows, dim))
 
 
 class _Layer(nn.Module):

@@ -34,13 +34,13 @@ SPARE_TEXTS = 8
 class ShardQuery:
     """What a gateway asks of a shard.
 
-    vector: (dim,) float32, normalised; not read in mode lexical.
+    vector: (dim,) float32, normalised; not read in mode lexical. None while it is being made: a shard can begin.
     terms: analysed query, with repeats; not read in mode dense.
     types: of the fields that `condition` tests. texts: how many of the best candidates should bring their text.
     """
 
     mode: Mode
-    vector: np.ndarray
+    vector: np.ndarray | None
     terms: tuple[str, ...]
     principal: Principal
     condition: Filter | None
@@ -53,11 +53,26 @@ class ShardQuery:
         """What travels to the shards. Made once for all of them, and by the plain pickler: Ray's own is slower."""
         return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
 
+    def with_vector(self, content: bytes) -> ShardQuery:
+        """The same with what `vector_bytes` made, in this mode; of no bytes, by words alone."""
+        vector = vector_of(content)
+        return replace(self, vector=vector, mode=self.mode if vector is not None else "lexical")
+
     @classmethod
     def unpickled(cls, pickled: bytes) -> ShardQuery:
         """The inverse of `pickled`; only for bytes of our own gateways."""
         query: ShardQuery = pickle.loads(pickled)  # noqa: S301 (as Ray would: from an actor of the same cluster)
         return query
+
+
+def vector_bytes(vector: np.ndarray | None) -> bytes:
+    """How a vector (dim,) float32 travels behind its query; no bytes when there is none to be had."""
+    return b"" if vector is None else vector.tobytes()
+
+
+def vector_of(content: bytes) -> np.ndarray | None:
+    """The inverse of `vector_bytes`."""
+    return np.frombuffer(content, np.float32) if content else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,17 +127,41 @@ class ShardAnswer:
 
 def search(view: View, query: ShardQuery) -> ShardAnswer:
     """Answer `query` from `view`; pure, and safe in many threads at once."""
+    return begin(view, query).end(query)
+
+
+def begin(view: View, query: ShardQuery) -> Begun:
+    """Do all that needs no vector: what the caller may see, the filter, and the best rows by words."""
     scopes = [_Scope.of(live, query) for live in view.segments]
     statistics = _statistics(scopes, query)
-    candidates = _gather(scopes, [_candidate_rows(scope, query, statistics) for scope in scopes], query)
-    if len(scopes) > 1:
-        candidates = _keep_deepest(candidates, query, statistics)
-    return ShardAnswer(
-        seq=view.seq,
-        statistics=statistics,
-        candidates=candidates,
-        texts=_texts(scopes, candidates, query, statistics),
-    )
+    by_words = [_best_by_words(scope, query, statistics) for scope in scopes]
+    return Begun(seq=view.seq, scopes=scopes, statistics=statistics, by_words=by_words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A search that waits for its vector. `by_words` holds rows for each of `scopes`."""
+
+    seq: int
+    scopes: list[_Scope]
+    statistics: TermStatistics
+    by_words: list[np.ndarray]
+
+    def end(self, query: ShardQuery) -> ShardAnswer:
+        """The answer to what was begun, now with its vector; or by words alone."""
+        rows = [
+            distinct(np.concatenate([_best_by_vector(scope, query), words]))
+            for scope, words in zip(self.scopes, self.by_words, strict=True)
+        ]
+        candidates = _gather(self.scopes, rows, query)
+        if len(self.scopes) > 1:
+            candidates = _keep_deepest(candidates, query, self.statistics)
+        return ShardAnswer(
+            seq=self.seq,
+            statistics=self.statistics,
+            candidates=candidates,
+            texts=_texts(self.scopes, candidates, query, self.statistics),
+        )
 
 
 def fetch(segments: dict[str, Segment], places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
@@ -166,19 +205,19 @@ def _statistics(scopes: Sequence[_Scope], query: ShardQuery) -> TermStatistics:
     return functools.reduce(operator.add, (scope.visible.statistics(query.terms) for scope in scopes), nothing)
 
 
-def _candidate_rows(scope: _Scope, query: ShardQuery, statistics: TermStatistics) -> np.ndarray:
-    """Rows of one segment: its best by cosine and its best by BM25."""
-    found = []
-    if query.mode != "lexical":
-        found.append(scope.segment.vectors.top(query.vector, query.depth, scope.allowed)[0])
-    if query.mode != "dense":
-        settings = query.settings
-        found.append(
-            scope.segment.lexical.top(
-                query.terms, statistics, scope.allowed, query.depth, k1=settings.bm25_k1, b=settings.bm25_b
-            )[0]
-        )
-    return distinct(np.concatenate(found)) if found else np.empty(0, np.int64)
+def _best_by_vector(scope: _Scope, query: ShardQuery) -> np.ndarray:
+    """Rows of one segment, the best by cosine."""
+    if query.mode == "lexical" or query.vector is None:
+        return np.empty(0, np.int64)
+    return scope.segment.vectors.top(query.vector, query.depth, scope.allowed)[0]
+
+
+def _best_by_words(scope: _Scope, query: ShardQuery, statistics: TermStatistics) -> np.ndarray:
+    """Rows of one segment, the best by BM25."""
+    if query.mode == "dense":
+        return np.empty(0, np.int64)
+    k1, b = query.settings.bm25_k1, query.settings.bm25_b
+    return scope.segment.lexical.top(query.terms, statistics, scope.allowed, query.depth, k1=k1, b=b)[0]
 
 
 def _keep_deepest(candidates: Candidates, query: ShardQuery, statistics: TermStatistics) -> Candidates:
@@ -198,7 +237,7 @@ def _best(scores: np.ndarray, count: int) -> np.ndarray:
 
 
 def _cosines(scope: _Scope, rows: np.ndarray, query: ShardQuery) -> np.ndarray:
-    if query.mode == "lexical":
+    if query.mode == "lexical" or query.vector is None:
         return np.zeros(len(rows), np.float32)
     return scope.segment.vectors.cosines(query.vector, rows)
 

@@ -19,10 +19,10 @@ def whole(_: object) -> property:
 def ask_one_copy(_: Function) -> Function:
     """`FanOut._ask_copies`: one copy is asked, and that is that."""
 
-    async def ask(fan_out: Any, shard: int, query: bytes, min_seq: int, deadline: float) -> Any:  # noqa: ANN401
+    async def ask(fan_out: Any, shard: int, question: object, deadline: float) -> Any:  # noqa: ANN401
         replica = next(fan_out._turn) % fan_out._replicas
         try:
-            return await fan_out._search_one(shard, replica, query, min_seq, deadline)
+            return await fan_out._search_one(shard, replica, question, deadline)
         except Exception:  # noqa: BLE001 (a stand-in)
             return None
 
@@ -32,8 +32,8 @@ def ask_one_copy(_: Function) -> Function:
 def patient(original: Function) -> Function:
     """`FanOut._search_one`: hardly a deadline."""
 
-    async def search(fan_out: Any, shard: int, replica: int, query: bytes, min_seq: int, _: float) -> Any:  # noqa: ANN401
-        return await original(fan_out, shard, replica, query, min_seq, time.monotonic() + 60)
+    async def search(fan_out: Any, shard: int, replica: int, question: object, _: float) -> Any:  # noqa: ANN401
+        return await original(fan_out, shard, replica, question, time.monotonic() + 60)
 
     return search
 

@@ -70,7 +70,7 @@ def write_before_commit(tell: Tell, directory: Path, life: int) -> None:
 
         return attempt
 
-    early = {name: too_early(getattr(_Write, name)) for name in ("alone", "attempt")}
+    early = {name: too_early(getattr(_Write, name)) for name in ("run", "attempt")}
     with patch.multiple(_Write, acknowledge=lambda self: None, **early):
         write_for_ever(tell, directory, life)
 

@@ -96,10 +96,62 @@ def test_who_stops_waiting_gets_nobody_elses_answer() -> None:
     assert asyncio.run(ask()) == b"next"
 
 
+def test_the_rest_of_a_question_may_follow() -> None:
+    """The other end has begun by then; who needs no rest answers without it, and the next question finds no trace."""
+    begun = threading.Event()
+
+    def handle(question: bytes, rest: Callable[[], bytes] | None = None) -> bytes:
+        if question == b"wrong":
+            raise NotYetSearchable("The index is behind.", advice="Wait.")
+        begun.set()
+        return question + (rest() if rest is not None else b".")
+
+    async def ask() -> list[bytes]:
+        caller = DirectCaller(DirectLine(handle).address)
+        rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        asked = asyncio.create_task(caller.ask(b"one", rest=rest))
+        assert await asyncio.to_thread(begun.wait, 10)
+        rest.set_result(b" and the rest")
+        first = await asked
+        with pytest.raises(NotYetSearchable):
+            await caller.ask(b"wrong", rest=rest)
+        assert len(caller._idle) == 1  # all of it on one connection
+        return [first, await caller.ask(b"two"), await caller.ask(b"three", rest=rest)]
+
+    assert asyncio.run(ask()) == [b"one and the rest", b"two.", b"three and the rest"]
+
+
+def test_who_waits_for_the_rest_hears_that_nobody_sends_it() -> None:
+    heard: list[BaseException] = []
+    done = threading.Event()
+
+    def handle(_: bytes, rest: Callable[[], bytes]) -> bytes:
+        try:
+            return rest()
+        except OSError as error:
+            heard.append(error)
+            raise
+        finally:
+            done.set()
+
+    async def ask() -> None:
+        caller = DirectCaller(DirectLine(handle).address)
+        never: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(caller.ask(b"?", rest=never), 0.05)
+        assert not never.cancelled()  # others may wait for it, too
+        assert await asyncio.to_thread(done.wait, 10)
+
+    asyncio.run(ask())
+    assert isinstance(heard[0], ConnectionResetError)
+
+
 _ACTOR = """
 import sys, time
 from actors.direct_line import DirectLine
-line = DirectLine(lambda question: question if question != b"hang" else time.sleep(60))
+def handle(question, rest=None):
+    return question if question != b"hang" else time.sleep(60)
+line = DirectLine(handle)
 print(line.address, flush=True)
 sys.stdin.read()
 """
@@ -117,9 +169,15 @@ def test_a_killed_process_is_a_lost_line_also_in_the_middle_of_a_question() -> N
             assert await caller.ask(b"there?") == b"there?"
             hanging = asyncio.create_task(caller.ask(b"hang"))
             await asyncio.sleep(0)  # the question is under way
+            rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            beginning = asyncio.create_task(caller.ask(b"there?", rest=rest))
+            await asyncio.sleep(0)
             actor.kill()
             with pytest.raises(LineLost):
                 await hanging
+            rest.set_result(b"")
+            with pytest.raises(LineLost):
+                await beginning
             with pytest.raises(LineLost):
                 await caller.ask(b"there?")
 

@@ -114,3 +114,26 @@ def test_nobody_is_searched_for_who_cannot_wait_any_more(serving: IndexShard, mo
         assert [answer.result() for answer in answers] == ["answer of index"] * SEARCHES_AT_ONCE
     assert not held.begun.acquire(timeout=0)
     assert serving.search(b"", 1, 0.05) == "answer of index"
+
+
+def test_who_waits_for_a_vector_has_looked_the_words_up_and_takes_no_place(
+    serving: IndexShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, vector = threading.Semaphore(0), threading.Event()
+    monkeypatch.setattr(index_shard, "begin", lambda *_: begun.release() or Mock(end=lambda _: "answer"))
+    monkeypatch.setattr(index_shard, "search", lambda *_: "another answer")
+
+    def vector_of() -> bytes:
+        assert vector.wait(10)
+        return b""
+
+    waiting = 2 * SEARCHES_AT_ONCE
+    with ThreadPoolExecutor(waiting) as callers:
+        answers = [
+            callers.submit(serving.search, b"", 1, 10.0, lambda: vector.wait(10) and b"") for _ in range(waiting)
+        ]
+        assert all(begun.acquire(timeout=10) for _ in range(waiting))
+        assert serving.search(b"", 1, 0.05) == "another answer of index"
+        assert not any(answer.done() for answer in answers)
+        vector.set()
+        assert {answer.result() for answer in answers} == {"answer of index"}

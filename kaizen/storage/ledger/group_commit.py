@@ -1,8 +1,8 @@
 """Group commit: one thread makes many callers' writes durable with one COMMIT.
 
 A disk syncs a few thousand times a second at best, so writers that arrive while one commit runs share the next.
-Each write of several runs in a savepoint of its own: one that fails takes nobody with it. Futures are resolved only
-after the database said that the commit is durable.
+A write that fails takes nobody with it: all are rolled back, and run again in a savepoint each, which to begin with
+would cost as much as a small write. Futures are resolved only after the database said that the commit is durable.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class _Write(Generic[T]):
     result: T | None = None
     error: BaseException | None = None
 
-    def alone(self, connection: Connection) -> None:
-        """Run with the transaction to itself: whatever fails, fails it, and takes nobody along."""
+    def run(self, connection: Connection) -> None:
+        """Run without a savepoint: what fails, fails the transaction."""
         self.error = None
         self.result = self.work(connection)
         if not in_transaction(connection):
@@ -68,7 +68,7 @@ class _Write(Generic[T]):
 class GroupCommit:
     """The writer. `begin` opens a transaction that commits durably when its block ends and rolls back if it raises.
 
-    Work may be run more than once (when the disk is full in the middle of a group), so it must do nothing but
+    Work may be run more than once (when another of its group fails, or the disk is full), so it must do nothing but
     talk to the connection it is given.
     """
 
@@ -137,17 +137,27 @@ class GroupCommit:
         if isinstance(self._end, _FATAL):
             return self._fail(group, self._end)
         try:
-            with self._begin() as connection:
-                if len(group) == 1:
-                    group[0].alone(connection)
-                else:
-                    for write in group:
-                        write.attempt(connection)
+            self._store(group)
         except Exception as error:  # noqa: BLE001 - the futures carry it to those who wait
             return self._recover(group, error)
         for write in group:
             write.acknowledge()
         return None
+
+    def _store(self, group: Sequence[_Write[Any]]) -> None:
+        """Make the group durable. Raises what fails all of it; what one write does wrong is kept as its own."""
+        try:
+            with self._begin() as connection:
+                for write in group:
+                    write.run(connection)
+        except Exception as error:
+            if len(group) == 1 or ends_transaction(error) or outcome_unknown(error):
+                raise
+        else:
+            return
+        with self._begin() as connection:
+            for write in group:
+                write.attempt(connection)
 
     def _recover(self, group: Sequence[_Write[Any]], error: Exception) -> None:
         """Nothing of the group is stored. A full disk may be the fault of one large write: try each alone."""

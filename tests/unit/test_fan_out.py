@@ -1,0 +1,155 @@
+"""Copies of a shard, asked over their lines: a question may go ahead of its vector."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from actors import fan_out
+from actors.direct_line import DirectCaller, DirectLine
+from actors.fan_out import FanOut, Gathered
+from kaizen.config import Retrieval
+from kaizen.errors import Unavailable
+from kaizen.records import Document, Principal
+from kaizen.retrieval.query import ShardQuery, begin, search, vector_bytes
+from kaizen.retrieval.view import View
+from tests.unit.retrieval.rows import document, segment, vector
+
+TEXT = "pump motor"
+DOCUMENTS = [document(f"d{i}", text) for i, text in enumerate(("pump", "motor", "pump motor", "belt", "gear"))]
+Rest = Callable[[], bytes]
+
+
+def view_of(documents: list[Document]) -> View:
+    return View(0, ()).apply(1, [(d.tenant, d.id) for d in documents], segment(*documents))
+
+
+VIEW = view_of(DOCUMENTS)
+QUERY = ShardQuery(
+    mode="hybrid",
+    vector=None,
+    terms=("pump", "motor"),
+    principal=Principal(key_id="k", tenant="acme", groups=(), scopes=("search",)),
+    condition=None,
+    types={},
+    settings=Retrieval(),
+    depth=10,
+    texts=5,
+)
+WHOLE = QUERY.with_vector(vector_bytes(vector(TEXT)))
+
+
+class Copy:
+    """Answers from the view as a shard's actor does, and counts."""
+
+    def __init__(self, failing: bool = False) -> None:
+        self.begun = threading.Semaphore(0)
+        self.ended = 0
+        self._failing = failing
+
+    def search(self, pickled: bytes, _min_seq: int, _seconds: float, rest: Rest | None = None) -> bytes:
+        query = ShardQuery.unpickled(pickled)
+        half = begin(VIEW, query)
+        self.begun.release()
+        if self._failing:
+            raise Unavailable("The shard is loading.", advice="Wait.")
+        if rest is not None:
+            query = query.with_vector(rest())
+        self.ended += 1
+        return half.end(query).pickled()
+
+
+def asked_of(*copies: Copy, vector_comes: Callable[[asyncio.Future[bytes]], Any], seconds: float = 10.0) -> Gathered:
+    """What comes of QUERY while `vector_comes` works on its vector beside it."""
+
+    async def ask() -> Gathered:
+        fan = FanOut("index", shards=1, replicas=len(copies), namespace="tests")
+        fan._lines = {(0, i): DirectCaller(DirectLine(copy.search).address) for i, copy in enumerate(copies)}
+        rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answers = asyncio.create_task(fan.search(QUERY, min_seq=0, deadline=time.monotonic() + seconds, rest=rest))
+        await vector_comes(rest)
+        return await answers
+
+    return asyncio.run(ask())
+
+
+def documents(gathered: Gathered) -> list[str]:
+    return sorted(row["document_id"] for row in gathered.answers[0].texts.values())
+
+
+async def at_once(rest: asyncio.Future[bytes]) -> None:
+    rest.set_result(vector_bytes(vector(TEXT)))
+
+
+def test_a_shard_begins_before_the_vector_is_there() -> None:
+    copy = Copy()
+
+    async def later(rest: asyncio.Future[bytes]) -> None:
+        assert await asyncio.to_thread(copy.begun.acquire, timeout=10)
+        await at_once(rest)
+
+    gathered = asked_of(copy, vector_comes=later)
+    wanted = search(VIEW, WHOLE)
+    assert documents(gathered) == sorted(row["document_id"] for row in wanted.texts.values())
+    assert gathered.answers[0].candidates.cosine.tolist() == wanted.candidates.cosine.tolist()
+
+
+def test_without_a_vector_words_alone_count() -> None:
+    async def never(rest: asyncio.Future[bytes]) -> None:
+        rest.set_result(b"")
+
+    gathered = asked_of(Copy(), vector_comes=never)
+    assert documents(gathered) == ["d0", "d1", "d2"]
+    assert not gathered.answers[0].candidates.cosine.any()
+
+
+def test_a_copy_is_not_slow_because_the_vector_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "HEDGE_SECONDS", 0.05)
+    copies = Copy(), Copy()
+
+    async def slowly(rest: asyncio.Future[bytes]) -> None:
+        await asyncio.sleep(0.3)
+        await at_once(rest)
+
+    assert documents(asked_of(*copies, vector_comes=slowly))
+    assert sorted(copy.ended for copy in copies) == [0, 1]
+
+
+def test_another_copy_gets_question_and_vector_when_one_fails() -> None:
+    copies = Copy(failing=True), Copy()
+    assert documents(asked_of(*copies, vector_comes=at_once))
+    assert copies[1].ended == 1
+
+
+def test_a_vector_that_never_comes_costs_no_more_than_the_deadline() -> None:
+    async def never(_: asyncio.Future[bytes]) -> None:
+        return None
+
+    started = time.monotonic()
+    assert asked_of(Copy(), Copy(), vector_comes=never, seconds=0.3).coverage == 0
+    assert time.monotonic() - started < 5
+
+
+def test_where_only_ray_leads_the_vector_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = Copy()
+
+    async def call(_fan: FanOut, _shard: int, _replica: int, method: str, _deadline: float, *asked: Any) -> bytes:  # noqa: ANN401
+        assert method == "search"
+        return copy.search(*asked)
+
+    monkeypatch.setattr(FanOut, "_call", call)
+
+    async def ask() -> Gathered:
+        fan = FanOut("index", shards=1, replicas=1, namespace="tests")
+        fan._lines = {(0, 0): None}
+        rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        await at_once(rest)
+        return await fan.search(QUERY, min_seq=0, deadline=time.monotonic() + 10, rest=rest)
+
+    wanted = search(VIEW, WHOLE).candidates.cosine.tolist()
+    assert asyncio.run(ask()).answers[0].candidates.cosine.tolist() == wanted
