@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 
 T = TypeVar("T")
 Rows = Sequence[Mapping[str, Any]]
+_Bind = Callable[[Any], Any]
 _IN_LIST = 500  # SQLite before 3.32 takes 999 variables in a statement
 
 
@@ -20,8 +23,32 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:
 
 
 def insert_if_absent(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:
-    """Insert rows, leaving alone those whose unique keys are taken."""
-    connection.execute(_insert(connection.dialect.name, table).on_conflict_do_nothing(), list(rows))
+    """Insert rows, all with the same columns, leaving alone those whose unique keys are taken."""
+    insert = _plain_insert(connection.dialect, table, tuple(rows[0]))
+    connection.exec_driver_sql(insert.text, [insert.parameters(row) for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class _PlainInsert:
+    """A statement as the driver takes it. Each search writes a row, and to have SQLAlchemy look at the same statement
+    each time would cost more than the database's own part."""
+
+    text: str
+    columns: Mapping[str, _Bind | None]  # and what makes the driver's value of one
+    positional: bool
+
+    def parameters(self, row: Mapping[str, Any]) -> tuple[Any, ...] | dict[str, Any]:
+        values = {name: row[name] if bind is None else bind(row[name]) for name, bind in self.columns.items()}
+        return tuple(values.values()) if self.positional else values
+
+
+@cache
+def _plain_insert(dialect: Dialect, table: sa.Table, columns: tuple[str, ...]) -> _PlainInsert:
+    statement = _insert(dialect.name, table).on_conflict_do_nothing()
+    compiled = statement.compile(dialect=dialect, column_keys=list(columns))
+    order = compiled.positiontup or columns
+    binds = {name: table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in order}
+    return _PlainInsert(str(compiled), binds, compiled.positional)
 
 
 @cache  # building it takes longer than running it, and there are as many as there are tables
