@@ -49,7 +49,7 @@ from bench.chart import write_chart
 from bench.corpus import queries
 from bench.http_load import Load, Target, at_once, in_turn
 from bench.process_tree import ProcessTree
-from bench.search_index import Corpus, wait_until_settled
+from bench.search_index import USED_SEARCHES, Corpus, wait_until_quiet, wait_until_settled
 from bench.search_limit import STAGES, Limit
 from cluster.throwaway import Installation, installation, summary_of
 from kaizen.config import Settings
@@ -108,9 +108,14 @@ class Bench:
         self._client.shutdown()
         self._limit.close()
 
+    def use(self) -> None:
+        """Search as often as one that has been in use for a while was asked."""
+        sent = 0
+        while sent < USED_SEARCHES:
+            sent += len(self._at_once().seconds_each)
+
     def rounds(self) -> tuple[Rounds, int]:
-        """Measure in turns, after a warm-up; returns also the limit's best number of threads."""
-        self._at_once()
+        """Measure in turns; returns also the limit's best number of threads."""
         trial = self._plan.seconds / 2
         rates = {n: self._limit.at_once(self._texts, K, threads=n, seconds=trial).per_second for n in THREADS}
         threads = max(rates, key=lambda n: rates[n])
@@ -193,8 +198,10 @@ def measure(plan: Plan, *, profile: bool) -> dict[str, Any]:
         write_jsonl(source)
         taken = summary_of(running.run("jobs.ingest", str(source), "--json"))
         corpus = Corpus(running)
-        shards = wait_until_settled(running, corpus.grow(plan.chunks))
+        wait_until_settled(running, corpus.grow(plan.chunks))
         bench = Bench(running, corpus, plan)
+        bench.use()
+        shards = wait_until_quiet(running)
         found, threads = bench.rounds()
         if profile:
             _print_profile(*bench.profile())

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import httpx
 import numpy as np
 import pyarrow as pa
 
+from bench.process_tree import ProcessTree
 from cluster.throwaway import Installation
 from kaizen.config_sources import load_settings
 from kaizen.errors import DeadlineExceeded
@@ -23,11 +25,19 @@ from kaizen.indexing.batch import document_table, read_chunks, write_batch
 from kaizen.records import Chunk, Document
 from kaizen.release import IndexSpec, index_of
 from kaizen.retrieval.chunk_table import chunk_table, split_vectors, with_vectors
+from kaizen.retrieval.shard import QUIET
+from kaizen.steward.drift_watch import REFERENCE_ROWS, WINDOW_ROWS
 from kaizen.storage.ledger.documents import BatchEntry
 from kaizen.workspace import Workspace, open_workspace
 
 NOISE = 0.3  # length of the random part of a derived vector beside parents of length 1
 SETTLE_SECONDS = 300.0
+# When an installation counts as quiet: it took less of a core than this, at so many looks in a row, of so many seconds.
+CALM_SHARE = 0.6
+CALM_LOOKS = 3
+LOOK_SECONDS = 2.0
+# After so many searches the steward measures drift for the first time, and again a quarter of an hour later at most.
+USED_SEARCHES = REFERENCE_ROWS + WINDOW_ROWS
 
 
 class Corpus:
@@ -69,13 +79,48 @@ class Corpus:
 def wait_until_settled(running: Installation, seq: int) -> dict[str, dict[str, int]]:
     """Wait until all shards have reached `seq` and sealed what they hold; returns their sizes by name."""
     deadline, pause = time.monotonic() + SETTLE_SECONDS, threading.Event()
-    with httpx.Client(base_url=running.state.url, headers=running.headers, timeout=60, trust_env=False) as client:
+    with _client(running) as client:
         while time.monotonic() < deadline:
-            shards = client.get("/v1/status").raise_for_status().json()["fleet"]["shards"]
+            shards = _shards(client)
             if all(s.get("seq", 0) >= seq and s["head_segments"] == 0 for s in shards.values()):
-                return {name: {"chunks": s["chunks"], "segments": s["segments"]} for name, s in shards.items()}
+                return _sizes(shards)
             pause.wait(0.5)
     raise DeadlineExceeded(f"The shards did not settle in {SETTLE_SECONDS:.0f} s.", advice="See Ray's logs.")
+
+
+def wait_until_quiet(running: Installation) -> dict[str, dict[str, int]]:
+    """Wait until an installation has done what it does by itself after many writes and searches; returns sizes.
+
+    A minute after the last change a shard makes one segment of several, and when it was asked for the USED_SEARCHES-th
+    time the steward measures drift. Each takes most of a core for a while, and neither is what a search costs.
+    """
+    pause = threading.Event()
+    pause.wait(QUIET * load_settings(running.config).settings.index.seal_seconds)
+    tree, calm = ProcessTree(running.state.pid), 0
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while calm < CALM_LOOKS:
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(f"It is not quiet after {SETTLE_SECONDS:.0f} s.", advice="End what else runs.")
+        tree.look()
+        before = tree.cpu_seconds
+        pause.wait(LOOK_SECONDS)
+        tree.look()
+        calm = calm + 1 if tree.cpu_seconds - before < CALM_SHARE * LOOK_SECONDS else 0
+    with _client(running) as client:
+        return _sizes(_shards(client))
+
+
+def _client(running: Installation) -> httpx.Client:
+    return httpx.Client(base_url=running.state.url, headers=running.headers, timeout=60, trust_env=False)
+
+
+def _shards(client: httpx.Client) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = client.get("/v1/status").raise_for_status().json()["fleet"]["shards"]
+    return found
+
+
+def _sizes(shards: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    return {name: {"chunks": s["chunks"], "segments": s["segments"]} for name, s in shards.items()}
 
 
 def _derived(

@@ -11,14 +11,16 @@ from typing import Any
 
 import httpx
 
-from bench.http_load import Target
+from bench.http_load import Target, at_once
 from bench.peers.passages import Passages
-from bench.search_index import Corpus, wait_until_settled
+from bench.search_index import USED_SEARCHES, Corpus, wait_until_quiet, wait_until_settled
 from cluster.throwaway import installation
 from kaizen.config import Settings
 from kaizen.records import Document
 from kaizen.retrieval.fusion import Mode
 
+CONNECTIONS = 16
+USE_SECONDS = 5.0
 PATIENCE_SECONDS = 60  # a partial answer must not pass for a fast one
 
 
@@ -50,7 +52,12 @@ class Kaizen:
             part = range(first, min(first + size, len(passages.texts)))
             documents = [Document(tenant=tenant, id=str(n), title="", text=passages.texts[n]) for n in part]
             head = corpus.append(documents, passages.vectors[first : first + len(part)])
-        self.sizes = wait_until_settled(self._installation, head)
+        wait_until_settled(self._installation, head)
+        bodies = [self.body(text, 1) for text in passages.texts[:USED_SEARCHES]]
+        sent = 0
+        while sent < USED_SEARCHES:
+            sent += len(at_once(self.target, bodies, connections=CONNECTIONS, seconds=USE_SECONDS).seconds_each)
+        self.sizes = wait_until_quiet(self._installation)
 
     def ingest(self, texts: Sequence[str]) -> float:
         """`jobs.ingest` from the start of its command until the shards have everything."""
