@@ -24,8 +24,9 @@ from typing import BinaryIO, cast
 from actors.background import run_in_background
 from kaizen.errors import KaizenError, Unavailable
 
-# Of one caller; who comes when all are taken waits, as before the threads of an actor.
-CONNECTIONS = 16
+# Of one caller; who comes when all are taken waits. As many as a gateway works on requests at a time, twice, since a
+# trial may search for both releases: who waits for a vector must not hold up who needs none.
+CONNECTIONS = 64
 _HEADER = struct.Struct("<BQ")  # kind, bytes that follow
 _QUESTION, _BEGINNING, _REST, _ANSWER, _ERROR = range(5)
 _PEER = struct.Struct("iII")  # SO_PEERCRED: pid, uid, gid
@@ -98,7 +99,7 @@ class DirectCaller:
     async def ask(self, *question: object, rest: asyncio.Future[bytes] | None = None) -> bytes:
         """What the actor's handler gives for `question`. Who stops waiting closes the connection with it.
 
-        `rest` follows once it is there, if it is not there yet; whoever asks may await it, too.
+        `rest` follows once it is there, and must not fail: who makes it cancels the question instead.
 
         Raises:
             LineLost: the actor's process is gone, or was never ours.

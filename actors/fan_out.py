@@ -36,6 +36,7 @@ class Question:
     pickled: bytes  # once for all shards
     min_seq: int
     rest: asyncio.Future[bytes] | None
+    turn: int  # which copy of each shard comes first
 
     async def whole(self) -> bytes:
         """With its vector, for who must have all at once."""
@@ -77,7 +78,7 @@ class FanOut:
 
         A query without its vector is begun with; `rest` brings the bytes of it, or none when there will be no vector.
         """
-        question = Question(query=query, pickled=query.pickled(), min_seq=min_seq, rest=rest)
+        question = Question(query=query, pickled=query.pickled(), min_seq=min_seq, rest=rest, turn=next(self._turn))
         asked = [self._ask_shard(shard, question, deadline) for shard in range(self._shards)]
         results = await asyncio.gather(*asked)
         return Gathered(
@@ -141,47 +142,47 @@ class FanOut:
 
         One that failed is asked once more after the others: it may be back when they are not there any more.
         """
-        first = next(self._turn)
-        order = [(first + i) % self._replicas for i in range(self._replicas)]
-        patience = min(HEDGE_SECONDS, (deadline - time.monotonic()) * HEDGE_SHARE)
+        order = [(question.turn + i) % self._replicas for i in range(self._replicas)]
         running: dict[asyncio.Task[ShardAnswer], int] = {}
         failed: set[int] = set()
         behind: NotYetSearchable | None = None
-        while order or running:
-            if order:
-                replica = order.pop(0)
-                task = asyncio.create_task(self._search_one(shard, replica, question, deadline))
-                running[task] = replica
-                if order and question.rest is not None:  # a copy is not slow because the vector is
-                    await asyncio.wait({*running, question.rest}, timeout=_left(deadline), return_when=_FIRST)
-            wait = patience if order else _left(deadline)
-            done, _ = await asyncio.wait(running, timeout=wait, return_when=_FIRST)
-            for task in done:
-                replica, error = running.pop(task), task.exception()
-                if error is None:
-                    abandon(set(running))
-                    return task.result()
-                if not isinstance(error, UNANSWERED):
-                    abandon(set(running))
-                    raise error
-                if isinstance(error, NotYetSearchable):
-                    behind = error
-                elif replica not in failed and _left(deadline):
-                    failed.add(replica)
-                    order.append(replica)
-            if not done and not order:
-                break
-        abandon(set(running))
+        try:
+            while order or running:
+                if order:
+                    replica = order.pop(0)
+                    task = asyncio.create_task(self._search_one(shard, replica, question, deadline))
+                    running[task] = replica
+                    if order and question.rest is not None:  # a copy is not slow because the vector is
+                        await asyncio.wait({*running, question.rest}, timeout=_left(deadline), return_when=_FIRST)
+                patience = min(HEDGE_SECONDS, _left(deadline) * HEDGE_SHARE)
+                wait = patience if order else _left(deadline)
+                done, _ = await asyncio.wait(running, timeout=wait, return_when=_FIRST)
+                for task in done:
+                    replica, error = running.pop(task), task.exception()
+                    if error is None:
+                        return task.result()
+                    if not isinstance(error, UNANSWERED):
+                        raise error
+                    if isinstance(error, NotYetSearchable):
+                        behind = error
+                    elif replica not in failed and _left(deadline):
+                        failed.add(replica)
+                        order.append(replica)
+                if not done and not order:
+                    break
+        finally:
+            abandon(set(running))
         return behind
 
     async def _search_one(self, shard: int, replica: int, question: Question, deadline: float) -> ShardAnswer:
         try:
             line = await self._line(shard, replica, deadline)
-            seconds = (deadline - time.monotonic()) * WAIT_SHARE
             if line is None:
-                whole = await question.whole()
+                whole = await asyncio.wait_for(question.whole(), _left(deadline))
+                seconds = _left(deadline) * WAIT_SHARE
                 answer: bytes = await self._call(shard, replica, "search", deadline, whole, question.min_seq, seconds)
             else:
+                seconds = _left(deadline) * WAIT_SHARE
                 asked = line.ask(question.pickled, question.min_seq, seconds, rest=question.rest)
                 answer = await asyncio.wait_for(asked, _left(deadline))
         except (RayError, ValueError, LineLost):

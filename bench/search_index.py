@@ -36,7 +36,7 @@ SETTLE_SECONDS = 300.0
 CALM_SHARE = 0.6
 CALM_LOOKS = 3
 LOOK_SECONDS = 2.0
-# After so many searches the steward measures drift for the first time, and again a quarter of an hour later at most.
+# After so many searches the steward measures drift for the first time, and again after a quarter of an hour.
 USED_SEARCHES = REFERENCE_ROWS + WINDOW_ROWS
 
 
@@ -100,7 +100,7 @@ def wait_until_quiet(running: Installation) -> dict[str, dict[str, int]]:
     deadline = time.monotonic() + SETTLE_SECONDS
     while calm < CALM_LOOKS:
         if time.monotonic() > deadline:
-            raise DeadlineExceeded(f"It is not quiet after {SETTLE_SECONDS:.0f} s.", advice="End what else runs.")
+            raise DeadlineExceeded(f"It is not quiet after {SETTLE_SECONDS:.0f} s.", advice="See what it does.")
         tree.look()
         before = tree.cpu_seconds
         pause.wait(LOOK_SECONDS)

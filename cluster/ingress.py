@@ -5,10 +5,10 @@ Serve reads these variables when its processes start, so they must be set before
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 from cluster.loopback_haproxy import write_launcher
@@ -24,9 +24,10 @@ PROXY_HEALTH = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
 }
 
-# Where a port that is free now will be a moment later, too: those that the system gives outgoing connections begin at
-# 32768, and Ray's workers end at 19999.
+# Where a port that is free now will be a moment later, too: those that Linux gives outgoing connections begin at
+# 32768 unless told otherwise, and Ray's workers end at 19999.
 _PORTS = range(20_000, 32_000)
+_GIVEN: set[int] = set()  # by this process: who got one may not have come to it yet
 
 # Our code waits for nothing on the event loop, so the replica's own will do: no hop to another thread and back.
 REPLICA_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
@@ -60,16 +61,24 @@ def ingress_environment(server: Server, runtime: Path) -> Mapping[str, str]:
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Ports on which nobody listens now, all different. Raises Unavailable when there are not so many."""
+    """Ports on which nobody listens now, none that was given before. Raises Unavailable when there are not so many."""
     found: list[int] = []
-    with ExitStack() as stack:
-        for port in random.sample(_PORTS, len(_PORTS)):
-            one = stack.enter_context(socket.socket())
-            try:
-                one.bind((host, port))
-            except OSError:
-                continue
+    candidates = [port for port in _PORTS if port not in _GIVEN]
+    for port in random.sample(candidates, len(candidates)):
+        if _is_free(host, port):
             found.append(port)
             if len(found) == count:
+                _GIVEN.update(found)
                 return found
     raise Unavailable("There is no free port.", advice=f"Free some of {_PORTS.start} to {_PORTS.stop - 1}.")
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True

@@ -126,7 +126,9 @@ class Envelope(Reply):
     coverage: float = Field(description="Share of the shards that answered; below 1 the result is partial.")
     degraded: list[str] = Field(description="What was replaced by something simpler, and why.")
     impression_id: str = Field(description="Name this in feedback.")
-    timings_ms: dict[str, float]
+    timings_ms: dict[str, float] = Field(
+        description="By stage, and `total`. `shards`: after `embed`, beside which a hybrid search looks its words up."
+    )
     challenger: str | None = Field(
         None, description="A release on trial that drafted some of the hits; each hit then names its `release`."
     )

@@ -102,16 +102,18 @@ class Searcher:
     ) -> tuple[ShardQuery, Gathered]:
         """As `_ask`, but the shards look the words up while the vector is made: it follows."""
         asked = replace(asked, terms=tuple(self._analyser(query.text)))
-        vector = asyncio.ensure_future(self._embed(served, query))
-        search = served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline, rest=vector)
+        rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        search = served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline, rest=rest)
         answers = asyncio.ensure_future(search)
         try:
             with watch.stage("embed"):
-                asked = asked.with_vector(await vector)
+                vector = await self._embed(served, query)
+            rest.set_result(vector)
+            asked = asked.with_vector(vector)
             with watch.stage("shards"):
                 return asked, await answers
         except BaseException:
-            abandon({vector, answers})
+            abandon({answers})
             raise
 
     async def _checked_types(self, condition: Filter | None, tenant: str) -> Mapping[str, FieldType]:

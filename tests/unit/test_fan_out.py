@@ -109,21 +109,54 @@ def test_without_a_vector_words_alone_count() -> None:
 
 
 def test_a_copy_is_not_slow_because_the_vector_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_out, "HEDGE_SECONDS", 0.05)
+    monkeypatch.setattr(fan_out, "HEDGE_SECONDS", 0.5)
     copies = Copy(), Copy()
 
     async def slowly(rest: asyncio.Future[bytes]) -> None:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.8)
         await at_once(rest)
 
     assert documents(asked_of(*copies, vector_comes=slowly))
-    assert sorted(copy.ended for copy in copies) == [0, 1]
+    assert sum(copy.begun.acquire(blocking=False) for copy in copies) == 1
 
 
 def test_another_copy_gets_question_and_vector_when_one_fails() -> None:
     copies = Copy(failing=True), Copy()
     assert documents(asked_of(*copies, vector_comes=at_once))
     assert copies[1].ended == 1
+
+
+def test_copies_take_turns_in_every_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    first: list[tuple[int, int]] = []
+
+    async def search_one(_fan: FanOut, shard: int, replica: int, *_: object) -> str:
+        first.append((shard, replica))
+        return "answer"
+
+    monkeypatch.setattr(FanOut, "_search_one", search_one)
+
+    async def ask() -> None:
+        fan = FanOut("index", shards=2, replicas=2, namespace="tests")
+        for _ in range(2):
+            await fan.search(WHOLE, min_seq=0, deadline=time.monotonic() + 10)
+
+    asyncio.run(ask())
+    assert sorted(first) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_who_stops_waiting_leaves_no_search_behind() -> None:
+    async def ask() -> int:
+        fan = FanOut("index", shards=1, replicas=2, namespace="tests")
+        fan._lines = {(0, i): DirectCaller(DirectLine(Copy().search).address) for i in range(2)}
+        rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answers = asyncio.create_task(fan.search(QUERY, min_seq=0, deadline=time.monotonic() + 60, rest=rest))
+        await asyncio.sleep(0.1)
+        answers.cancel()
+        await asyncio.wait({answers})
+        await asyncio.sleep(0.1)
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(ask()) == 1
 
 
 def test_a_vector_that_never_comes_costs_no_more_than_the_deadline() -> None:
@@ -138,8 +171,9 @@ def test_a_vector_that_never_comes_costs_no_more_than_the_deadline() -> None:
 def test_where_only_ray_leads_the_vector_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     copy = Copy()
 
-    async def call(_fan: FanOut, _shard: int, _replica: int, method: str, _deadline: float, *asked: Any) -> bytes:  # noqa: ANN401
+    async def call(_fan: FanOut, _shard: int, _replica: int, method: str, deadline: float, *asked: Any) -> bytes:  # noqa: ANN401
         assert method == "search"
+        assert 0 < asked[2] < deadline - time.monotonic()  # the shard's word that it is behind must arrive
         return copy.search(*asked)
 
     monkeypatch.setattr(FanOut, "_call", call)
@@ -148,8 +182,11 @@ def test_where_only_ray_leads_the_vector_is_waited_for(monkeypatch: pytest.Monke
         fan = FanOut("index", shards=1, replicas=1, namespace="tests")
         fan._lines = {(0, 0): None}
         rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answers = asyncio.create_task(fan.search(QUERY, min_seq=0, deadline=time.monotonic() + 2, rest=rest))
+        await asyncio.sleep(0.5)
+        assert not copy.begun.acquire(blocking=False)
         await at_once(rest)
-        return await fan.search(QUERY, min_seq=0, deadline=time.monotonic() + 10, rest=rest)
+        return await answers
 
     wanted = search(VIEW, WHOLE).candidates.cosine.tolist()
     assert asyncio.run(ask()).answers[0].candidates.cosine.tolist() == wanted

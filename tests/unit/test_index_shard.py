@@ -129,11 +129,9 @@ def test_who_waits_for_a_vector_has_looked_the_words_up_and_takes_no_place(
 
     waiting = 2 * SEARCHES_AT_ONCE
     with ThreadPoolExecutor(waiting) as callers:
-        answers = [
-            callers.submit(serving.search, b"", 1, 10.0, lambda: vector.wait(10) and b"") for _ in range(waiting)
-        ]
+        answers = [callers.submit(serving.search, b"", 1, 10.0, vector_of) for _ in range(waiting)]
         assert all(begun.acquire(timeout=10) for _ in range(waiting))
-        assert serving.search(b"", 1, 0.05) == "another answer of index"
+        assert serving.search(b"", 1, 5.0) == "another answer of index"
         assert not any(answer.done() for answer in answers)
         vector.set()
         assert {answer.result() for answer in answers} == {"answer of index"}

@@ -22,4 +22,7 @@ def test_free_ports_are_none_that_outgoing_connections_get_and_none_that_somebod
         monkeypatch.setattr(ingress, "_PORTS", range(ports[0], ports[0] + 1))
         with pytest.raises(Unavailable, match="no free port"):
             free_ports(1)
+    with pytest.raises(Unavailable, match="no free port"):
+        free_ports(1)  # nobody has it any more, but who was given it may still come
+    monkeypatch.setattr(ingress, "_GIVEN", set())
     assert free_ports(1) == [ports[0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -34,12 +34,12 @@ class Encoder:
         return np.stack([vector(text) for text in texts])
 
 
-def found(encoder: Encoder, mode: Mode) -> tuple[Found, set[str]]:
+def found(encoder: Encoder, mode: Mode, copy: Copy | None = None) -> tuple[Found, set[str]]:
     """What a search finds, and the stages that were timed."""
 
     async def search() -> Found:
         fan = FanOut("index", shards=1, replicas=1, namespace="tests")
-        fan._lines = {(0, 0): DirectCaller(DirectLine(Copy().search).address)}
+        fan._lines = {(0, 0): DirectCaller(DirectLine((copy or Copy()).search).address)}
         served: Any = SimpleNamespace(
             fan_out=fan,
             queries=encoder,
@@ -80,5 +80,7 @@ def test_words_alone_must_do_without_a_vector_and_the_response_says_so(mode: Mod
 
 
 def test_a_bug_in_the_encoder_is_raised_and_nobody_waits_for_the_shards() -> None:
+    copy = Copy()
     with pytest.raises(ZeroDivisionError):
-        found(Encoder(cast(Exception, ZeroDivisionError("a bug"))), "hybrid")
+        found(Encoder(ZeroDivisionError("a bug")), "hybrid", copy)
+    assert copy.ended == 0

@@ -14,6 +14,7 @@ from kaizen.errors import Corrupt, InvalidInput, KaizenError, StorageFull, Trans
 # SQLite could not grow the WAL's shared-memory file: nothing durable was touched, the disk is merely full.
 _SQLITE_SHM_FULL = sqlite3.SQLITE_IOERR_SHMSIZE
 _LIBPQ_IDLE = 0  # PQTRANS_IDLE: connected, in no transaction
+_LIBPQ_IN_TRANSACTION = 2  # PQTRANS_INTRANS: in one in which nothing has failed
 
 
 @contextmanager
@@ -60,6 +61,14 @@ def in_transaction(connection: Connection) -> bool:
     if connection.dialect.name == "sqlite":
         return bool(raw.in_transaction)
     return bool(raw.info.transaction_status != _LIBPQ_IDLE)
+
+
+def can_commit(connection: Connection) -> bool:
+    """Return whether the transaction is there and nothing in it failed: else PostgreSQL takes COMMIT for ROLLBACK."""
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        return bool(raw.in_transaction)
+    return bool(raw.info.transaction_status == _LIBPQ_IN_TRANSACTION)
 
 
 def outcome_unknown(error: BaseException) -> bool:

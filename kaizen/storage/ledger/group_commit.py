@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection
 
 from kaizen.errors import Corrupt, StorageFull, Unavailable, WriterStopped
-from kaizen.storage.ledger.faults import ends_transaction, explain, in_transaction, outcome_unknown
+from kaizen.storage.ledger.faults import can_commit, ends_transaction, explain, in_transaction, outcome_unknown
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -37,11 +37,15 @@ class _Write(Generic[T]):
     error: BaseException | None = None
 
     def run(self, connection: Connection) -> None:
-        """Run without a savepoint: what fails, fails the transaction."""
+        """Run without a savepoint: what fails, fails the transaction, and `error` says that it was this write."""
         self.error = None
-        self.result = self.work(connection)
-        if not in_transaction(connection):
-            raise _given_up()
+        try:
+            self.result = self.work(connection)
+            if not can_commit(connection):
+                raise _given_up()
+        except Exception as error:
+            self.error = error
+            raise
 
     def attempt(self, connection: Connection) -> None:
         """Run in a savepoint; keep what is this write's own failure, raise what ends the whole transaction."""
@@ -49,6 +53,8 @@ class _Write(Generic[T]):
         savepoint = connection.begin_nested()
         try:
             self.result = self.work(connection)
+            if not can_commit(connection):
+                raise _given_up()
             savepoint.commit()
         except Exception as error:
             if ends_transaction(error):
@@ -56,6 +62,8 @@ class _Write(Generic[T]):
             if not in_transaction(connection):
                 raise _given_up() from error
             savepoint.rollback()
+            if not can_commit(connection):
+                raise _given_up() from error
             self.error = explain(error)
 
     def acknowledge(self) -> None:
@@ -151,7 +159,8 @@ class GroupCommit:
                 for write in group:
                     write.run(connection)
         except Exception as error:
-            if len(group) == 1 or ends_transaction(error) or outcome_unknown(error):
+            its_own = any(write.error is not None for write in group)  # and not the commit's, which may have happened
+            if len(group) == 1 or not its_own or ends_transaction(error):
                 raise
         else:
             return

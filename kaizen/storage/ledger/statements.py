@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -42,7 +42,7 @@ class _PlainInsert:
         return tuple(values.values()) if self.positional else values
 
 
-@cache
+@lru_cache(64)  # each engine has a dialect of its own
 def _plain_insert(dialect: Dialect, table: sa.Table, columns: tuple[str, ...]) -> _PlainInsert:
     statement = _insert(dialect.name, table).on_conflict_do_nothing()
     compiled = statement.compile(dialect=dialect, column_keys=list(columns))

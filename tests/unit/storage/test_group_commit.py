@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -14,13 +15,14 @@ import sqlalchemy as sa
 from kaizen.config import LedgerSettings
 from kaizen.errors import NotFound, Unavailable
 from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger.group_commit import GroupCommit
 from tests.unit.storage.examples import TENANT, document
 
 
 class _Held:
     """The writer, busy with a first write until it is released: what is queued meanwhile is one group."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger | GroupCommit) -> None:
         self.busy, self.free = threading.Event(), threading.Event()
         self.first = ledger.submit(self._wait)
         self.busy.wait()
@@ -52,6 +54,33 @@ def test_a_failing_write_takes_no_neighbour_with_it(ledger: Ledger) -> None:
         failing[1].result()
     states = ledger.documents.states(TENANT, ["a", "c", "d"])
     assert [(s.id, s.source) for s in states.values()] == [("a", ""), ("c", ""), ("d", "")]
+
+
+def test_a_commit_of_unknown_outcome_is_not_tried_again(tmp_path: Path) -> None:
+    """It may have happened: who runs its writes once more may do them twice."""
+    done: list[str] = []
+
+    @contextlib.contextmanager
+    def begin() -> Iterator[sa.Connection]:
+        with engine.begin() as connection:
+            raw = connection.connection.dbapi_connection
+            assert raw is not None
+            raw.execute("BEGIN")  # type: ignore[attr-defined]
+            yield connection
+        if done:
+            raise OSError("nobody knows")
+
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/one.sqlite", connect_args={"check_same_thread": False})
+    writer = GroupCommit(begin, max_writes=10)
+    held = _Held(writer)
+    futures: list[Future[None]] = [writer.submit(lambda _: done.append("a")), writer.submit(lambda _: done.append("b"))]
+    held.free.set()
+    for future in futures:
+        with pytest.raises(OSError, match="nobody knows"):
+            future.result()
+    assert done == ["a", "b"]
+    writer.close()
+    engine.dispose()
 
 
 def test_a_write_that_fails_alone_leaves_nothing_behind(ledger: Ledger) -> None:
@@ -128,6 +157,22 @@ def test_another_writer_that_holds_the_ledger_makes_writes_unavailable_not_lost(
         held.free.set()
         held.first.result()
         assert impatient.documents.upsert(document("a")) == impatient.documents.head()
+
+
+def test_work_that_hides_an_error_is_acknowledged_only_where_the_database_keeps_it(ledger: Ledger, url: str) -> None:
+    """PostgreSQL keeps nothing of a transaction in which a statement failed, and takes COMMIT for ROLLBACK."""
+
+    def hide(connection: sa.Connection) -> None:
+        with contextlib.suppress(sa.exc.DBAPIError):
+            connection.exec_driver_sql("INSERT INTO no_such_table VALUES (1)")
+
+    held = _Held(ledger)
+    before, hidden = ledger.documents.submit_upsert(document("a")), ledger.submit(hide)
+    held.free.set()
+    assert before.result() == ledger.documents.head()
+    assert ledger.documents.count(TENANT) == 1
+    alone = ledger.submit(hide)
+    assert {future.exception() is None for future in (hidden, alone)} == {url.startswith("sqlite")}
 
 
 def test_work_that_hides_the_loss_of_its_transaction_is_not_acknowledged(tmp_path: Path) -> None:
