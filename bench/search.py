@@ -49,7 +49,7 @@ from bench.chart import write_chart
 from bench.corpus import queries
 from bench.http_load import Load, Target, at_once, in_turn
 from bench.process_tree import ProcessTree
-from bench.search_index import USED_SEARCHES, Corpus, wait_until_quiet, wait_until_settled
+from bench.search_index import Corpus, use, wait_until_quiet, wait_until_settled
 from bench.search_limit import STAGES, Limit
 from cluster.throwaway import Installation, installation, summary_of
 from kaizen.config import Settings
@@ -109,10 +109,8 @@ class Bench:
         self._limit.close()
 
     def use(self) -> None:
-        """Search as often as one that has been in use for a while was asked."""
-        sent = 0
-        while sent < USED_SEARCHES:
-            sent += len(self._at_once().seconds_each)
+        """Make it one that has been in use for a while."""
+        use(self._target, self._bodies, connections=CONNECTIONS)
 
     def rounds(self) -> tuple[Rounds, int]:
         """Measure in turns; returns also the limit's best number of threads."""

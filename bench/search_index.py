@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 
+from bench.http_load import Target, at_once
 from bench.process_tree import ProcessTree
 from cluster.throwaway import Installation
 from kaizen.config_sources import load_settings
@@ -38,6 +39,7 @@ CALM_LOOKS = 3
 LOOK_SECONDS = 2.0
 # After so many searches the steward measures drift for the first time, and again after a quarter of an hour.
 USED_SEARCHES = REFERENCE_ROWS + WINDOW_ROWS
+USE_SECONDS = 5.0
 
 
 class Corpus:
@@ -86,6 +88,13 @@ def wait_until_settled(running: Installation, seq: int) -> dict[str, dict[str, i
                 return _sizes(shards)
             pause.wait(0.5)
     raise DeadlineExceeded(f"The shards did not settle in {SETTLE_SECONDS:.0f} s.", advice="See Ray's logs.")
+
+
+def use(target: Target, bodies: Sequence[Mapping[str, Any]], *, connections: int) -> None:
+    """Search as often as one that has been in use for a while was asked."""
+    sent = 0
+    while sent < USED_SEARCHES:
+        sent += len(at_once(target, bodies, connections=connections, seconds=USE_SECONDS).seconds_each)
 
 
 def wait_until_quiet(running: Installation) -> dict[str, dict[str, int]]:

@@ -11,16 +11,15 @@ from typing import Any
 
 import httpx
 
-from bench.http_load import Target, at_once
+from bench.http_load import Target
+from bench.peers.contender import CONNECTIONS
 from bench.peers.passages import Passages
-from bench.search_index import USED_SEARCHES, Corpus, wait_until_quiet, wait_until_settled
+from bench.search_index import USED_SEARCHES, Corpus, use, wait_until_quiet, wait_until_settled
 from cluster.throwaway import installation
 from kaizen.config import Settings
 from kaizen.records import Document
 from kaizen.retrieval.fusion import Mode
 
-CONNECTIONS = 16
-USE_SECONDS = 5.0
 PATIENCE_SECONDS = 60  # a partial answer must not pass for a fast one
 
 
@@ -54,9 +53,7 @@ class Kaizen:
             head = corpus.append(documents, passages.vectors[first : first + len(part)])
         wait_until_settled(self._installation, head)
         bodies = [self.body(text, 1) for text in passages.texts[:USED_SEARCHES]]
-        sent = 0
-        while sent < USED_SEARCHES:
-            sent += len(at_once(self.target, bodies, connections=CONNECTIONS, seconds=USE_SECONDS).seconds_each)
+        use(self.target, bodies, connections=CONNECTIONS)
         self.sizes = wait_until_quiet(self._installation)
 
     def ingest(self, texts: Sequence[str]) -> float:

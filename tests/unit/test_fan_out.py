@@ -147,16 +147,17 @@ def test_copies_take_turns_in_every_shard(monkeypatch: pytest.MonkeyPatch) -> No
 def test_who_stops_waiting_leaves_no_search_behind() -> None:
     async def ask() -> int:
         fan = FanOut("index", shards=1, replicas=2, namespace="tests")
-        fan._lines = {(0, i): DirectCaller(DirectLine(Copy().search).address) for i in range(2)}
+        copy = Copy()
+        fan._lines = {(0, i): DirectCaller(DirectLine(copy.search).address) for i in range(2)}
         rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         answers = asyncio.create_task(fan.search(QUERY, min_seq=0, deadline=time.monotonic() + 60, rest=rest))
-        await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(copy.begun.acquire, timeout=10)
         answers.cancel()
         await asyncio.wait({answers})
-        await asyncio.sleep(0.1)
-        return len(asyncio.all_tasks())
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        return len((await asyncio.wait(left, timeout=10))[1]) if left else 0
 
-    assert asyncio.run(ask()) == 1
+    assert asyncio.run(ask()) == 0
 
 
 def test_a_vector_that_never_comes_costs_no_more_than_the_deadline() -> None:

@@ -65,9 +65,9 @@ def in_transaction(connection: Connection) -> bool:
 
 def can_commit(connection: Connection) -> bool:
     """Return whether the transaction is there and nothing in it failed: else PostgreSQL takes COMMIT for ROLLBACK."""
-    raw: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
-        return bool(raw.in_transaction)
+        return in_transaction(connection)
+    raw: Any = connection.connection.dbapi_connection
     return bool(raw.info.transaction_status == _LIBPQ_IN_TRANSACTION)
 
 
