@@ -97,11 +97,10 @@ def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
             release.result()
         with steps.step("Loading the index"):
             port = settings.server.port or free_ports(1)[0]
-            front = beside.submit(_start_serve, settings, port)
+            front = beside.submit(_open_api, settings, port)
             _start_fleet(settings)
+        with steps.step("Opening the HTTP API"):
             front.result()
-    with steps.step("Opening the HTTP API"):
-        serve.run(gateway_app(settings), name=APP_NAME, route_prefix="/")
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
     state = RunState(
         pid=os.getpid(),
@@ -161,12 +160,13 @@ def _previous_serves(settings: Settings, fleet: ActorHandle) -> bool:
     return previous is not None and _all_serve(ray.get(fleet.states.remote([previous]), timeout=START_SECONDS))
 
 
-def _start_serve(settings: Settings, port: int) -> None:
-    """The HTTP front end without an application: it answers nothing before the index is there."""
+def _open_api(settings: Settings, port: int) -> None:
+    """The HTTP front end and the gateways. A gateway waits for its release: it has read its models by then."""
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": settings.server.host, "port": port, "request_timeout_s": None},
     )
+    serve.run(gateway_app(settings), name=APP_NAME, route_prefix="/")
 
 
 def _stop(settings: Settings, state: RunState) -> None:

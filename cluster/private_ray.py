@@ -14,7 +14,8 @@ from kaizen.config import Cluster
 
 # Arrow's own allocator keeps what a batch took for the next one; the C library's gives it back. A process that had read
 # 5,000 chunks as a shard does kept 120 MB instead of 146. Fewer heaps for threads (MALLOC_ARENA_MAX) showed no gain.
-FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+# The last is for Serve's processes; the others import it for nothing, in no time.
+FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "RAY_preload_python_modules": "cluster.without_pandas"}
 
 
 def start_private_ray(cluster: Cluster) -> ray._private.worker.BaseContext:
@@ -25,8 +26,9 @@ def start_private_ray(cluster: Cluster) -> ray._private.worker.BaseContext:
         os.environ.setdefault(name, value)
     # The agent, which starts jobs, listens on a fixed port, and `ray.init` has no argument for it: of two Rays on a
     # machine the second had no agent, and `ray job submit` was refused. None lets the system choose a free port.
-    any_port = functools.partial(parameter.RayParams, dashboard_agent_listen_port=None)
-    with mock.patch.object(parameter, "RayParams", any_port):
+    # Nor for leaving out the process that would ask a cloud for more nodes.
+    ours = functools.partial(parameter.RayParams, dashboard_agent_listen_port=None, no_monitor=True)
+    with mock.patch.object(parameter, "RayParams", ours):
         return ray.init(
             address="local",
             namespace=cluster.namespace,

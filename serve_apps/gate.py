@@ -26,7 +26,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         if scope["type"] == "http" and scope["path"] == SEARCH and self._rush():
-            self._metrics.request(SEARCH, self._refusal.status_code, 0.0)
+            self._metrics.refusal(SEARCH, self._refusal.status_code)
             await self._refusal(scope, receive, send)
         else:
             await self._app(scope, receive, send)

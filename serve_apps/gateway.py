@@ -42,6 +42,7 @@ def gateway_app(settings: Settings) -> Application:
         "health_check_period_s": 2,
         "health_check_timeout_s": 10,
         "graceful_shutdown_timeout_s": 5,
-        "logging_config": LoggingConfig(enable_access_log=False),  # metrics count requests
+        # Metrics count requests. Below this level Serve would still make each line of its access log, and drop it.
+        "logging_config": LoggingConfig(log_level="WARNING", enable_access_log=False),
     }
     return serve.deployment(**options)(serve.ingress()(Gateway)).bind(settings)

@@ -27,7 +27,7 @@ class Measured:
             if message["type"] == "http.response.start":
                 route = scope.get("route")
                 path = getattr(route, "path", "unknown")  # the template: a label for each document id would be a leak
-                self._metrics.request(path, message["status"], time.perf_counter() - started)
+                self._metrics.response(path, message["status"], time.perf_counter() - started)
             await send(message)
 
         await self._app(scope, receive, noting)

@@ -10,9 +10,6 @@ from kaizen.records import ShownChunk, Team
 from kaizen.retrieval.ranking import Ranked
 from serve_apps.served import Fingerprints
 
-# A float32 written out in full is 20 characters, and every impression holds dozens of them.
-FEATURE_DIGITS = 6
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -49,7 +46,7 @@ class Place:
             lexical=self.item.bm25,
             propensity=self.propensity,
             team=self.team,
-            features=tuple(round(value, FEATURE_DIGITS) for value in self.item.features),
+            features=self.item.features,
         )
 
 

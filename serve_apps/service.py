@@ -55,13 +55,15 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """Follow the rollout while the replica runs. It gets no requests before it has a release to answer with."""
         await self.router.first()
-        running = [asyncio.create_task(self.router.follow()), asyncio.create_task(self.asking.shadow.run())]
+        work = (self.router.follow(), self.asking.shadow.run(), self.metrics.keep_telling())
+        running = [asyncio.create_task(each) for each in work]
         try:
             yield
         finally:
             for task in running:
                 task.cancel()
             await self.router.close()
+            self.metrics.tell()
 
     async def feedback(self, principal: Principal, request: FeedbackRequest) -> FeedbackResponse:
         """Keep a judgement; durable when this returns. NotFound for an impression that the caller's tenant has not."""

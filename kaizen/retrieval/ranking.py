@@ -18,6 +18,8 @@ from kaizen.retrieval.query import ShardAnswer, score
 from kaizen.retrieval.ranker import Ranker
 
 Unit = Literal["chunk", "document"]
+# A float32 written out in full is 20 characters, and every impression holds dozens of them.
+FEATURE_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ def rank(
     if unit == "document":
         order = _first_of_each(order, pool.key)
     rows = order[:k]
-    told = _features(pool, rows, present, scored, statistics)
+    told = np.round(_features(pool, rows, present, scored, statistics).astype(np.float64), FEATURE_DIGITS)
     return [
         _ranked(present[shard], shard, number, float(pool.scores[row]), *scored[shard], mode, tuple(values))
         for row, shard, number, values in zip(

@@ -36,6 +36,16 @@ def test_status_shows_the_shards_at_the_ledgers_head(product: Product, handbook:
     assert set(status["fleet"]["actors"].values()) == {"serving"}
 
 
+def test_processes_that_serve_do_without_pandas_and_nobody_asks_a_cloud_for_nodes(product: Product) -> None:
+    serve = ("ray::Serve", "ray::ProxyActor")
+    servers = [product.tree()[0], *(process for title in serve for process in product.processes(title))]
+    assert len(servers) == 5  # the head, the controller, a proxy, two gateways
+    mapped = {file.path for process in servers for file in process.memory_maps()}
+    assert any("pydantic_core" in path for path in mapped)
+    assert not [path for path in mapped if "/pandas/" in path]
+    assert not [process for process in product.tree() if "monitor.py --logs-dir" in " ".join(process.cmdline())]
+
+
 def test_metrics_count_requests(product: Product, handbook: Handbook) -> None:
     handbook.search("pump")
 

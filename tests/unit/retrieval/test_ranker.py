@@ -13,7 +13,7 @@ from kaizen.retrieval.features import FEATURES, features
 from kaizen.retrieval.lexical import TermStatistics
 from kaizen.retrieval.query import Candidates, ShardAnswer
 from kaizen.retrieval.ranker import MODEL_FILE, LinearRanker, open_ranker
-from kaizen.retrieval.ranking import rank
+from kaizen.retrieval.ranking import FEATURE_DIGITS, rank
 
 STATISTICS = TermStatistics(documents=100, total_length=1000, document_frequencies=(5, 50))
 
@@ -76,7 +76,7 @@ def test_a_ranker_orders_the_top_anew_and_leaves_the_rest_below() -> None:
     assert [round(item.cosine or 0, 1) for item in turned] == [0.7, 0.8, 0.9, 0.6, 0.5]
     scores = [item.score for item in turned]
     assert scores == sorted(scores, reverse=True)
-    assert [item.features[0] for item in turned] == [item.cosine for item in turned]
+    assert [item.features[0] for item in turned] == [round(item.cosine or 0, FEATURE_DIGITS) for item in turned]
     dense = rank(by_shard, mode="dense", unit="chunk", k=5, settings=settings, ranker=upside_down)
     assert [item.cosine for item in dense] == [item.cosine for item in plain]
 
