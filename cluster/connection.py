@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import ray
 
+from cluster.private_ray import init_private, report_nothing
 from cluster.ray_token import use_token
 
 
@@ -14,13 +15,11 @@ from cluster.ray_token import use_token
 def connection(address: str, namespace: str, private: Mapping[str, object]) -> Iterator[None]:
     """Hold a connection. For the address `local` a Ray is started, as `private` says, and ends with it."""
     use_token()
-    ray.init(
-        address=address,
-        namespace=namespace,
-        log_to_driver=False,
-        logging_level="warning",
-        **(private if address == "local" else {}),
-    )
+    if address == "local":
+        init_private(namespace=namespace, logging_level="warning", **private)
+    else:
+        report_nothing()
+        ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level="warning")
     try:
         yield
     finally:

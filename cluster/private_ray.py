@@ -24,18 +24,27 @@ def start_private_ray(cluster: Cluster) -> ray._private.worker.BaseContext:
     os.environ.setdefault("RAY_worker_niceness", "0")
     for name, value in FRUGAL.items():
         os.environ.setdefault(name, value)
+    return init_private(
+        namespace=cluster.namespace,
+        num_cpus=cluster.cpus,
+        object_store_memory=cluster.object_store_bytes,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=cluster.dashboard_port or free_ports(1)[0],
+    )
+
+
+def init_private(**options: object) -> ray._private.worker.BaseContext:
+    """`ray.init` of a Ray that ends with this process, and of which nobody outside hears."""
+    report_nothing()
     # The agent, which starts jobs, listens on a fixed port, and `ray.init` has no argument for it: of two Rays on a
     # machine the second had no agent, and `ray job submit` was refused. None lets the system choose a free port.
     # Nor for leaving out the process that would ask a cloud for more nodes.
     ours = functools.partial(parameter.RayParams, dashboard_agent_listen_port=None, no_monitor=True)
     with mock.patch.object(parameter, "RayParams", ours):
-        return ray.init(
-            address="local",
-            namespace=cluster.namespace,
-            num_cpus=cluster.cpus,
-            object_store_memory=cluster.object_store_bytes,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            dashboard_port=cluster.dashboard_port or free_ports(1)[0],
-            log_to_driver=False,
-        )
+        return ray.init(address="local", log_to_driver=False, **options)
+
+
+def report_nothing() -> None:
+    """Ray's makers get no reports of how it is used, unless the environment asks for that."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from kaizen.config import Settings
@@ -15,8 +14,6 @@ from kaizen.records import SCOPES, Principal, Scope
 from kaizen.security.keys import Authenticator
 
 Dependency = Callable[..., Coroutine[Any, Any, Principal]]
-# For the description of the API only: `Authenticator` reads the header itself.
-_BEARER = HTTPBearer(scheme_name="key", bearerFormat="kz_...", auto_error=False, description="A key of this service.")
 
 
 class Callers:
@@ -30,9 +27,7 @@ class Callers:
     def with_scope(self, scope: Scope) -> Dependency:
         """A dependency that gives the caller, or raises NotAuthenticated (401) or NotAllowed (403)."""
 
-        async def caller(
-            request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-        ) -> Principal:
+        async def caller(request: Request) -> Principal:
             if not self._required:
                 return self._anybody
             header = request.headers.get("authorization")

@@ -23,6 +23,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status in _STATUSES
 }
 """What every route may respond with besides its result."""
+# `callers.Callers` reads the header itself: a dependency of FastAPI's that only describes it costs every request.
+_KEY = {"type": "http", "scheme": "bearer", "bearerFormat": "kz_...", "description": "A key of this service."}
+_FOR_EVERYBODY = ("/healthz", "/readyz")
 
 
 def description(app: FastAPI, server: Server) -> dict[str, Any]:
@@ -31,6 +34,11 @@ def description(app: FastAPI, server: Server) -> dict[str, Any]:
         made = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
         )
+        made["components"]["securitySchemes"] = {"key": _KEY}
+        for path, operations in made["paths"].items():
+            if path not in _FOR_EVERYBODY:
+                for operation in operations.values():
+                    operation["security"] = [{"key": []}]
         schemas = made["components"]["schemas"]
         schemas["Problem"] = Problem.model_json_schema()
         schemas["SearchRequest"]["properties"]["k"]["maximum"] = server.max_k

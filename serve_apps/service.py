@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -55,6 +56,8 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """Follow the rollout while the replica runs. It gets no requests before it has a release to answer with."""
         await self.router.first()
+        gc.collect()
+        gc.freeze()  # what is there by now stays: the garbage collector need not walk it with every few requests
         work = (self.router.follow(), self.asking.shadow.run(), self.metrics.keep_telling())
         running = [asyncio.create_task(each) for each in work]
         try:

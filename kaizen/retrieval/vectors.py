@@ -122,9 +122,15 @@ class VectorIndex:
         return rows
 
     def cosines(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Exact cosines (len(rows),) float32 of the given rows."""
-        result: np.ndarray = np.asarray(self.vectors[rows]) @ query
-        return result
+        """Exact cosines (len(rows),) float32 of the given rows; what a row gets does not depend on the others.
+
+        Read where they lie: to gather hundreds of rows for a product of matrices takes longer than the product.
+        """
+        found = np.empty(len(rows), np.float32)
+        rows, query = np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(query, np.float32)
+        places = (faiss.swig_ptr(array) for array in (found, query, self.vectors, rows))
+        faiss.fvec_inner_products_by_idx(*places, self.dim, 1, len(rows))
+        return found
 
     def _exact(self, query: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _best(rows, self.cosines(query, rows), k)
