@@ -27,6 +27,7 @@ from actors.background import run_in_background
 from actors.embedder import Embedder
 from actors.generator import GeneratorActor
 from actors.index_shard import IndexShard
+from actors.leftovers import Leftovers
 from actors.names import FLEET, STEWARD, embedder_name, generator_name, shard_name
 from actors.steward import start_steward
 from kaizen.collect import collect
@@ -65,6 +66,7 @@ class Fleet:
         self._states: dict[str, str] = {}
         self._known: dict[str, Release] = {}
         self._patience = Patience()
+        self._leftovers = Leftovers() if settings.cluster.address == "local" else None
         self._unneeded: dict[str, float] = {}  # actor -> since when no release in the rollout needs it
         self._faults: dict[str, str] = {}  # actor or release -> why it does not come up
         self._trouble = ""
@@ -111,6 +113,8 @@ class Fleet:
             self._due.clear()
             try:
                 self._reconcile()
+                if self._leftovers is not None:
+                    self._leftovers.look(time.monotonic())
                 self._trouble = ""
             except (KaizenError, RayError, ValueError) as error:
                 log.warning("reconcile: %s", error)

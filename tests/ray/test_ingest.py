@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from cluster.throwaway import environment
 from tests.corpus import HOSTILE, ROWS, WORDS, write_corpus, write_hostile, write_texts
-from tests.product import Product
+from tests.product import Product, eventually
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +189,22 @@ def test_the_jobs_api_wants_a_token(product: Product) -> None:
     body = {"entrypoint": "true"}
     refused = httpx.post(f"{product.state.jobs_address}/api/jobs/", json=body, trust_env=False)
     assert refused.status_code == 401
+
+
+def test_nothing_of_ray_data_stays_when_a_job_has_ended(product: Product, tmp_path: Path) -> None:
+    (tmp_path / "numbat.txt").write_text("The numbat eats termites.")
+    titles = ("ray::_StatsActor", "ray::ActorLocationTracker", "ray::_AutoscalingCoordinator", "ray::_UsageCollection")
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            seen.update(title for title in titles if product.processes(title))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    product.run("jobs.ingest", str(tmp_path))
+    over.set()
+    watching.join()
+    assert seen == set(titles[:3])  # nor is a report of what was done made for Ray's makers
+    eventually(lambda: not [one for title in titles for one in product.processes(title)], 30, "they have ended")
