@@ -107,6 +107,7 @@ class VectorIndex:
             query: (dim,) float32, normalised.
             allowed: boolean mask over rows, None for all. min(k, rows allowed) rows come back, always.
         """
+        self._check_dim(query)
         if not np.all(np.isfinite(query)):
             raise BadModel("The query's vector is not finite.", advice="Check the embedder.")
         matching = self.rows if allowed is None else int(np.count_nonzero(allowed))
@@ -125,12 +126,18 @@ class VectorIndex:
         """Exact cosines (len(rows),) float32 of the given rows; what a row gets does not depend on the others.
 
         Read where they lie: to gather hundreds of rows for a product of matrices takes longer than the product.
+        Raises BadModel for a query of another dimension: FAISS does not look.
         """
+        self._check_dim(query)
         found = np.empty(len(rows), np.float32)
         rows, query = np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(query, np.float32)
         places = (faiss.swig_ptr(array) for array in (found, query, self.vectors, rows))
         faiss.fvec_inner_products_by_idx(*places, self.dim, 1, len(rows))
         return found
+
+    def _check_dim(self, query: np.ndarray) -> None:
+        if query.shape != (self.dim,):
+            raise BadModel(f"The query's vector is not of {self.dim} numbers.", advice="Check the embedder.")
 
     def _exact(self, query: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _best(rows, self.cosines(query, rows), k)

@@ -77,3 +77,22 @@ def test_the_kind_follows_the_size_unless_it_is_set() -> None:
         "ivf",
         "sq8",
     ]
+
+
+def test_a_cosine_is_the_rows_own_whoever_is_asked_for_beside_it() -> None:
+    vectors, query = unit_vectors(300, dim=48), unit_vectors(1, dim=48, seed=7)[0]
+    index = VectorIndex.build(vectors, "flat")
+    rows = np.random.default_rng(8).permutation(300)
+    together = index.cosines(query, rows)
+    assert together == pytest.approx(vectors[rows] @ query, abs=1e-6)
+    assert together.tolist() == [index.cosines(query, rows[i : i + 1])[0] for i in range(300)]
+    assert len(index.cosines(query, rows[:0])) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_query_of_another_dimension_is_refused_before_memory_is_read(kind: str) -> None:
+    index = VectorIndex.build(unit_vectors(300), kind)  # type: ignore[arg-type]
+    allowed = np.zeros(300, bool)
+    allowed[:5] = True
+    with pytest.raises(BadModel, match="32 numbers"):
+        index.top(unit_vectors(1, dim=16)[0], 3, allowed)
