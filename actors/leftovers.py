@@ -24,16 +24,18 @@ class Leftovers:
 
     def __init__(self) -> None:
         self._alone_since: float | None = None
+        self._looked_for = False  # since a job was there, or since this process took the place of another one
 
     def look(self, now: float) -> None:
         """End them when no job has run since a while; `now` of time.monotonic."""
         programs = [job for job in jobs() if not job["IsDead"] and not job["Entrypoint"].startswith(_RAYS_OWN)]
         if len(programs) > 1:  # the head is one
-            self._alone_since = None
+            self._alone_since, self._looked_for = None, False
             return
         self._alone_since = self._alone_since or now
-        if now - self._alone_since >= _LINGER_SECONDS:
+        if not self._looked_for and now - self._alone_since >= _LINGER_SECONDS:
             _end()
+            self._looked_for = True
 
 
 def _end() -> None:

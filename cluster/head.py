@@ -161,7 +161,7 @@ def _previous_serves(settings: Settings, fleet: ActorHandle) -> bool:
 
 
 def _open_api(settings: Settings, port: int) -> None:
-    """The HTTP front end and the gateways. A gateway waits for its release: it has read its models by then."""
+    """The HTTP front end and the gateways, which read their models while the shards load."""
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": settings.server.host, "port": port, "request_timeout_s": None},

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 
 import httpx
 import ray
-from ray.util.metrics import Counter, Histogram, Metric
+from ray.util.metrics import Counter, Histogram
 
 _LATENCY_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
-TELL_SECONDS = 0.5
+_TELL_SECONDS = 0.5
 _OURS = "ray_kaizen_"
 _SERVES = "ray_serve_"
 
@@ -46,55 +46,57 @@ class Metrics:
             tag_keys=("stage",),
         )
 
-        self._counted: dict[tuple[Counter, tuple[str, ...]], int] = defaultdict(int)
-        self._observed: list[tuple[Histogram, tuple[str, ...], float]] = []
+        self._counted: dict[tuple[Counter, tuple[tuple[str, str], ...]], int] = defaultdict(int)
+        self._observed: list[tuple[Histogram, float, dict[str, str]]] = []
 
     def response(self, route: str, status: int, seconds: float) -> None:
         """Note a response, and how long it took to begin."""
-        self._counted[self._requests, (route, str(status))] += 1
-        self._observed.append((self._seconds, (route,), seconds))
+        self._count(self._requests, route=route, status=str(status))
+        self._observe(self._seconds, seconds, route=route)
 
     def refusal(self, route: str, status: int) -> None:
         """Note a request that was not even read; it tells nothing about the time of those that are."""
-        self._counted[self._requests, (route, str(status))] += 1
+        self._count(self._requests, route=route, status=str(status))
 
     def stages(self, timings_ms: Mapping[str, float], degraded: Iterable[str]) -> None:
         """Note where the time of a search or an answer went, and what was replaced by something simpler."""
         for stage, spent in timings_ms.items():
-            self._observed.append((self._stages, (stage,), spent / 1000))
+            self._observe(self._stages, spent / 1000, stage=stage)
         for reason in degraded:
-            self._counted[self._degraded, (reason,)] += 1
+            self._count(self._degraded, reason=reason)
 
     def arm(self, arm: str) -> None:
         """Note who answered."""
-        self._counted[self._arms, (arm,)] += 1
+        self._count(self._arms, arm=arm)
 
     def shadow(self, outcome: str) -> None:
         """Note what came of unseen work: done, failed or dropped."""
-        self._counted[self._shadows, (outcome,)] += 1
+        self._count(self._shadows, outcome=outcome)
 
     def mixed(self, stage: str) -> None:
         """Note a stage that worked for another release than the response names."""
-        self._counted[self._mixed, (stage,)] += 1
+        self._count(self._mixed, stage=stage)
 
     async def keep_telling(self) -> None:
         """Tell Ray from time to time; runs as long as the replica."""
         while True:
-            await asyncio.sleep(TELL_SECONDS)
+            await asyncio.sleep(_TELL_SECONDS)
             self.tell()
 
     def tell(self) -> None:
         """Tell Ray what was noted since the last time."""
         counted, self._counted = self._counted, defaultdict(int)
         observed, self._observed = self._observed, []
-        for (counter, values), count in counted.items():
-            counter.inc(count, tags=_tags(counter, values))
-        for histogram, values, value in observed:
-            histogram.observe(value, tags=_tags(histogram, values))
+        for (counter, tags), count in counted.items():
+            counter.inc(count, tags=dict(tags))
+        for histogram, value, tags_of_one in observed:
+            histogram.observe(value, tags=tags_of_one)
 
+    def _count(self, counter: Counter, **tags: str) -> None:
+        self._counted[counter, tuple(tags.items())] += 1
 
-def _tags(metric: Metric, values: tuple[str, ...]) -> dict[str, str]:
-    return dict(zip(metric.info["tag_keys"], values, strict=True))
+    def _observe(self, histogram: Histogram, value: float, **tags: str) -> None:
+        self._observed.append((histogram, value, tags))
 
 
 async def exposition() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import quote
 
 import httpx
@@ -232,5 +233,10 @@ def test_the_description_says_how_to_authenticate_and_what_this_server_allows(ha
     described = handbook.client.get("/openapi.json").json()
     assert described["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert described["paths"]["/v1/search"]["post"]["security"] == [{"key": []}]
+    with httpx.Client(base_url=handbook.product.state.url, trust_env=False) as nobody:
+        for path, operations in described["paths"].items():
+            for method, operation in operations.items():
+                refused = nobody.request(method, re.sub("{.*?}", "x", path)).status_code == 401
+                assert refused == ("security" in operation), (method, path)
     assert described["components"]["schemas"]["SearchRequest"]["properties"]["k"]["maximum"] == 1000
     assert "text/event-stream" in described["paths"]["/v1/answer"]["post"]["responses"]["200"]["content"]

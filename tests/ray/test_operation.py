@@ -46,6 +46,11 @@ def test_processes_that_serve_do_without_pandas_and_nobody_asks_a_cloud_for_node
     assert not [process for process in product.tree() if "monitor.py --logs-dir" in " ".join(process.cmdline())]
 
 
+def test_ray_reports_nothing_to_its_makers(product: Product) -> None:
+    dashboards = [one for one in product.tree() if "dashboard/dashboard.py" in " ".join(one.cmdline())]  # it would
+    assert [one.environ()["RAY_USAGE_STATS_ENABLED"] for one in dashboards] == ["0"]
+
+
 def test_metrics_count_requests(product: Product, handbook: Handbook) -> None:
     handbook.search("pump")
 

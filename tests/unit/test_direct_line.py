@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -61,10 +60,12 @@ def test_a_line_is_reachable_where_somebody_listens() -> None:
 
 def test_a_connection_serves_many_questions_and_there_are_only_so_many() -> None:
     threads = set()
+    all_in_use = threading.Barrier(CONNECTIONS)
 
-    def note(_: int) -> bytes:
+    def note(number: int) -> bytes:
         threads.add(threading.get_ident())
-        time.sleep(0.001)  # so that the next question meets a connection in use
+        if number > 1:
+            all_in_use.wait(30)
         return b""
 
     async def ask() -> None:
@@ -72,10 +73,10 @@ def test_a_connection_serves_many_questions_and_there_are_only_so_many() -> None
         await caller.ask(0)
         await caller.ask(1)
         assert len(threads) == 1
-        await asyncio.gather(*(caller.ask(number) for number in range(50)))
+        await asyncio.gather(*(caller.ask(2 + number) for number in range(2 * CONNECTIONS)))
 
     asyncio.run(ask())
-    assert 1 < len(threads) <= CONNECTIONS
+    assert len(threads) == CONNECTIONS
 
 
 def test_who_stops_waiting_gets_nobody_elses_answer() -> None:
