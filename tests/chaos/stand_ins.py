@@ -19,8 +19,8 @@ def whole(_: object) -> property:
 def ask_one_copy(_: Function) -> Function:
     """`FanOut._ask_copies`: one copy is asked, and that is that."""
 
-    async def ask(fan_out: Any, shard: int, question: object, deadline: float) -> Any:  # noqa: ANN401
-        replica = next(fan_out._turn) % fan_out._replicas
+    async def ask(fan_out: Any, shard: int, question: Any, deadline: float) -> Any:  # noqa: ANN401
+        replica = question.turn % fan_out._replicas
         try:
             return await fan_out._search_one(shard, replica, question, deadline)
         except Exception:  # noqa: BLE001 (a stand-in)
