@@ -80,7 +80,8 @@ class FanOut:
         """
         question = Question(query=query, pickled=query.pickled(), min_seq=min_seq, rest=rest, turn=next(self._turn))
         asked = [self._ask_shard(shard, question, deadline) for shard in range(self._shards)]
-        results = await asyncio.gather(*asked)
+        # Gathering makes a task of each, which one alone need not cost.
+        results = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
         return Gathered(
             answers={shard: answer for shard, answer in enumerate(results) if isinstance(answer, ShardAnswer)},
             shards=self._shards,
@@ -176,15 +177,14 @@ class FanOut:
 
     async def _search_one(self, shard: int, replica: int, question: Question, deadline: float) -> ShardAnswer:
         try:
-            line = await self._line(shard, replica, deadline)
-            if line is None:
-                whole = await asyncio.wait_for(question.whole(), _left(deadline))
+            async with asyncio.timeout(_left(deadline)):
+                line = await self._line(shard, replica, deadline)
+                whole = await question.whole() if line is None else b""
                 seconds = _left(deadline) * WAIT_SHARE
-                answer: bytes = await self._call(shard, replica, "search", deadline, whole, question.min_seq, seconds)
-            else:
-                seconds = _left(deadline) * WAIT_SHARE
-                asked = line.ask(question.pickled, question.min_seq, seconds, rest=question.rest)
-                answer = await asyncio.wait_for(asked, _left(deadline))
+                if line is None:
+                    answer = await self._call(shard, replica, "search", deadline, whole, question.min_seq, seconds)
+                else:
+                    answer = await line.ask(question.pickled, question.min_seq, seconds, rest=question.rest)
         except (RayError, ValueError, LineLost):
             self._forget(shard, replica)  # a replaced actor has a new handle
             raise

@@ -13,7 +13,7 @@ from serve_apps.served import Fingerprints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A ranked chunk with its row (`item.text`, chunk_table.SCHEMA names).
+    """A ranked chunk with its row (`item.text`, chunk_table.SHOWN).
 
     terms: of the query, as its search analysed them. release: whose search found it; team and propensity as in
     ShownChunk.

@@ -15,7 +15,7 @@ from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, check, fields
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardAnswer, ShardQuery, vector_bytes
-from kaizen.retrieval.ranking import Ranked, Unit, rank
+from kaizen.retrieval.ranking import Ranked, Unit, rank, texts_needed
 from kaizen.retrieval.segment import BUILT_IN_FIELDS
 from kaizen.storage.ledger import Ledger
 from serve_apps.field_types import FieldTypes
@@ -130,9 +130,9 @@ class Searcher:
         response says so."""
         if query.mode == "lexical":
             return b""
-        left = max(0.0, query.deadline - time.monotonic())
         try:
-            return vector_bytes(await asyncio.wait_for(self._batches.embed(served.queries, query.text), left))
+            async with asyncio.timeout(max(0.0, query.deadline - time.monotonic())):
+                return vector_bytes(await self._batches.embed(served.queries, query.text))
         except (BadModel, Unavailable, TimeoutError):
             return b""
 
@@ -149,7 +149,9 @@ def _shard_query(served: Served, principal: Principal, query: Query, types: Mapp
         types=types,
         settings=served.retrieval,
         depth=max(served.retrieval.depth, wanted),
-        texts=query.k,
+        texts=texts_needed(
+            query.k, mode=query.mode, unit=query.unit, shards=served.index.shards, reranked=served.ranker is not None
+        ),
     )
 
 

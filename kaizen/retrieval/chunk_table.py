@@ -30,6 +30,8 @@ SCHEMA = pa.schema(
     ]
 )
 VECTOR = "vector"
+# What of a row travels with an answer: who may see it was decided by then.
+SHOWN = ("document_id", "ordinal", "title", "text", "start", "end", "metadata", "source")
 
 
 def metadata_json(metadata: dict[str, MetadataValue]) -> str:

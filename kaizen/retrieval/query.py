@@ -26,9 +26,6 @@ from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.retrieval.visible import Visible
 
-# More texts than asked for travel with a shard's answer, since the final order can differ a little from its own.
-SPARE_TEXTS = 8
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardQuery:
@@ -103,7 +100,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardAnswer:
-    """A shard's part of a result. `texts` maps a candidate's number to its row (chunk_table.SCHEMA names).
+    """A shard's part of a result. `texts` maps a candidate's number to its row (chunk_table.SHOWN).
 
     index: id of the index that the shard is of, in its own word.
     """
@@ -170,8 +167,8 @@ def fetch(segments: dict[str, Segment], places: Sequence[tuple[str, int]]) -> li
 
 
 def row_dicts(segment: Segment, rows: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
-    """Chunks as dicts of chunk_table.SCHEMA names. Taken together: cell by cell they cost as much as the search."""
-    taken: list[dict[str, Any]] = segment.table.take(rows).to_pylist()
+    """Chunks as dicts of chunk_table.SHOWN. Taken together: cell by cell they cost as much as the search."""
+    taken: list[dict[str, Any]] = segment.shown.take(rows).to_pylist()
     return taken
 
 
@@ -267,7 +264,7 @@ def _texts(
     scopes: list[_Scope], candidates: Candidates, query: ShardQuery, statistics: TermStatistics
 ) -> dict[int, dict[str, Any]]:
     fused, _ = score(candidates, statistics, query.mode, query.settings)
-    chosen = _best(fused.scores, query.texts + SPARE_TEXTS)
+    chosen = _best(fused.scores, query.texts)
     texts: dict[int, dict[str, Any]] = {}
     for number, scope in enumerate(scopes):
         own = chosen[candidates.segment[chosen] == number]

@@ -18,6 +18,8 @@ from kaizen.retrieval.query import ShardAnswer, score
 from kaizen.retrieval.ranker import Ranker
 
 Unit = Literal["chunk", "document"]
+# Where a shard's own order need not be the final one, so many more of its best bring their texts along.
+SPARE_TEXTS = 8
 # A float32 written out in full is 20 characters, and every impression holds dozens of them.
 FEATURE_DIGITS = 6
 
@@ -92,6 +94,16 @@ def rank(
             rows, pool.shard[rows].tolist(), pool.number[rows].tolist(), told.tolist(), strict=True
         )
     ]
+
+
+def texts_needed(k: int, *, mode: Mode, unit: Unit, shards: int, reranked: bool) -> int:
+    """Of how many of its best a shard should send the texts, so that few have to be fetched for the best `k` of all.
+
+    Its own order is the result's where nothing else can change it: a cosine is the same everywhere, while a word's
+    weight depends on all shards.
+    """
+    alone = shards == 1 and not reranked
+    return k if unit == "chunk" and (alone or mode == "dense") else k + SPARE_TEXTS
 
 
 Scored = Mapping[int, tuple[Fused, np.ndarray]]

@@ -20,7 +20,7 @@ from kaizen.errors import Corrupt
 from kaizen.ids import new_id
 from kaizen.records import FieldType, MetadataValue, Principal
 from kaizen.retrieval.analyser import Analyser
-from kaizen.retrieval.chunk_table import SCHEMA
+from kaizen.retrieval.chunk_table import SCHEMA, SHOWN
 from kaizen.retrieval.columns import Column, Mask, Visibility
 from kaizen.retrieval.filters import Filter, mask
 from kaizen.retrieval.lexical import LexicalIndex
@@ -40,7 +40,7 @@ class Segment:
     """Rows of chunks with their vectors and words.
 
     Attributes:
-        table: chunk table (rows), see chunk_table.SCHEMA.
+        table: chunk table (rows), see chunk_table.SCHEMA. shown: its columns that are shown.
         vectors, lexical: indices over the same rows.
         keys: (rows,) uint64, `document_key` of each row's document.
     """
@@ -49,7 +49,7 @@ class Segment:
         self, name: str, table: pa.Table, vectors: VectorIndex, lexical: LexicalIndex, keys: np.ndarray
     ) -> None:
         self.name = name
-        self.table = table
+        self.table, self.shown = table, table.select(SHOWN)
         self.vectors = vectors
         self.lexical = lexical
         self.keys = keys
@@ -136,6 +136,7 @@ class Segment:
         Searches may run meanwhile: what they read is the same here and there.
         """
         self.table = _mapped_table(directory)
+        self.shown = self.table.select(SHOWN)
         self.lexical = LexicalIndex.load(directory)
         self.vectors.rest_on(directory)
         pa.default_memory_pool().release_unused()

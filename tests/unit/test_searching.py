@@ -42,6 +42,7 @@ def found(encoder: Encoder, mode: Mode, copy: Copy | None = None) -> tuple[Found
         fan._lines = {(0, 0): DirectCaller(DirectLine((copy or Copy()).search).address)}
         served: Any = SimpleNamespace(
             fan_out=fan,
+            index=SimpleNamespace(shards=1),
             queries=encoder,
             retrieval=Retrieval(),
             ranker=None,

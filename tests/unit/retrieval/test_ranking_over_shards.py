@@ -12,7 +12,7 @@ from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, parse
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardQuery, search
-from kaizen.retrieval.ranking import Ranked, Unit, rank
+from kaizen.retrieval.ranking import Ranked, Unit, rank, texts_needed
 from kaizen.retrieval.view import View
 from tests.unit.retrieval.rows import document, segment, vector
 
@@ -58,7 +58,7 @@ def ask(
         types={"year": "number"},
         settings=Retrieval(),
         depth=200,
-        texts=k,
+        texts=texts_needed(k, mode=mode, unit=unit, shards=len(shards), reranked=False),
     )
     answers = {number: search(view, query) for number, view in enumerate(shards)}
     return rank(answers, mode=mode, unit=unit, k=k, settings=Retrieval())
@@ -73,6 +73,7 @@ def test_the_same_ranking_from_one_shard_and_from_five_of_three_segments(mode: M
     documents = corpus()
     one = ask(views(documents, 1), "pump motor", mode=mode)
     many = ask(views(documents, 5, segments=3), "pump motor", mode=mode)
+    assert all(item.text for item in (*one, *many)), "a text did not travel with its shard's answer"
     assert names(one) == names(many)
     assert [round(item.score, 6) for item in one] == [round(item.score, 6) for item in many]
 
