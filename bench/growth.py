@@ -101,7 +101,7 @@ def measure_size(folder: Path, asked: Sequence[Question]) -> dict[str, Any]:
     faiss.omp_set_num_threads(1)
     before, _ = _memory()
     started, cpu = time.perf_counter(), time.process_time()
-    view = _store(folder).load().view
+    view = built(folder)
     loaded = {"load_s": time.perf_counter() - started, "load_cpu_s": time.process_time() - cpu}
     costs = {f"{mode}_ms": _cost(view, asked, mode) for mode in MODES}
     own, mapped = _memory()
@@ -117,6 +117,11 @@ def measure_size(folder: Path, asked: Sequence[Question]) -> dict[str, Any]:
         "vector_bytes_share": sum(sizes) / (view.rows * DIM * 4) if sizes else 1.0,
         "recall": _recall(view, asked),
     }
+
+
+def built(folder: Path) -> View:
+    """What `build` left in `folder`, loaded as a shard loads it."""
+    return _store(folder).load().view
 
 
 def _index_bytes(folder: Path, segment: Segment) -> list[int]:
@@ -204,11 +209,11 @@ def measure(sizes: Sequence[int]) -> dict[str, Any]:
     results = []
     for chunks in sizes:
         with tempfile.TemporaryDirectory(prefix="kaizen-bench-") as folder:
-            built, asked = _apart(build, Path(folder), chunks)
-            result = {**_apart(measure_size, Path(folder), asked), **built}
+            built, asked = apart(build, Path(folder), chunks)
+            result = {**apart(measure_size, Path(folder), asked), **built}
         results.append({name: _rounded(value) for name, value in result.items()})
         console.print(json.dumps(results[-1]))
-    embed = _apart(embedding_ms)
+    embed = apart(embedding_ms)
     for result in results:
         result["query_ms"] = _rounded(embed + result["hybrid_ms"])
     return {
@@ -219,7 +224,8 @@ def measure(sizes: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _apart(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 (what `work` returns)
+def apart(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 (what `work` returns)
+    """Work in a process of its own, so that what it takes is its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()
 
