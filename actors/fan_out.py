@@ -176,19 +176,28 @@ class FanOut:
         return behind
 
     async def _search_one(self, shard: int, replica: int, question: Question, deadline: float) -> ShardAnswer:
+        if not _left(deadline):
+            raise TimeoutError  # under a timeout of nothing it would be sent all the same
         try:
-            async with asyncio.timeout(_left(deadline)):
-                line = await self._line(shard, replica, deadline)
-                whole = await question.whole() if line is None else b""
-                seconds = _left(deadline) * WAIT_SHARE
-                if line is None:
-                    answer = await self._call(shard, replica, "search", deadline, whole, question.min_seq, seconds)
-                else:
-                    answer = await line.ask(question.pickled, question.min_seq, seconds, rest=question.rest)
+            line = await self._line(shard, replica, deadline)
+            if line is None:
+                answer = await self._search_by_ray(shard, replica, question, deadline)
+            else:
+                seconds = _left(deadline)
+                async with asyncio.timeout(seconds):  # `wait_for` would make a task of it
+                    answer = await line.ask(
+                        question.pickled, question.min_seq, seconds * WAIT_SHARE, rest=question.rest
+                    )
         except (RayError, ValueError, LineLost):
             self._forget(shard, replica)  # a replaced actor has a new handle
             raise
         return ShardAnswer.unpickled(answer)
+
+    async def _search_by_ray(self, shard: int, replica: int, question: Question, deadline: float) -> bytes:
+        whole = await asyncio.wait_for(question.whole(), _left(deadline))
+        seconds = _left(deadline) * WAIT_SHARE
+        answer: bytes = await self._call(shard, replica, "search", deadline, whole, question.min_seq, seconds)
+        return answer
 
     async def _line(self, shard: int, replica: int, deadline: float) -> DirectCaller | None:
         """The way to a copy on this node without Ray between; None where there is none."""

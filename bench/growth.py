@@ -209,8 +209,8 @@ def measure(sizes: Sequence[int]) -> dict[str, Any]:
     results = []
     for chunks in sizes:
         with tempfile.TemporaryDirectory(prefix="kaizen-bench-") as folder:
-            built, asked = apart(build, Path(folder), chunks)
-            result = {**apart(measure_size, Path(folder), asked), **built}
+            took, asked = apart(build, Path(folder), chunks)
+            result = {**apart(measure_size, Path(folder), asked), **took}
         results.append({name: _rounded(value) for name, value in result.items()})
         console.print(json.dumps(results[-1]))
     embed = apart(embedding_ms)

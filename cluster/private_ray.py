@@ -39,8 +39,8 @@ def init_private(**options: object) -> ray._private.worker.BaseContext:
     report_nothing()
     # The agent, which starts jobs, listens on a fixed port, and `ray.init` has no argument for it: of two Rays on a
     # machine the second had no agent, and `ray job submit` was refused. None lets the system choose a free port.
-    # Nor for leaving out the process that would ask a cloud for more nodes, and the one that reads all logs again and
-    # again for drivers that want to print what workers print: none of ours does.
+    # It has none either for leaving out the process that would ask a cloud for more nodes, and the one that reads logs
+    # again and again for drivers that want to print what workers print: none of ours does.
     left_out = {"no_monitor": True, "include_log_monitor": False}
     ours = functools.partial(parameter.RayParams, dashboard_agent_listen_port=None, **left_out)
     with mock.patch.object(parameter, "RayParams", ours):

@@ -130,8 +130,11 @@ class Searcher:
         response says so."""
         if query.mode == "lexical":
             return b""
+        left = query.deadline - time.monotonic()
+        if left <= 0:
+            return b""
         try:
-            async with asyncio.timeout(max(0.0, query.deadline - time.monotonic())):
+            async with asyncio.timeout(left):
                 return vector_bytes(await self._batches.embed(served.queries, query.text))
         except (BadModel, Unavailable, TimeoutError):
             return b""
@@ -149,9 +152,7 @@ def _shard_query(served: Served, principal: Principal, query: Query, types: Mapp
         types=types,
         settings=served.retrieval,
         depth=max(served.retrieval.depth, wanted),
-        texts=texts_needed(
-            query.k, mode=query.mode, unit=query.unit, shards=served.index.shards, reranked=served.ranker is not None
-        ),
+        texts=texts_needed(query.k, unit=query.unit, shards=served.index.shards, reranked=served.ranker is not None),
     )
 
 

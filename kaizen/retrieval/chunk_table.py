@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
     ]
 )
 VECTOR = "vector"
-# What of a row travels with an answer: who may see it was decided by then.
+# The columns that travel with an answer. Tenant and groups do not: who may see a row was decided before.
 SHOWN = ("document_id", "ordinal", "title", "text", "start", "end", "metadata", "source")
 
 

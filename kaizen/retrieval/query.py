@@ -197,6 +197,12 @@ def score(
     return fuse(candidates.cosine, lexical, mode, settings, limit=statistics.limit()), lexical
 
 
+def in_order(scores: np.ndarray, key: np.ndarray, ordinal: np.ndarray) -> np.ndarray:
+    """Numbers of the candidates, best first. Equal scores stand by document and ordinal, so that the order is the same
+    however documents are split; all (n,)."""
+    return np.lexsort((ordinal, key, -scores))
+
+
 def _statistics(scopes: Sequence[_Scope], query: ShardQuery) -> TermStatistics:
     nothing = TermStatistics(documents=0, total_length=0, document_frequencies=(0,) * len(query.terms))
     return functools.reduce(operator.add, (scope.visible.statistics(query.terms) for scope in scopes), nothing)
@@ -264,7 +270,7 @@ def _texts(
     scopes: list[_Scope], candidates: Candidates, query: ShardQuery, statistics: TermStatistics
 ) -> dict[int, dict[str, Any]]:
     fused, _ = score(candidates, statistics, query.mode, query.settings)
-    chosen = _best(fused.scores, query.texts)
+    chosen = in_order(fused.scores, candidates.key, candidates.ordinal)[: query.texts]
     texts: dict[int, dict[str, Any]] = {}
     for number, scope in enumerate(scopes):
         own = chosen[candidates.segment[chosen] == number]

@@ -14,7 +14,7 @@ from kaizen.config import Retrieval
 from kaizen.retrieval.features import features
 from kaizen.retrieval.fusion import Fused, Mode
 from kaizen.retrieval.lexical import TermStatistics
-from kaizen.retrieval.query import ShardAnswer, score
+from kaizen.retrieval.query import ShardAnswer, in_order, score
 from kaizen.retrieval.ranker import Ranker
 
 Unit = Literal["chunk", "document"]
@@ -57,7 +57,7 @@ class _Pool:
 
     def order(self) -> np.ndarray:
         """Rows, best first."""
-        return np.lexsort((self.ordinal, self.key, -self.scores))
+        return in_order(self.scores, self.key, self.ordinal)
 
 
 def rank(
@@ -96,14 +96,13 @@ def rank(
     ]
 
 
-def texts_needed(k: int, *, mode: Mode, unit: Unit, shards: int, reranked: bool) -> int:
+def texts_needed(k: int, *, unit: Unit, shards: int, reranked: bool) -> int:
     """Of how many of its best a shard should send the texts, so that few have to be fetched for the best `k` of all.
 
-    Its own order is the result's where nothing else can change it: a cosine is the same everywhere, while a word's
-    weight depends on all shards.
+    The order of a shard that is alone is the result's, unless it is changed afterwards: by a ranker, or because of
+    each document only the best chunk counts. Of several, each weighs words by what itself holds.
     """
-    alone = shards == 1 and not reranked
-    return k if unit == "chunk" and (alone or mode == "dense") else k + SPARE_TEXTS
+    return k if unit == "chunk" and shards == 1 and not reranked else k + SPARE_TEXTS
 
 
 Scored = Mapping[int, tuple[Fused, np.ndarray]]

@@ -40,7 +40,7 @@ class Segment:
     """Rows of chunks with their vectors and words.
 
     Attributes:
-        table: chunk table (rows), see chunk_table.SCHEMA. shown: its columns that are shown.
+        table: chunk table (rows), see chunk_table.SCHEMA. shown: the same rows, chunk_table.SHOWN alone.
         vectors, lexical: indices over the same rows.
         keys: (rows,) uint64, `document_key` of each row's document.
     """

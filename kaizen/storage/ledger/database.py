@@ -54,7 +54,7 @@ class Database:
         try:
             self._prepare()
         except BaseException:
-            self._engine.dispose()
+            self._dispose()
             raise
 
     def _connect(self) -> None:
@@ -90,9 +90,13 @@ class Database:
         """Finish the queued writes and give the connections back."""
         here = self._here()
         here._writer.close()
-        if here._kept is not None:
-            here._kept.close()
-        here._engine.dispose()
+        here._dispose()
+
+    def _dispose(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+        self._engine.dispose()
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:

@@ -58,7 +58,7 @@ def ask(
         types={"year": "number"},
         settings=Retrieval(),
         depth=200,
-        texts=texts_needed(k, mode=mode, unit=unit, shards=len(shards), reranked=False),
+        texts=texts_needed(k, unit=unit, shards=len(shards), reranked=False),
     )
     answers = {number: search(view, query) for number, view in enumerate(shards)}
     return rank(answers, mode=mode, unit=unit, k=k, settings=Retrieval())
@@ -76,6 +76,13 @@ def test_the_same_ranking_from_one_shard_and_from_five_of_three_segments(mode: M
     assert all(item.text for item in (*one, *many)), "a text did not travel with its shard's answer"
     assert names(one) == names(many)
     assert [round(item.score, 6) for item in one] == [round(item.score, 6) for item in many]
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_of_equal_chunks_those_that_are_shown_bring_their_texts(mode: Mode) -> None:
+    found = ask(views([document(f"d{i}", "pump motor") for i in range(30)], 1), "pump motor", mode=mode)
+    assert len(found) == 10
+    assert all(item.text for item in found)
 
 
 def test_documents_of_others_change_neither_results_nor_scores() -> None:
