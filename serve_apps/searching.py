@@ -15,7 +15,7 @@ from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, check, fields
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardAnswer, ShardQuery, vector_bytes
-from kaizen.retrieval.ranking import Ranked, Unit, rank, texts_needed
+from kaizen.retrieval.ranking import Ranked, Unit, is_all, rank, texts_needed
 from kaizen.retrieval.segment import BUILT_IN_FIELDS
 from kaizen.storage.ledger import Ledger
 from serve_apps.field_types import FieldTypes
@@ -26,6 +26,8 @@ from serve_apps.stopwatch import Stopwatch
 
 # Documents have several chunks: to fill k documents, more than k candidates are needed.
 CANDIDATES_PER_DOCUMENT = 3
+# Where a few long documents take all places, the shards are asked once more, for so many times as many candidates.
+DEEPER = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +65,14 @@ class Searcher:
                 f"The index has not reached {query.min_seq} yet.", advice="Try again, or allow more time."
             )
         with watch.stage("rank"):
-            ranked = rank(
-                gathered.answers,
-                mode=asked.mode,
-                unit=query.unit,
-                k=query.k,
-                settings=served.retrieval,
-                ranker=served.ranker,
-            )
+            ranked = _ranked(served, query, asked, gathered)
+        while query.unit == "document" and len(ranked) < query.k and not is_all(gathered.answers, asked.depth):
+            asked = replace(asked, depth=asked.depth * DEEPER)
+            with watch.stage("shards"):
+                gathered = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+            with watch.stage("rank"):
+                ranked = _ranked(served, query, asked, gathered)
+        with watch.stage("rank"):
             ranked = await _with_texts(served, ranked, query.deadline)
         degraded = ("embedder-unavailable",) if asked.mode != query.mode else ()
         if gathered.coverage < 1:
@@ -153,6 +155,17 @@ def _shard_query(served: Served, principal: Principal, query: Query, types: Mapp
         settings=served.retrieval,
         depth=max(served.retrieval.depth, wanted),
         texts=texts_needed(query.k, unit=query.unit, shards=served.index.shards, reranked=served.ranker is not None),
+    )
+
+
+def _ranked(served: Served, query: Query, asked: ShardQuery, gathered: Gathered) -> list[Ranked]:
+    return rank(
+        gathered.answers,
+        mode=asked.mode,
+        unit=query.unit,
+        k=query.k,
+        settings=served.retrieval,
+        ranker=served.ranker,
     )
 
 

@@ -20,7 +20,7 @@ SNIPPET_CHARACTERS = 280
 THUMBS = {"up": 1, "down": -1}
 
 FilterOption = Annotated[
-    str, typer.Option("--filter", help='Metadata filter as JSON: \'{"field": "year", "gte": 2020}\'; see the API docs.')
+    str, typer.Option("--filter", help='Metadata filter as JSON: \'{"field": "year", "range": {"gte": 2020}}\'.')
 ]
 CountOption = Annotated[int | None, typer.Option("-k", help="How many chunks.")]
 

@@ -105,6 +105,11 @@ def texts_needed(k: int, *, unit: Unit, shards: int, reranked: bool) -> int:
     return k if unit == "chunk" and shards == 1 and not reranked else k + SPARE_TEXTS
 
 
+def is_all(answers: Mapping[int, ShardAnswer], depth: int) -> bool:
+    """Whether the shards, asked for their best `depth` by each signal, have told of every chunk that matches."""
+    return all(len(answer.candidates) < depth for answer in answers.values())
+
+
 Scored = Mapping[int, tuple[Fused, np.ndarray]]
 
 

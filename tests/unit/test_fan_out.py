@@ -47,14 +47,15 @@ WHOLE = QUERY.with_vector(vector_bytes(vector(TEXT)))
 class Copy:
     """Answers from the view as a shard's actor does, and counts."""
 
-    def __init__(self, failing: bool = False) -> None:
+    def __init__(self, failing: bool = False, view: View = VIEW) -> None:
         self.begun = threading.Semaphore(0)
         self.ended = 0
         self._failing = failing
+        self.view = view
 
     def search(self, pickled: bytes, _min_seq: int, _seconds: float, rest: Rest | None = None) -> bytes:
         query = ShardQuery.unpickled(pickled)
-        half = begin(VIEW, query)
+        half = begin(self.view, query)
         self.begun.release()
         if self._failing:
             raise Unavailable("The shard is loading.", advice="Wait.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -16,12 +17,14 @@ from actors.fan_out import FanOut
 from kaizen.config import Retrieval
 from kaizen.errors import BadModel, Unavailable
 from kaizen.retrieval.fusion import Mode
+from kaizen.retrieval.query import fetch
+from kaizen.retrieval.ranking import Unit
 from serve_apps.places import Found
 from serve_apps.query_batches import QueryBatches
 from serve_apps.searching import Query, Searcher
 from serve_apps.stopwatch import Stopwatch
-from tests.unit.retrieval.rows import vector
-from tests.unit.test_fan_out import QUERY, TEXT, Copy
+from tests.unit.retrieval.rows import document, vector
+from tests.unit.test_fan_out import QUERY, TEXT, Copy, view_of
 
 
 class Encoder:
@@ -34,12 +37,18 @@ class Encoder:
         return np.stack([vector(text) for text in texts])
 
 
-def found(encoder: Encoder, mode: Mode, copy: Copy | None = None) -> tuple[Found, set[str]]:
+def found(encoder: Encoder, mode: Mode, copy: Copy | None = None, unit: Unit = "chunk") -> tuple[Found, set[str]]:
     """What a search finds, and the stages that were timed."""
 
+    own = copy or Copy()
+
+    async def fetched(_: int, places: Sequence[tuple[str, int]], __: float) -> list[dict[str, Any]]:
+        return fetch({live.segment.name: live.segment for live in own.view.segments}, places)
+
     async def search() -> Found:
-        fan = FanOut("index", shards=1, replicas=1, namespace="tests")
-        fan._lines = {(0, 0): DirectCaller(DirectLine((copy or Copy()).search).address)}
+        fan: Any = FanOut("index", shards=1, replicas=1, namespace="tests")
+        fan._lines = {(0, 0): DirectCaller(DirectLine(own.search).address)}
+        fan.fetch = fetched  # as Ray's call would
         served: Any = SimpleNamespace(
             fan_out=fan,
             index=SimpleNamespace(shards=1),
@@ -50,9 +59,7 @@ def found(encoder: Encoder, mode: Mode, copy: Copy | None = None) -> tuple[Found
             opened={"retrieval": "a", "query_encoder": "b"},
         )
         searcher = Searcher(Mock(), QueryBatches(threads=1))
-        query = Query(
-            text=TEXT, mode=mode, unit="chunk", k=5, condition=None, min_seq=0, deadline=time.monotonic() + 10
-        )
+        query = Query(text=TEXT, mode=mode, unit=unit, k=5, condition=None, min_seq=0, deadline=time.monotonic() + 10)
         return await searcher.search(served, QUERY.principal, query, watch)
 
     watch = Stopwatch()
@@ -85,3 +92,20 @@ def test_a_bug_in_the_encoder_is_raised_and_nobody_waits_for_the_shards() -> Non
     with pytest.raises(ZeroDivisionError):
         found(Encoder(ZeroDivisionError("a bug")), "hybrid", copy)
     assert copy.ended == 0
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_one_long_document_does_not_take_the_places_of_the_others(mode: Mode) -> None:
+    long = document("long", ". ".join([TEXT] * 900))
+    others = [document(f"d{i}", f"pump number {i} and a belt") for i in range(8)]
+    copy = Copy(view=view_of([long, *others]))
+    one, _ = found(Encoder(), mode, copy, unit="document")
+    assert (len(one.places), len(names(one)), one.places[0].document_id) == (5, 5, "long")
+    assert copy.ended == 3  # 100 and 800 candidates were all of the long one
+    assert all(place.item.text for place in one.places)
+
+
+def test_where_there_are_fewer_documents_than_wanted_the_shards_are_not_asked_for_ever() -> None:
+    copy = Copy(view=view_of([document("long", ". ".join([TEXT] * 300)), document("other", "a belt")]))
+    one, _ = found(Encoder(), "dense", copy, unit="document")
+    assert (names(one), copy.ended) == ({"long", "other"}, 2)
