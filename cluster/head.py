@@ -35,6 +35,7 @@ from actors.names import FLEET, STEWARD
 from cluster.ingress import free_ports, ingress_environment
 from cluster.private_ray import start_private_ray
 from cluster.ray_token import keep_private, use_token
+from cluster.short_paths import short_temporary_folder
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import DeadlineExceeded, KaizenError, Unavailable
@@ -76,7 +77,7 @@ def run(config: Path | None, holder: int | None) -> None:
         signal.signal(number, lambda *_: ended.set())
     if holder is not None:
         when_ended(holder, ended.set)
-    with tempfile.TemporaryDirectory(prefix="kaizen-") as runtime:
+    with tempfile.TemporaryDirectory(prefix="kaizen-", dir=short_temporary_folder()) as runtime:
         state = _start(settings, config, Path(runtime))
         ended.wait()
         _stop(settings, state)

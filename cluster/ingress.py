@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cluster.loopback_haproxy import write_launcher
+from cluster.short_paths import HAPROXY_SOCKET
 from kaizen.config import Server
 from kaizen.errors import Unavailable
 
@@ -51,7 +52,7 @@ def ingress_environment(server: Server, runtime: Path) -> Mapping[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(runtime / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(runtime / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(runtime / HAPROXY_SOCKET),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(runtime),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(runtime / "server-state"),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),

@@ -10,6 +10,7 @@ import ray
 from ray._private import parameter
 
 from cluster.ingress import free_ports
+from cluster.short_paths import short_temporary_folder
 from kaizen.config import Cluster
 
 # Arrow's own allocator keeps what a batch took for the next one; the C library's gives it back. A process that had read
@@ -37,6 +38,7 @@ def start_private_ray(cluster: Cluster) -> ray._private.worker.BaseContext:
 def init_private(**options: object) -> ray._private.worker.BaseContext:
     """`ray.init` of a Ray that ends with this process, and of which nobody outside hears."""
     report_nothing()
+    os.environ.setdefault("RAY_TMPDIR", str(short_temporary_folder()))
     # The agent, which starts jobs, listens on a fixed port, and `ray.init` has no argument for it: of two Rays on a
     # machine the second had no agent, and `ray job submit` was refused. None lets the system choose a free port.
     # It has none either for leaving out the process that would ask a cloud for more nodes, and the one that reads logs

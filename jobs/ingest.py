@@ -82,6 +82,7 @@ class Ingest:
 
     def run(self, expansion: Expansion, progress: Progress) -> None:
         """Take in all units of `expansion`. What is recorded stays, whatever happens later."""
+        progress.expect(expansion.documents)
         self.summary.counts["skipped"] = sum(expansion.skipped.values())
         for batch in _pipeline(self._settings, self._release, expansion, self._tenant, self._groups):
             self._record(batch)

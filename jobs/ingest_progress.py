@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """Shows counts on standard error as they grow; the bar is filled by documents of all that were found."""
+    """Shows counts on standard error as they grow. The bar fills where it is known how many documents there are."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._bar = Bar(
@@ -36,6 +36,10 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
+    def expect(self, documents: int | None) -> None:
+        """So many documents are to be looked at; None: nobody knows."""
+        self._bar.update(self._task, total=documents)
+
     def update(self, counts: Mapping[str, int]) -> None:
         """Show how far the run is."""
         rate = counts["chunks"] / (time.monotonic() - self._started)
@@ -43,4 +47,5 @@ class Progress:
         text = f"{counts['documents']} documents, {counts['chunks']} chunks, {rate:.0f} chunks/s"
         text += f", {known} known already" if known else ""
         text += f", {counts['quarantined']} quarantined" if counts["quarantined"] else ""
-        self._bar.update(self._task, counts=text)
+        done = counts["documents"] + known + counts["quarantined"]
+        self._bar.update(self._task, counts=text, completed=done)

@@ -119,7 +119,7 @@ class Hit(Reply):
 
 
 class Envelope(Reply):
-    """What every response about documents says of itself."""
+    """What every search and every answer says of itself."""
 
     release: str = Field(description="The release that made this response; see `challenger`.")
     index_seq: int = Field(description="The index held all changes up to this seq.")
@@ -211,6 +211,9 @@ class Click(_Judgement):
 class Thumb(_Judgement):
     """Up (1) or down (-1)."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"impression_id": "imp_0...", "kind": "thumb", "value": 1}]}
+    )
     kind: Literal["thumb"]
     value: Annotated[Literal[-1, 1], Whole]
 
@@ -218,6 +221,9 @@ class Thumb(_Judgement):
 class Rating(_Judgement):
     """From 1 to 5."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"impression_id": "imp_0...", "kind": "rating", "value": 4}]}
+    )
     kind: Literal["rating"]
     value: Annotated[Literal[1, 2, 3, 4, 5], Whole]
 
@@ -230,12 +236,20 @@ class _Words(_Judgement):
 class Comment(_Words):
     """What somebody had to say."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"impression_id": "imp_0...", "kind": "comment", "text": "Rather old."}]}
+    )
     kind: Literal["comment"]
 
 
 class Correction(_Words):
     """What should have been said."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"impression_id": "imp_0...", "kind": "correction", "text": "Closed from 24 December on."}]
+        }
+    )
     kind: Literal["correction"]
 
 
@@ -272,12 +286,18 @@ class DocumentBody(Body):
 class DocumentWithId(DocumentBody):
     """A document of a batch."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"id": "holidays", "text": "The office is closed on 24 December."}]}
+    )
     id: Annotated[str, Field(min_length=1, json_schema_extra=DOCUMENT_ID)]
 
 
 class DocumentBatch(Body):
     """Documents to be stored together: all or none."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"documents": [{"id": "holidays", "text": "Closed on 24 December."}]}]}
+    )
     documents: Annotated[list[DocumentWithId], Field(min_length=1)]
 
 

@@ -16,6 +16,8 @@ from kaizen.errors import InvalidInput
 from kaizen.text.local_files import list_files, path_of
 from kaizen.text.source_file import FORMATS, Format, SourceFile
 
+# Files of one document each; of the others only reading tells how many they hold.
+_ONE_DOCUMENT: frozenset[Format] = frozenset({"txt", "md", "html", "pdf", "docx"})
 _SPLITTABLE: frozenset[Format] = frozenset({"jsonl", "parquet"})
 PART_BYTES = 16 * 2**20
 
@@ -26,6 +28,11 @@ class Expansion:
 
     files: tuple[SourceFile, ...]
     skipped: Mapping[str, int]
+
+    @property
+    def documents(self) -> int | None:
+        """How many documents there are; None where only reading tells."""
+        return len(self.files) if all(file.format in _ONE_DOCUMENT for file in self.files) else None
 
 
 def expand(sources: Sequence[str], *, endpoint_url: str = "", part_bytes: int = PART_BYTES) -> Expansion:

@@ -51,16 +51,18 @@ ELSEWHERE: Mapping[int, str] = {
     11: "`tests/ray/test_bad_candidates.py`: twelve candidates, each really made",
     21: "`tests/ray/test_bad_input.py`, `tests/unit/text/test_hostile.py`, `make fuzz`",
     23: "`tests/unit/learning/test_identities.py`, `tests/unit/evaluation/test_online.py`",
-    24: "`tests/ray/test_train.py`: a worker is killed, and the run goes on from its checkpoint",
+    24: "`tests/ray/test_train.py`: killed while it writes a checkpoint, a worker is replaced, and the run goes on",
 }  # fmt: skip
 MIXED = 0  # the row of random faults one after the other
 
 INTRODUCTION = """# Reliability: what was broken on purpose, and what was seen
 
-Each row is a fault that is injected into real processes under real traffic. Clients record every operation (what was
-asked, what was acknowledged, refused or never answered), try a failed one once more, and a model checks the history and
-the state at the end: acknowledged writes are there, deleted documents stay gone, each response is of one release, what
-is partial says so, nobody sees an error after one retry. A zero means little without its number of trials, so that
+Each row is a fault that is injected into real processes. Rows 1 to 3, 10, 14 to 17, 19 and the random faults run under
+real traffic: clients record every operation (what was asked, what was acknowledged, refused or never answered), try a
+failed one once more, and a model checks the history and the state at the end: acknowledged writes are there, deleted
+documents stay gone, each response is of one release, what is partial says so, nobody sees an error after one retry. The
+others break storage, input or feedback below the gateway, and compare what is there afterwards with what was
+acknowledged. A zero means little without its number of trials, so that
 stands beside it. The last column is the same check with one defence switched off in the started processes: a test that
 cannot fail proves nothing.
 

@@ -26,7 +26,9 @@ from kaizen.records import Quarantined
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import View
 from kaizen.storage.object_store import ObjectStore
-from tests.chaos.conftest import Chaos
+from tests.chaos.conftest import WORD as FLOCK_WORD
+from tests.chaos.conftest import Chaos, Flock
+from tests.chaos.history import Mix, traffic
 from tests.chaos.small_index import (
     TENANT,
     Chunks,
@@ -45,6 +47,7 @@ from tests.product import Product, eventually, title_of
 FILES = 6
 TEXTS = 40
 WORD = "sandpiper"
+MIX = Mix(query=FLOCK_WORD, searchers=2, pause_seconds=0.1)  # of others, who must not notice
 LIVES = 3  # times that one and the same ingest is killed
 CALLS = {
     "rename": "rename,renameat,renameat2",
@@ -203,7 +206,9 @@ WITHOUT = {
 
 
 @pytest.mark.timeout(900)
-def test_the_job_and_its_worker_are_killed_on_a_real_ray(chaos: Chaos, product: Product, tmp_path: Path) -> None:
+def test_the_job_and_its_worker_are_killed_on_a_real_ray(
+    chaos: Chaos, product: Product, flock: Flock, tmp_path: Path
+) -> None:
     write_texts(tmp_path / "texts", TEXTS, WORD)
     tenant, client = product.new_tenant()
     documents, chance = product.parts.ledger.documents, chaos.chance("job killed")
@@ -216,18 +221,20 @@ def test_the_job_and_its_worker_are_killed_on_a_real_ray(chaos: Chaos, product: 
         return documents.count(tenant) > before or process.poll() is not None
 
     kills = chaos.of(1, 6)
-    for number in range(kills):
-        with start() as job:
-            if number % 2 == 0:  # a moment after a batch was recorded; else before anything is
-                before = documents.count(tenant)
-                eventually(lambda b=before, j=job: progressed(b, j), 180, "a batch is recorded")  # type: ignore[misc]
-            threading.Event().wait(chance.uniform(0, 0.3 if number % 2 == 0 else 3))
-            job.kill()
-    assert 0 < documents.count(tenant) < TEXTS, "the kills came too late or too early to test anything"
-    with start() as job:  # Ray starts another worker, and the run goes on
-        eventually(lambda: _embedding(product), 180, "a worker that embeds").kill()
-        output, _ = job.communicate(timeout=300)
-        assert job.returncode == 0, output
+    with traffic(product, flock.key, MIX) as history:
+        for number in range(kills):
+            with start() as job:
+                if number % 2 == 0:  # a moment after a batch was recorded; else before anything is
+                    before = documents.count(tenant)
+                    eventually(lambda b=before, j=job: progressed(b, j), 180, "a batch is recorded")  # type: ignore[misc]
+                threading.Event().wait(chance.uniform(0, 0.3 if number % 2 == 0 else 3))
+                job.kill()
+        assert 0 < documents.count(tenant) < TEXTS, "the kills came too late or too early to test anything"
+        with start() as job:  # Ray starts another worker, and the run goes on
+            eventually(lambda: _embedding(product), 180, "a worker that embeds").kill()
+            output, _ = job.communicate(timeout=300)
+            assert job.returncode == 0, output
+    history.check()
     again = product.run("jobs.ingest", str(tmp_path / "texts"), "--tenant", tenant)
     assert (again["unchanged"], again["documents"], again["quarantined"]) == (TEXTS, 0, 0)
     with client:

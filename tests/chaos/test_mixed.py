@@ -144,7 +144,7 @@ def judge(product: Product, history: History, tenant: str, key: str, chaos: Chao
 
 def test_a_part_after_the_other(product: Product, flocks: Flocks, chaos: Chaos) -> None:
     one = flocks(product)
-    order = chaos.chance("mixed").sample(sorted(SHORT_FAULTS), 2)
+    order = ["a gateway replica is killed", chaos.chance("mixed").choice(sorted(SHORT_FAULTS))]
     history = run(product, one.key, chaos, SHORT_FAULTS, order)
     judge(product, history, one.tenant, one.key, chaos, order)
     one.check()

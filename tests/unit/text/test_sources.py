@@ -31,6 +31,11 @@ def test_a_directory_gives_its_readable_files_in_order(docs: Path) -> None:
     assert found.skipped == {"hidden": 2, "unknown extension '.png'": 1, "unknown extension ''": 1}
 
 
+def test_how_many_documents_there_are_is_known_where_each_is_a_file(docs: Path) -> None:
+    assert expand([str(docs / "sub" / "c.HTML"), str(docs / "*.txt")]).documents == 2
+    assert expand([str(docs)]).documents is None, "a file of JSON lines holds any number"
+
+
 def test_a_unit_says_where_it_is_from(docs: Path) -> None:
     (file,) = expand([str(docs / "b.txt")]).files
     status = (docs / "b.txt").stat()
