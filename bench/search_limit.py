@@ -127,7 +127,7 @@ class _Searcher:
             condition=None,
             types={},
             settings=self._settings,
-            depth=max(self._settings.depth, k),
+            depth=max(self._settings.depth, 2 * k),
             texts=k,
         )
 
@@ -168,7 +168,8 @@ def _at_once(queries: Sequence[str], k: int, threads: int, seconds: float, mode:
             done += len(texts)
         return done
 
-    with ThreadPoolExecutor(threads) as pool:
+    # FAISS's number of threads is each thread's own: unset, a second one spins beside every search.
+    with ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
         done = sum(pool.map(work, range(0, threads * 17, 17)))
     return Rate(
         per_second=done / (time.perf_counter() - started), cpu_ms=1000 * (time.process_time() - cpu_started) / done

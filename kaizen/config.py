@@ -161,7 +161,7 @@ class Retrieval(Section):
     """Settings that are part of a release: they decide the ranking."""
 
     depth: int = Field(
-        100, ge=1, le=10_000, description="Candidates that each shard gives from vectors and from words."
+        50, ge=1, le=10_000, description="Candidates that each shard gives from vectors and from words, at least."
     )
     dense_weight: float = Field(0.4, ge=0, description="hybrid: weight of the cosine; only the ratio matters.")
     lexical_weight: float = Field(1.0, ge=0, description="hybrid: weight of BM25 divided by its limit for the query.")

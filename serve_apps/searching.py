@@ -24,8 +24,9 @@ from serve_apps.query_batches import QueryBatches
 from serve_apps.served import Served
 from serve_apps.stopwatch import Stopwatch
 
-# Documents have several chunks: to fill k documents, more than k candidates are needed.
-CANDIDATES_PER_DOCUMENT = 3
+# Candidates of each signal for every result that is wanted: what stands low in one may stand high in both together, and
+# a document has several chunks.
+CANDIDATES_PER_CHUNK, CANDIDATES_PER_DOCUMENT = 2, 3
 # Where a few long documents take all places, the shards are asked once more, for so many times as many candidates.
 DEEPER = 8
 
@@ -144,7 +145,7 @@ class Searcher:
 
 def _shard_query(served: Served, principal: Principal, query: Query, types: Mapping[str, FieldType]) -> ShardQuery:
     """Without vector and terms, which are still to be made."""
-    wanted = query.k * (CANDIDATES_PER_DOCUMENT if query.unit == "document" else 1)
+    wanted = query.k * (CANDIDATES_PER_DOCUMENT if query.unit == "document" else CANDIDATES_PER_CHUNK)
     return ShardQuery(
         mode=query.mode,
         vector=None,

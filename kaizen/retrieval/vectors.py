@@ -31,7 +31,7 @@ HNSW_LINKS = 32
 HNSW_BUILD_EF = 120
 HNSW_SEARCH_EF = 256
 # A compressed kind fetches so many times what is asked for, at least so many, and re-scores them from vectors.npy.
-FINE_ROWS = 128
+FINE_ROWS = 800
 FINE_SHARE = 1 / 1250  # and of a large index this share: its short codes tell neighbours apart less well
 FINE_FACTOR: Mapping[Kind, float] = {"ivf": 8.0, "sq8": 1.25}
 

