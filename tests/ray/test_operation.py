@@ -109,7 +109,8 @@ def _all_references_lead_somewhere(node: object, root: dict[str, object]) -> Non
 
 def test_examples_are_accepted(product: Product, handbook: Handbook) -> None:
     described = handbook.client.get("/openapi.json").json()["components"]["schemas"]
-    shown = handbook.client.post("/v1/search", json={"query": "pump"}).json()["impression_id"]
+    found = handbook.client.post("/v1/search", json={"query": "pump"}).json()
+    seen = {"impression_id": found["impression_id"], "chunk_id": found["hits"][0]["chunk_id"]}
     _, client = product.new_tenant()
     with client:  # of nobody's documents: a filter on a field that they do not have is refused, rightly
         for example in described["DocumentBody"]["examples"]:
@@ -124,5 +125,5 @@ def test_examples_are_accepted(product: Product, handbook: Handbook) -> None:
         assert handbook.client.post("/v1/answer", json=example).status_code == 200
     for kind in ("Click", "Thumb", "Rating", "Comment", "Correction"):
         for example in described[kind]["examples"]:
-            judged = handbook.client.post("/v1/feedback", json={**example, "impression_id": shown})
+            judged = handbook.client.post("/v1/feedback", json={**example, **seen})
             assert judged.status_code == 200, judged.text
