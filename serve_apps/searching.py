@@ -67,16 +67,20 @@ class Searcher:
             )
         with watch.stage("rank"):
             ranked = _ranked(served, query, asked, gathered)
+        late = False
         while query.unit == "document" and len(ranked) < query.k and not is_all(gathered.answers, asked.depth):
             asked = replace(asked, depth=asked.depth * DEEPER)
             with watch.stage("shards"):
-                gathered = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+                deeper = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+            if late := deeper.coverage < gathered.coverage:
+                break  # what was found stays
+            gathered = deeper
             with watch.stage("rank"):
                 ranked = _ranked(served, query, asked, gathered)
         with watch.stage("rank"):
             ranked = await _with_texts(served, ranked, query.deadline)
         degraded = ("embedder-unavailable",) if asked.mode != query.mode else ()
-        if gathered.coverage < 1:
+        if gathered.coverage < 1 or late:
             degraded = (*degraded, "shard-unavailable")
         name = served.release.id
         return Found(

@@ -105,6 +105,18 @@ def test_one_long_document_does_not_take_the_places_of_the_others(mode: Mode) ->
     assert all(place.item.text for place in one.places)
 
 
+def test_what_was_found_stays_when_there_is_no_time_to_look_deeper() -> None:
+    class Tired(Copy):
+        def search(self, *question: Any) -> bytes:  # noqa: ANN401
+            if self.ended:
+                raise Unavailable("The shard is loading.", advice="Wait.")
+            return super().search(*question)
+
+    long, others = document("long", ". ".join([TEXT] * 300)), [document(f"d{i}", f"belt {i}") for i in range(8)]
+    one, _ = found(Encoder(), "dense", Tired(view=view_of([long, *others])), unit="document")
+    assert (names(one), one.coverage, one.degraded) == ({"long"}, 1.0, ("shard-unavailable",))
+
+
 def test_where_there_are_fewer_documents_than_wanted_the_shards_are_not_asked_for_ever() -> None:
     copy = Copy(view=view_of([document("long", ". ".join([TEXT] * 300)), document("other", "a belt")]))
     one, _ = found(Encoder(), "dense", copy, unit="document")
