@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,14 @@ def written() -> list[str]:
     return sorted(set(SPAN.findall(README.read_text())))
 
 
-def named(words: list[str]) -> Any:  # noqa: ANN401 (typer brings a click of its own)
+@functools.cache
+def whole() -> Any:  # noqa: ANN401 (typer brings a click of its own)
+    return typer.main.get_command(build())
+
+
+def named(words: list[str]) -> Any:  # noqa: ANN401 (as above)
     """The command that the first of `words` lead to."""
-    found: Any = typer.main.get_command(build())
+    found = whole()
     for word in words:
         if not hasattr(found, "commands"):
             break
