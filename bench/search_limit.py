@@ -29,7 +29,7 @@ from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.chunk_table import split_vectors
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardQuery, search
-from kaizen.retrieval.ranking import Ranked, rank
+from kaizen.retrieval.ranking import Ranked, depth_needed, rank
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import View
 from kaizen.workspace import open_workspace
@@ -127,7 +127,7 @@ class _Searcher:
             condition=None,
             types={},
             settings=self._settings,
-            depth=max(self._settings.depth, 2 * k),
+            depth=depth_needed(k, unit="chunk", settings=self._settings),
             texts=k,
         )
 

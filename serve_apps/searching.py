@@ -15,7 +15,7 @@ from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, check, fields
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardAnswer, ShardQuery, vector_bytes
-from kaizen.retrieval.ranking import Ranked, Unit, is_all, rank, texts_needed
+from kaizen.retrieval.ranking import Ranked, Unit, depth_needed, is_all, rank, texts_needed
 from kaizen.retrieval.segment import BUILT_IN_FIELDS
 from kaizen.storage.ledger import Ledger
 from serve_apps.field_types import FieldTypes
@@ -24,9 +24,6 @@ from serve_apps.query_batches import QueryBatches
 from serve_apps.served import Served
 from serve_apps.stopwatch import Stopwatch
 
-# Candidates of each signal for every result that is wanted: what stands low in one may stand high in both together, and
-# a document has several chunks.
-CANDIDATES_PER_CHUNK, CANDIDATES_PER_DOCUMENT = 2, 3
 # Where a few long documents take all places, the shards are asked once more, for so many times as many candidates.
 DEEPER = 8
 
@@ -149,7 +146,6 @@ class Searcher:
 
 def _shard_query(served: Served, principal: Principal, query: Query, types: Mapping[str, FieldType]) -> ShardQuery:
     """Without vector and terms, which are still to be made."""
-    wanted = query.k * (CANDIDATES_PER_DOCUMENT if query.unit == "document" else CANDIDATES_PER_CHUNK)
     return ShardQuery(
         mode=query.mode,
         vector=None,
@@ -158,7 +154,7 @@ def _shard_query(served: Served, principal: Principal, query: Query, types: Mapp
         condition=query.condition,
         types=types,
         settings=served.retrieval,
-        depth=max(served.retrieval.depth, wanted),
+        depth=depth_needed(query.k, unit=query.unit, settings=served.retrieval),
         texts=texts_needed(query.k, unit=query.unit, shards=served.index.shards, reranked=served.ranker is not None),
     )
 

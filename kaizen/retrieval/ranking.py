@@ -18,6 +18,9 @@ from kaizen.retrieval.query import ShardAnswer, in_order, score
 from kaizen.retrieval.ranker import Ranker
 
 Unit = Literal["chunk", "document"]
+# Candidates of each signal for every result that is wanted: what stands low in one may stand high in both together, and
+# a document has several chunks.
+CANDIDATES: Mapping[Unit, int] = {"chunk": 2, "document": 3}
 # Where a shard's own order need not be the final one, so many more of its best bring their texts along.
 SPARE_TEXTS = 8
 # A float32 written out in full is 20 characters, and every impression holds dozens of them.
@@ -94,6 +97,11 @@ def rank(
             rows, pool.shard[rows].tolist(), pool.number[rows].tolist(), told.tolist(), strict=True
         )
     ]
+
+
+def depth_needed(k: int, *, unit: Unit, settings: Retrieval) -> int:
+    """How many candidates of each signal a shard should give for the best `k` of all."""
+    return max(settings.depth, k * CANDIDATES[unit])
 
 
 def texts_needed(k: int, *, unit: Unit, shards: int, reranked: bool) -> int:
