@@ -23,7 +23,6 @@ work disturbs little; one thread. For each size:
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -40,6 +39,7 @@ import numpy as np
 from rich.console import Console
 
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.corpus import queries
 from bench.synthetic import DIM, TENANT, Question, World
 from kaizen.config import EmbedderSettings, IndexSettings, Retrieval
@@ -254,17 +254,12 @@ def _draw(result: dict[str, Any]) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.growth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.growth", __doc__)
     parser.add_argument("--quick", action="store_true", help="up to 100,000 chunks")
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     result = measure(SIZES[:-1] if options.quick else SIZES)
     chart = _draw(result)
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 

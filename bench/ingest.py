@@ -22,7 +22,6 @@ and last, and each job is compared with the mean of the bare runs around it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from statistics import mean
 from typing import Any
 
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.corpus import write_pages
 from bench.process_tree import watched
 from cluster.throwaway import environment, write_config
@@ -216,17 +216,12 @@ def _draw(result: dict[str, Any]) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.ingest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.ingest", __doc__)
     parser.add_argument("--quick", action="store_true", help="1 and 4 MB of text: start-up weighs more in the ratio")
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     result = measure(QUICK_SIZES_MB if options.quick else SIZES_MB)
     chart = _draw(result)
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 

@@ -13,8 +13,6 @@ resident, though the system can take them back.
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 import sys
 import time
@@ -29,6 +27,7 @@ from rich.table import Table
 
 from actors.index_shard import KEEP_REPLACED_SECONDS
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.corpus import queries
 from bench.filled import fill
 from bench.process_tree import ProcessTree, memory_bytes
@@ -127,18 +126,14 @@ def _draw(result: dict[str, Any]) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.memory", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.memory", __doc__)
     parser.add_argument("--quick", action="store_true", help="fewer chunks")
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     result = measure(QUICK_CHUNKS if options.quick else CHUNKS)
     chart = _draw(result)
-    sys.stdout.write(json.dumps(result) + "\n")
     if not options.json:
         _show(result)
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 

@@ -23,7 +23,6 @@ with what people wrote.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
@@ -42,6 +41,7 @@ import psutil
 from rich.console import Console
 
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.process_tree import watched
 from cluster.throwaway import environment, write_config
 from jobs.build_release import build_release
@@ -316,14 +316,11 @@ def _plain_pages() -> Iterator[Page]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.rung4", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.rung4", __doc__)
     parser.add_argument("--questions", type=int, default=24)
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     result = measure(
         options.questions,
@@ -341,9 +338,7 @@ def main(arguments: list[str] | None = None) -> int:
             ),
         ],
     )
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 

@@ -16,7 +16,6 @@ releases search the test queries, which nobody clicked on. Prints one line
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from typing import Any, cast
 from rich.console import Console
 
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.offline_service import OfflineService
 from cluster.throwaway import environment, write_config
 from jobs.build_release import build_release
@@ -110,12 +110,9 @@ class Rungs:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.rungs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.rungs", __doc__)
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="BEIR layout with splits train and test")
     parser.add_argument("--impressions", type=int, default=10_000)
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     console = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="kaizen-bench-") as scratch:
@@ -137,9 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
             ),
         ],
     )
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 

@@ -29,8 +29,6 @@ where the time of one search goes, and the CPU time of each process per request 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import tempfile
@@ -46,6 +44,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.corpus import queries
 from bench.http_load import Load, Target, at_once, in_turn
 from bench.process_tree import ProcessTree
@@ -266,18 +265,13 @@ def _draw(result: dict[str, Any]) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.search", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.search", __doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--profile", action="store_true", help="print where time goes, on standard error")
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     result = measure(QUICK if options.quick else FULL, profile=options.profile)
     chart = _draw(result)
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 

@@ -23,8 +23,6 @@ dense query and, on top, what words take more than at 1,000, over the dense quer
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import time
@@ -38,6 +36,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.corpus import queries
 from bench.growth import GROWTH_GOAL, QUESTIONS, apart, build, built
 from bench.http_load import Target, at_once, in_turn
@@ -181,17 +180,12 @@ def _draw(result: dict[str, Any]) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.served", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.served", __doc__)
     parser.add_argument("--quick", action="store_true", help="up to 100,000 chunks")
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     result = measure(QUICK_SIZES if options.quick else SIZES)
     chart = _draw(result)
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 

@@ -21,7 +21,6 @@ is compared, not seconds.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import sys
@@ -39,6 +38,7 @@ from rich.console import Console
 from actors.fan_out import FanOut
 from actors.names import shard_name
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.growth import shard_query
 from bench.synthetic import Question, World
 from cluster.ray_token import use_token
@@ -195,17 +195,12 @@ def _draw(result: dict[str, Any]) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.shards", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.shards", __doc__)
     parser.add_argument("--quick", action="store_true", help="fewer chunks")
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     result = measure(QUICK_CHUNKS if options.quick else CHUNKS)
     chart = _draw(result)
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 

@@ -19,7 +19,6 @@ questions have their answers. Seconds are by the clock, medians, counted from th
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -36,6 +35,7 @@ import httpx
 from rich.console import Console
 
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.filled import fill
 from bench.process_tree import ProcessTree
 from bench.search_index import wait_until_settled
@@ -205,17 +205,12 @@ def _draw(result: dict[str, Any]) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.startup", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.startup", __doc__)
     parser.add_argument("--quick", action="store_true", help="one start")
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     result = measure(1 if options.quick else 3)
     chart = _draw(result)
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 

@@ -24,9 +24,7 @@ and so on); meanwhile releases are promoted and rolled back. Times count from wh
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import sys
 import tempfile
 import threading
@@ -44,6 +42,7 @@ import numpy as np
 from rich.console import Console
 
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.corpus import queries
 from cluster.throwaway import Installation, installation, summary_of
 from kaizen.answering.prompt import prompt_record
@@ -388,12 +387,9 @@ def measure(plan: Plan) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.swap", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.swap", __doc__)
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=30.0, help="how long is measured without a swap")
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     result = measure(Plan(swaps=options.swaps, steady_seconds=options.seconds, dwell_seconds=1.5))
     bars = [("steady", result["steady_p99_ms"]), ("swapping", result["swap_p99_ms"])]
@@ -403,9 +399,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"{result['missing']} writes missing of {result['requests']} requests, {result['writes']} writes",
         [Group(title="p99 of a search", unit="ms", bars=bars, goal=RATIO_GOAL * result["steady_p99_ms"])],
     )
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 

@@ -20,7 +20,6 @@ own. A write counts when its 200 has come: it is durable then.
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import itertools
 import json
@@ -36,6 +35,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from cluster.throwaway import Installation, installation
 from kaizen.config import Settings
 from kaizen.errors import Unavailable
@@ -180,17 +180,12 @@ def _draw(result: dict[str, Any]) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.writes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.writes", __doc__)
     parser.add_argument("--quick", action="store_true", help="a third of the time")
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     result = measure(QUICK_SECONDS if options.quick else SECONDS)
     chart = _draw(result)
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.write(f"chart: {chart}\n")
+    print_result(result, chart, as_json=options.json)
     return 0
 
 
