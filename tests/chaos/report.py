@@ -62,9 +62,8 @@ real traffic: clients record every operation (what was asked, what was acknowled
 failed one once more, and a model checks the history and the state at the end: acknowledged writes are there, deleted
 documents stay gone, each response is of one release, what is partial says so, nobody sees an error after one retry. The
 others break storage, input or feedback below the gateway, and compare what is there afterwards with what was
-acknowledged. A zero means little without its number of trials, so that
-stands beside it. The last column is the same check with one defence switched off in the started processes: a test that
-cannot fail proves nothing.
+acknowledged. A zero means little without its number of trials, so that stands beside it. The last column is the same
+check with one defence switched off in the started processes: a test that cannot fail proves nothing.
 
 `make chaos` runs all rows at length and ten minutes of random faults (`MINUTES=30` for more), and writes this page;
 `make chaos-4` runs row 4. A short form is part of `make test`. Seeds are printed; `--chaos-seed` repeats one.
