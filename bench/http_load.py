@@ -1,7 +1,8 @@
 """A load generator that takes next to nothing of the CPUs it shares with what it measures: raw HTTP/1.1, kept alive.
 
-It runs in a process of its own, prepares all bytes beforehand, and reads of a response only what tells a whole answer
-from a partial one. `Load.cpu_seconds` is its own CPU time, so that a result shows when it was in its own way.
+It runs in a process of its own, prepares all bytes beforehand, waits for all connections in one system call, and reads
+of a response only what tells a whole answer from a partial one. `Load.cpu_seconds` is its own CPU time, so that a
+result shows when it was in its own way.
 
 Two kinds of load. Closed: so many connections, each with one request at a time; a slow server is asked less often.
 Open (`at_rate`): requests are due at a constant rate whatever becomes of them, and each one's time counts from when it
@@ -10,13 +11,15 @@ was due, so that waiting for the server shows, in its queue as much as in ours.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import math
+import select
+import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +27,9 @@ from urllib.parse import urlsplit
 from kaizen.errors import Unavailable
 
 _WHOLE = (b'"coverage":1.0', b'"degraded":[]')
+_READ = 1 << 18  # bytes; nearly always the whole response
+# When a request is due, of time.perf_counter, None: as soon as a connection is free; and its bytes.
+Due = tuple[float | None, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +68,15 @@ class Load:
 
 def in_turn(target: Target, bodies: Sequence[Mapping[str, Any]], *, stages: bool = False) -> Load:
     """Send `bodies` one after the other over one connection; `stages` collects the `timings_ms` of the responses."""
-    return asyncio.run(_run(target, bodies, connections=1, seconds=None, stages=stages))
+    due = ((None, request) for request in _requests(target, bodies))
+    return _Run(target, stages=stages).of(due, connections=1)
 
 
 def at_once(target: Target, bodies: Sequence[Mapping[str, Any]], *, connections: int, seconds: float) -> Load:
     """Send `bodies` round and round over so many connections for so long, each connection one request at a time."""
-    return asyncio.run(_run(target, bodies, connections=connections, seconds=seconds, stages=False))
+    requests, end = itertools.cycle(_requests(target, bodies)), time.perf_counter() + seconds
+    due = ((None, next(requests)) for _ in iter(lambda: time.perf_counter() < end, False))
+    return _Run(target).of(due, connections=connections)
 
 
 def at_rate(
@@ -84,30 +93,13 @@ def at_rate(
     Times count from when a request was due, also where no connection was free then. `refusals`: 429 with Retry-After
     is an outcome of its own (`refused_each`) and not an error.
     """
-    return asyncio.run(_run_at_rate(target, bodies, rate, round(rate * seconds), connections, refusals))
-
-
-async def _run_at_rate(
-    target: Target, bodies: Sequence[Mapping[str, Any]], rate: float, count: int, connections: int, refusals: bool
-) -> Load:
-    requests = [_request(target, body) for body in bodies]
-    started, cpu_started = time.perf_counter(), time.process_time()
+    requests, count, started = _requests(target, bodies), round(rate * seconds), time.perf_counter()
     due = ((started + number / rate, requests[number % len(requests)]) for number in range(count))
-    load = Load(seconds=0, cpu_seconds=0, seconds_each=[])
-    await asyncio.gather(*(_paced_connection(target, due, load, refusals) for _ in range(min(connections, count))))
-    return replace(load, seconds=time.perf_counter() - started, cpu_seconds=time.process_time() - cpu_started)
+    return _Run(target, refusals=refusals).of(due, connections=min(connections, count))
 
 
-async def _run(
-    target: Target, bodies: Sequence[Mapping[str, Any]], *, connections: int, seconds: float | None, stages: bool
-) -> Load:
-    requests = [_request(target, body) for body in bodies]
-    pending = iter(requests) if seconds is None else itertools.cycle(requests)
-    started, cpu_started = time.perf_counter(), time.process_time()
-    end = started + seconds if seconds is not None else float("inf")
-    load = Load(seconds=0, cpu_seconds=0, seconds_each=[])
-    await asyncio.gather(*(_connection(target, pending, end, load, stages) for _ in range(connections)))
-    return replace(load, seconds=time.perf_counter() - started, cpu_seconds=time.process_time() - cpu_started)
+def _requests(target: Target, bodies: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    return [_request(target, body) for body in bodies]
 
 
 def _request(target: Target, body: Mapping[str, Any]) -> bytes:
@@ -118,60 +110,94 @@ def _request(target: Target, body: Mapping[str, Any]) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
-async def _connection(target: Target, pending: Iterator[bytes], end: float, load: Load, stages: bool) -> None:
-    async with _connected(target) as (reader, writer):
-        for request in pending:
-            started = time.perf_counter()
-            if started >= end:
-                break
-            writer.write(request)
-            head, body = await _response(reader)
-            load.seconds_each.append(time.perf_counter() - started)
-            _check_whole(target, head, body)
-            if stages:
-                load.stages.append(json.loads(body)["timings_ms"])
+class _Run:
+    """One run: requests go out when they are due, and what comes back is noted in `load`."""
+
+    def __init__(self, target: Target, *, stages: bool = False, refusals: bool = False) -> None:
+        self._target = target
+        self._stages = stages
+        self._refusals = refusals
+        self._load = Load(seconds=0, cpu_seconds=0, seconds_each=[])
+
+    def of(self, due: Iterator[Due], *, connections: int) -> Load:
+        """Run to the last response; raises Unavailable for one that is not as it should be."""
+        started, cpu_started = time.perf_counter(), time.process_time()
+        with ExitStack() as stack:
+            free = deque(stack.enter_context(closing(_Connection(self._target))) for _ in range(connections))
+            self._exchange(due, free, stack.enter_context(select.epoll()))
+        return replace(self._load, seconds=time.perf_counter() - started, cpu_seconds=time.process_time() - cpu_started)
+
+    def _exchange(self, due: Iterator[Due], free: deque[_Connection], poll: select.epoll) -> None:
+        by_number = {connection.fileno(): connection for connection in free}
+        for number in by_number:
+            poll.register(number, select.EPOLLIN)
+        coming = next(due, None)
+        while coming or len(free) < len(by_number):
+            pause = None  # until something comes back
+            while coming and free:
+                at, request = coming
+                pause = at and max(0.0, at - time.perf_counter())
+                if pause:
+                    break
+                free.popleft().send(request, at)
+                coming, pause = next(due, None), None
+            for number, _ in poll.poll(pause):
+                if response := by_number[number].receive():
+                    self._note(*response)
+                    free.append(by_number[number])
+
+    def _note(self, spent: float, head: bytes, body: bytes) -> None:
+        if self._refusals and head.startswith(b"http/1.1 429") and b"\r\nretry-after:" in head:
+            self._load.refused_each.append(spent)
+            return
+        if not head.startswith(b"http/1.1 200"):
+            raise Unavailable(f"A request was answered with {head[:200]!r} {body[:300]!r}.", advice="See above.")
+        if self._target.path.startswith("/v1/") and not all(mark in body for mark in _WHOLE):
+            raise Unavailable(f"An answer was partial or none: {body[:300]!r}", advice="Give the machine more room.")
+        self._load.seconds_each.append(spent)
+        if self._stages:
+            self._load.stages.append(json.loads(body)["timings_ms"])
 
 
-async def _paced_connection(target: Target, due: Iterator[tuple[float, bytes]], load: Load, refusals: bool) -> None:
-    async with _connected(target) as (reader, writer):
-        for at, request in due:
-            await asyncio.sleep(at - time.perf_counter())  # at once when it is overdue
-            writer.write(request)
-            head, body = await _response(reader)
-            spent = time.perf_counter() - at
-            if refusals and _refused(head):
-                load.refused_each.append(spent)
-            else:
-                _check_whole(target, head, body)
-                load.seconds_each.append(spent)
+class _Connection:
+    """One request at a time, and what has come of its response so far."""
 
+    def __init__(self, target: Target) -> None:
+        address = urlsplit(target.url)
+        self._socket = socket.create_connection((address.hostname or "", address.port or 80))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._since = 0.0
+        self._read = b""
 
-@asynccontextmanager
-async def _connected(target: Target) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    address = urlsplit(target.url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=2**22)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        await writer.wait_closed()
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
+    def close(self) -> None:
+        self._socket.close()
 
-def _refused(head: bytes) -> bool:
-    return head.startswith(b"http/1.1 429") and b"\r\nretry-after:" in head
+    def send(self, request: bytes, due: float | None) -> None:
+        """Send it; its time counts from when it was due, or from now."""
+        self._since = due or time.perf_counter()
+        self._socket.sendall(request)
 
+    def receive(self) -> tuple[float, bytes, bytes] | None:
+        """Take what has come. Once all has: seconds, head in lower case, body.
 
-def _check_whole(target: Target, head: bytes, body: bytes) -> None:
-    if not head.startswith(b"http/1.1 200"):
-        raise Unavailable(f"A request was answered with {head[:200]!r} {body[:300]!r}.", advice="See above.")
-    if target.path.startswith("/v1/") and not all(mark in body for mark in _WHOLE):
-        raise Unavailable(f"An answer was partial or none: {body[:300]!r}", advice="Give the machine more room.")
-
-
-async def _response(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Head, in lower case, and body; raises Unavailable for a response without a length."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    _, found, rest = head.partition(b"content-length:")
-    if not found:
-        raise Unavailable(f"A response came without a length: {head[:200]!r}.", advice="See above.")
-    return head, await reader.readexactly(int(rest.split(b"\r\n", 1)[0]))
+        Raises:
+            Unavailable: the response has no length, or the server hung up.
+        """
+        some = self._socket.recv(_READ)
+        if not some:
+            raise Unavailable(f"The server hung up after {self._read[:200]!r}.", advice="See its log.")
+        self._read += some
+        head, ended, body = self._read.partition(b"\r\n\r\n")
+        if not ended:
+            return None
+        head = head.lower()
+        _, found, rest = head.partition(b"content-length:")
+        if not found:
+            raise Unavailable(f"A response came without a length: {head[:200]!r}.", advice="See above.")
+        if len(body) < int(rest.split(b"\r\n", 1)[0]):
+            return None
+        self._read = b""
+        return time.perf_counter() - self._since, head, body

@@ -31,7 +31,7 @@ INDEXED_GROWTH = 3
 # Without a change for so many times `seal_seconds`, a shard makes one segment of all if the smaller ones are together
 # at least this share of the largest: in a shard that keeps growing each row is then written again a few times at most.
 QUIET = 3
-COMPACTED_SHARE = 0.125
+COMPACTED_SHARE = 1 / 32
 
 
 class State(Enum):

@@ -23,10 +23,10 @@ _WRITES_AT_ONCE = 3
 
 
 def write_for_ever(tell: Tell, directory: Path, life: int) -> None:
-    """Documents (three in flight), a judgement for every third, an object for every fifth, until it ends."""
+    """Documents (three in flight), for every third a judgement on what was just shown, an object for every fifth, until
+    it ends."""
     store = LocalStore(directory / "objects")
     ledger = _opened(directory)
-    ledger.impressions.record(impression(f"imp-{life}"))
     number = 0
     while True:
         written = [document(f"{life}-{number + i}") for i in range(_WRITES_AT_ONCE)]
@@ -34,7 +34,8 @@ def write_for_ever(tell: Tell, directory: Path, life: int) -> None:
             future.result()
             tell(("document", item.id))
         name = f"{life}-{number}"
-        ledger.feedback.record(feedback(name, impression_id=f"imp-{life}", key=name))
+        ledger.impressions.submit_record(impression(f"imp-{name}")).result()
+        ledger.feedback.record(feedback(name, impression_id=f"imp-{name}", key=name))
         tell(("feedback", name))
         if number % 5 == 0:
             store.put_directory(f"kept/{name}", _source(directory))
@@ -49,7 +50,8 @@ def write_without_synchronous(tell: Tell, directory: Path, life: int) -> None:
         raw.isolation_level = None
         raw.execute("PRAGMA synchronous=OFF")
 
-    with patch.object(database, "_set_up_sqlite", off):
+    never = patch.object(database, "_wait_for_the_disk", lambda connection, synced: None)
+    with patch.object(database, "_set_up_sqlite", off), never:
         write_for_ever(tell, directory, life)
 
 
@@ -115,9 +117,11 @@ def _lost_rows(directory: Path, documents: list[str], judgements: list[str]) -> 
         changes = ledger.documents.changes_after(0, limit=1_000_000)
         there = {change.document_id for change in changes if change.document is not None and change.document.text}
         judged = [given.id for _, given in ledger.feedback.after(0, limit=1_000_000)]
+        shown = {seen.id for _, seen in ledger.impressions.after(0, limit=1_000_000)}
         states = ledger.documents.states(TENANT, documents)
     found = [f"document {name}" for name in documents if name not in there or name not in states]
     found += [f"feedback {name}" for name in judgements if name not in judged]
+    found += [f"what feedback {name} is on" for name in judgements if f"imp-{name}" not in shown]
     twice = len(changes) - len({change.document_id for change in changes}) + len(judged) - len(set(judged))
     return found + ([f"{twice} writes are there twice"] if twice else [])
 

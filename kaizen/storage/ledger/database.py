@@ -7,6 +7,7 @@ in that order: who has read up to `n` never meets a number below `n` later.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -23,9 +24,9 @@ from sqlalchemy.exc import ArgumentError
 
 from kaizen.config import LedgerSettings
 from kaizen.errors import ConfigError
-from kaizen.storage.durable import disk_faults, make_directories, sync_directory
+from kaizen.storage.durable import disk_faults, make_directories, sync_data, sync_directory
 from kaizen.storage.ledger import schema
-from kaizen.storage.ledger.faults import explained
+from kaizen.storage.ledger.faults import explained, stopped
 from kaizen.storage.ledger.group_commit import GroupCommit, Work
 from kaizen.storage.ledger.turn import Turn
 
@@ -59,7 +60,7 @@ class Database:
 
     def _connect(self) -> None:
         self._engine = _engine(self._parsed, self.settings)
-        self._writer = GroupCommit(self._begin, max_writes=self.settings.group_commit_rows)
+        self._writer = GroupCommit(self._begin, self._sync, max_writes=self.settings.group_commit_rows)
         self._kept: sa.Connection | None = None  # of the writer, between its transactions
         self._pid = os.getpid()
 
@@ -78,9 +79,9 @@ class Database:
         with explained(), self._here()._engine.connect() as connection:
             yield connection
 
-    def submit(self, work: Work[T]) -> Future[T]:
+    def submit(self, work: Work[T], *, synced: bool = True) -> Future[T]:
         """Queue a write; see `GroupCommit.submit`."""
-        return self._here()._writer.submit(work)
+        return self._here()._writer.submit(work, synced=synced)
 
     def write(self, work: Work[T]) -> T:
         """Write and wait until it is durable."""
@@ -99,12 +100,30 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
-        """A transaction that excludes every other writer."""
-        with self._turn(), self._writing() as connection, connection.begin():
-            if not self._is_sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
-            yield connection
+    def _begin(self, synced: bool = True) -> Iterator[sa.Connection]:
+        """A transaction that excludes every other writer. Where it is not `synced`, it is on the disk with the next
+        that is, whoever commits that: both databases write one log, in order."""
+        with self._turn(), self._writing() as connection:
+            if self._is_sqlite:
+                _wait_for_the_disk(connection, synced)
+            with connection.begin():
+                if not self._is_sqlite:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
+                    if not synced:
+                        connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+                yield connection
+
+    def _sync(self) -> None:
+        """Make durable what was committed without a sync. PostgreSQL does by itself, within a second."""
+        if not self._is_sqlite:
+            return
+        log = self._file.with_name(f"{self._file.name}-wal")
+        try:
+            sync_data(log)
+        except FileNotFoundError:
+            return  # who closed the database last has synced it and removed its log
+        except OSError as error:
+            raise stopped(errno.errorcode.get(error.errno or 0, "unknown")) from error
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -193,6 +212,14 @@ def _set_up_sqlite(raw: DBAPIConnection, _record: object) -> None:
     cursor.close()
     if found != [2, 1]:
         raise ConfigError(f"SQLite refused synchronous=FULL or foreign_keys=ON: {found}.", advice="Update SQLite.")
+
+
+def _wait_for_the_disk(connection: sa.Connection, synced: bool) -> None:
+    """Whether the connection's next commits wait for their sync. A log is written in order and whole all the same."""
+    if connection.info.get("synced", True) != synced:
+        raw: Any = connection.connection.dbapi_connection
+        raw.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+        connection.info["synced"] = synced
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

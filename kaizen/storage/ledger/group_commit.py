@@ -3,6 +3,10 @@
 A disk syncs a few thousand times a second at best, so writers that arrive while one commit runs share the next.
 A write that fails takes nobody with it: all are rolled back, and run again in a savepoint each, which to begin with
 would cost as much as a small write. Futures are resolved only after the database said that the commit is durable.
+
+A write that nobody relies on by itself need not wait for the disk (`synced` is False). It is committed like any other,
+in order, so whatever is written after it and synced takes it along: the disk never has the later without the earlier.
+It gets a sync of its own when nothing else brings one within SYNC_SECONDS.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import copy
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -24,7 +29,10 @@ from kaizen.storage.ledger.faults import can_commit, ends_transaction, explain, 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 _FATAL = (WriterStopped, Corrupt)  # after these nothing may be written any more
-Begin = Callable[[], AbstractContextManager[Connection]]
+# Opens a transaction; of True, one whose commit is durable.
+Begin = Callable[[bool], AbstractContextManager[Connection]]
+# For so long at most, what need not be synced by itself is not on the disk. Nobody judges what was shown so soon.
+SYNC_SECONDS = 0.1
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +41,7 @@ class _Write(Generic[T]):
 
     work: Work[T]
     future: Future[T]
+    synced: bool
     result: T | None = None
     error: BaseException | None = None
 
@@ -74,22 +83,25 @@ class _Write(Generic[T]):
 
 
 class GroupCommit:
-    """The writer. `begin` opens a transaction that commits durably when its block ends and rolls back if it raises.
+    """The writer. `begin` opens a transaction that commits when its block ends and rolls back if it raises; `sync`
+    makes durable what was committed before.
 
     Work may be run more than once (when another of its group fails, or the disk is full), so it must do nothing but
     talk to the connection it is given.
     """
 
-    def __init__(self, begin: Begin, *, max_writes: int) -> None:
+    def __init__(self, begin: Begin, sync: Callable[[], None], *, max_writes: int) -> None:
         self._begin = begin
+        self._sync = sync
+        self._unsynced_since: float | None = None  # of time.monotonic
         self._max_writes = max_writes
         self._queue: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
         self._gate = threading.Lock()  # holds submissions and the end apart, so that no future is ever forgotten
         self._end: Exception | None = None
         self._thread: threading.Thread | None = None
 
-    def submit(self, work: Work[T]) -> Future[T]:
-        """Queue `work`; the future resolves once its result is durable.
+    def submit(self, work: Work[T], *, synced: bool = True) -> Future[T]:
+        """Queue `work`; the future resolves once its result is durable, or, where `synced` is False, committed.
 
         The future raises what `work` raised; StorageFull when the disk is full (the writer goes on);
         WriterStopped after a failed sync, from then on for every write.
@@ -100,7 +112,7 @@ class GroupCommit:
                 future.set_exception(_again(self._end))
                 return future
             self._start()
-            self._queue.put(_Write(work, future))
+            self._queue.put(_Write(work, future, synced))
         return future
 
     def close(self) -> None:
@@ -122,11 +134,29 @@ class GroupCommit:
                 self._end = reason
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
+        last = False
+        while not last and (first := self._next()) is not None:
             group, last = self._gather(first)
             self._commit([write for write in group if write.future.set_running_or_notify_cancel()])
-            if last:
-                return
+        if self._unsynced_since is not None:
+            self._catch_up()
+
+    def _next(self) -> _Write[Any] | None:
+        """The next write, or the end. What was committed and not synced does not wait for it for long."""
+        if self._unsynced_since is not None:
+            try:
+                return self._queue.get(timeout=max(0.0, self._unsynced_since + SYNC_SECONDS - time.monotonic()))
+            except queue.Empty:
+                self._catch_up()
+        return self._queue.get()
+
+    def _catch_up(self) -> None:
+        """Sync what was committed before; when that fails, nobody waits to hear it, but nothing is written any more."""
+        self._unsynced_since = None
+        try:
+            self._sync()
+        except WriterStopped as reason:
+            self._refuse(reason)
 
     def _gather(self, first: _Write[Any]) -> tuple[list[_Write[Any]], bool]:
         """Return everything that is waiting, up to the limit, and whether the end of the queue is among it."""
@@ -153,20 +183,24 @@ class GroupCommit:
         return None
 
     def _store(self, group: Sequence[_Write[Any]]) -> None:
-        """Make the group durable. Raises what fails all of it; what one write does wrong is kept as its own."""
+        """Commit the group, durably if one of it asks for that.
+
+        Raises what fails all of it; what one write does wrong is kept as its own.
+        """
+        since = time.monotonic() if self._unsynced_since is None else self._unsynced_since
+        synced = any(write.synced for write in group) or time.monotonic() - since >= SYNC_SECONDS
         try:
-            with self._begin() as connection:
+            with self._begin(synced) as connection:
                 for write in group:
                     write.run(connection)
         except Exception as error:
             its_own = any(write.error is not None for write in group)  # and not the commit's, which may have happened
             if len(group) == 1 or not its_own or ends_transaction(error):
                 raise
-        else:
-            return
-        with self._begin() as connection:
-            for write in group:
-                write.attempt(connection)
+            with self._begin(synced) as connection:
+                for write in group:
+                    write.attempt(connection)
+        self._unsynced_since = None if synced else since
 
     def _recover(self, group: Sequence[_Write[Any]], error: Exception) -> None:
         """Nothing of the group is stored. A full disk may be the fault of one large write: try each alone."""

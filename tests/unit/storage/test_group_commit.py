@@ -61,7 +61,7 @@ def test_a_commit_of_unknown_outcome_is_not_tried_again(tmp_path: Path) -> None:
     done: list[str] = []
 
     @contextlib.contextmanager
-    def begin() -> Iterator[sa.Connection]:
+    def begin(_synced: bool) -> Iterator[sa.Connection]:
         with engine.begin() as connection:
             raw = connection.connection.dbapi_connection
             assert raw is not None
@@ -71,7 +71,7 @@ def test_a_commit_of_unknown_outcome_is_not_tried_again(tmp_path: Path) -> None:
             raise OSError("nobody knows")
 
     engine = sa.create_engine(f"sqlite:///{tmp_path}/one.sqlite", connect_args={"check_same_thread": False})
-    writer = GroupCommit(begin, max_writes=10)
+    writer = GroupCommit(begin, lambda: None, max_writes=10)
     held = _Held(writer)
     futures: list[Future[None]] = [writer.submit(lambda _: done.append("a")), writer.submit(lambda _: done.append("b"))]
     held.free.set()
