@@ -1,4 +1,4 @@
-"""What the product adds to a search, and what it costs at full load: HTTP, fan-out to actors, durable impressions.
+"""What the product adds to a search, and what it costs at full load: HTTP, fan-out to actors, impressions.
 
     python -m bench.search [--quick] [--profile] [--json]
 
@@ -6,7 +6,7 @@ prints one line, {"p50_ms": .., "limit_p50_ms": .., "p50_ratio": .., "rps": .., 
 "chunks": .., ...}, and writes bench/out/search.svg. About five minutes on two quiet cores.
 
 What is compared. The product: a throw-away installation with default settings (HAProxy, two gateway replicas, a
-shard in two copies), hybrid search, k = 10, each response a whole one, its impression on the disk. The limit:
+shard in two copies), hybrid search, k = 10, each response a whole one, its impression in the ledger. The limit:
 `search_limit`, the same queries over the same chunks in one process. Both run in turns, and a ratio is taken within
 each round.
 

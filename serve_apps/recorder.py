@@ -53,8 +53,8 @@ class Recorder:
     async def record(
         self, asked: Asked, query: Query, outcome: Outcome, watch: Stopwatch, answer: str | None = None
     ) -> list[str]:
-        """Record what is shown, durably. Returns what the response must call degraded: when the ledger cannot take it,
-        reading goes on, and nobody can judge what was shown."""
+        """Record what is shown. Returns what the response must call degraded: when the ledger cannot take it, reading
+        goes on, and nobody can judge what was shown."""
         impression = _impression(asked, query, outcome, watch, answer)
         self._metrics.arm(impression.arm)
         self._check(asked.assigned, outcome)

@@ -62,18 +62,7 @@ class Searcher:
             raise NotYetSearchable(
                 f"The index has not reached {query.min_seq} yet.", advice="Try again, or allow more time."
             )
-        with watch.stage("rank"):
-            ranked = _ranked(served, query, asked, gathered)
-        late = False
-        while query.unit == "document" and len(ranked) < query.k and not is_all(gathered.answers, asked.depth):
-            asked = replace(asked, depth=asked.depth * DEEPER)
-            with watch.stage("shards"):
-                deeper = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
-            if late := deeper.coverage < gathered.coverage:
-                break  # what was found stays
-            gathered = deeper
-            with watch.stage("rank"):
-                ranked = _ranked(served, query, asked, gathered)
+        gathered, ranked, late = await self._rank(served, query, asked, gathered, watch)
         with watch.stage("rank"):
             ranked = await _with_texts(served, ranked, query.deadline)
         degraded = ("embedder-unavailable",) if asked.mode != query.mode else ()
@@ -119,6 +108,23 @@ class Searcher:
         except BaseException:
             abandon({answers})
             raise
+
+    async def _rank(
+        self, served: Served, query: Query, asked: ShardQuery, gathered: Gathered, watch: Stopwatch
+    ) -> tuple[Gathered, list[Ranked], bool]:
+        """The best of what was gathered, asking for more where it is of too few documents; and whether time was over
+        before: then what was found stays."""
+        while True:
+            with watch.stage("rank"):
+                ranked = _ranked(served, query, asked, gathered)
+            if query.unit != "document" or len(ranked) >= query.k or is_all(gathered.answers, asked.depth):
+                return gathered, ranked, False
+            asked = replace(asked, depth=asked.depth * DEEPER)
+            with watch.stage("shards"):
+                deeper = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+            if deeper.coverage < gathered.coverage:
+                return gathered, ranked, True
+            gathered = deeper
 
     async def _checked_types(self, condition: Filter | None, tenant: str) -> Mapping[str, FieldType]:
         if condition is None:

@@ -9,7 +9,7 @@ The systems: Kaizen with default settings, in mode dense (all that its peers do)
 process with sentence-transformers and FAISS; txtai's API; a Chroma server with a FastAPI process that embeds in its
 client; Ray Serve deployments around a store, as in Ray's example of retrieval; and the limit (`bench.search_limit`).
 
-What differs, and is not in the figures: Kaizen checks a key, writes down durably what it showed before it answers,
+What differs, and is not in the figures: Kaizen checks a key, writes down what it showed before it answers,
 answers with offsets and metadata, and embeds queries with ONNX Runtime, where its peers use torch in 32 bits, as they
 come. FastAPI+FAISS keeps everything in memory and loses it. Chroma and txtai are not exact: `recall` says how far.
 
