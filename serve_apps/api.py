@@ -37,6 +37,7 @@ from serve_apps.schemas import (
     SearchResponse,
 )
 from serve_apps.service import Service
+from serve_apps.short_route import ShortRoute
 
 DESCRIPTION = """Search and grounded answers over your own documents.
 
@@ -86,11 +87,12 @@ def _add_search(app: FastAPI, service: Service) -> None:
     reader = Annotated[Principal, Depends(service.callers.with_scope("search"))]
     judge = Annotated[Principal, Depends(service.callers.with_scope("feedback"))]
 
-    @app.post("/v1/search", tags=["search"])
     async def search(request: SearchRequest, principal: reader) -> SearchResponse:
         """Rank the chunks that answer a query best."""
         async with service.admission.slot(search=not request.min_seq):
             return await service.asking.search(principal, request)
+
+    app.router.add_api_route("/v1/search", search, methods=["POST"], tags=["search"], route_class_override=ShortRoute)
 
     events = {
         200: {

@@ -61,6 +61,8 @@ class Arms:
             return await self._interleaved(assigned, principal, query, watch, impression)
         outcome = await self.search_alone(assigned, principal, query, watch)
         places, propensities = explore(outcome.found.places, self._explore_share, impression)
+        if min(propensities, default=1.0) == 1.0:
+            return outcome
         told = tuple(
             place if propensity == 1.0 else replace(place, propensity=propensity)
             for place, propensity in zip(places, propensities, strict=True)
