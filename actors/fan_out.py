@@ -17,6 +17,8 @@ from actors.direct_line import DirectCaller, LineLost
 from actors.names import shard_name
 from kaizen.errors import NotYetSearchable, TransientError
 from kaizen.retrieval.query import ShardAnswer, ShardQuery
+from kaizen.retrieval.ranked import FinalAnswer
+from kaizen.retrieval.ranking import unpickled
 
 # A copy that has not answered within this share of the deadline, or this time, gets company: another is asked too.
 HEDGE_SHARE = 0.5
@@ -24,6 +26,7 @@ HEDGE_SECONDS = 1.0
 # A shard waits for `min_seq` a little less than the caller waits for the shard: its word that it is behind must arrive.
 WAIT_SHARE = 0.9
 _FIRST = asyncio.FIRST_COMPLETED
+Answer = ShardAnswer | FinalAnswer
 # How a copy fails to answer; ValueError is Ray's for an actor that has no such name now.
 UNANSWERED = (RayError, TransientError, TimeoutError, ValueError)
 
@@ -49,7 +52,7 @@ class Question:
 class Gathered:
     """Answers by shard number; shards that did not answer in time are not in it."""
 
-    answers: dict[int, ShardAnswer]
+    answers: dict[int, Answer]
     shards: int
     behind: bool  # a shard answered that it has not reached min_seq
 
@@ -83,7 +86,7 @@ class FanOut:
         # Gathering makes a task of each, which one alone need not cost.
         results = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
         return Gathered(
-            answers={shard: answer for shard, answer in enumerate(results) if isinstance(answer, ShardAnswer)},
+            answers={shard: answer for shard, answer in enumerate(results) if isinstance(answer, Answer)},
             shards=self._shards,
             behind=any(isinstance(answer, NotYetSearchable) for answer in results),
         )
@@ -123,9 +126,7 @@ class FanOut:
             except RayError:
                 self._forget(*copy)
 
-    async def _ask_shard(
-        self, shard: int, question: Question, deadline: float
-    ) -> ShardAnswer | NotYetSearchable | None:
+    async def _ask_shard(self, shard: int, question: Question, deadline: float) -> Answer | NotYetSearchable | None:
         """The shard's answer; NotYetSearchable when it is behind; None when it gave none in time."""
         if self._replicas > 1:
             return await self._ask_copies(shard, question, deadline)
@@ -136,15 +137,13 @@ class FanOut:
         except UNANSWERED:
             return None
 
-    async def _ask_copies(
-        self, shard: int, question: Question, deadline: float
-    ) -> ShardAnswer | NotYetSearchable | None:
+    async def _ask_copies(self, shard: int, question: Question, deadline: float) -> Answer | NotYetSearchable | None:
         """Copies in turn: the next is asked when one fails, or when it is slow, and the first answer counts.
 
         One that failed is asked once more after the others: it may be back when they are not there any more.
         """
         order = [(question.turn + i) % self._replicas for i in range(self._replicas)]
-        running: dict[asyncio.Task[ShardAnswer], int] = {}
+        running: dict[asyncio.Task[Answer], int] = {}
         failed: set[int] = set()
         behind: NotYetSearchable | None = None
         try:
@@ -175,7 +174,7 @@ class FanOut:
             abandon(set(running))
         return behind
 
-    async def _search_one(self, shard: int, replica: int, question: Question, deadline: float) -> ShardAnswer:
+    async def _search_one(self, shard: int, replica: int, question: Question, deadline: float) -> Answer:
         if not _left(deadline):
             raise TimeoutError  # under a timeout of nothing it would be sent all the same
         try:
@@ -191,7 +190,7 @@ class FanOut:
         except (RayError, ValueError, LineLost):
             self._forget(shard, replica)  # a replaced actor has a new handle
             raise
-        return ShardAnswer.unpickled(answer)
+        return unpickled(answer)
 
     async def _search_by_ray(self, shard: int, replica: int, question: Question, deadline: float) -> bytes:
         whole = await asyncio.wait_for(question.whole(), _left(deadline))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import faiss
@@ -32,8 +33,10 @@ from kaizen.records import Document
 from kaizen.release import IndexSpec
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.query import ShardAnswer, ShardQuery, begin, fetch, search
+from kaizen.retrieval.ranking import finished
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.shard import Seal, Shard, State, Tidy, merge_parts
+from kaizen.retrieval.view import View
 from kaizen.workspace import open_workspace
 
 log = logging.getLogger("kaizen.index_shard")
@@ -104,15 +107,15 @@ class IndexShard:
         self._wait_for(min_seq, wait_seconds)
         if self._shard.state is not State.SERVING:
             raise Unavailable("The shard is catching up with the ledger.", advice="Try again in a moment.")
-        query = ShardQuery.unpickled(pickled)
+        query, view = ShardQuery.unpickled(pickled), self._shard.view
         if rest is None:
             with self._place(deadline):
-                return self._signed(search(self._shard.view, query))
+                return self._finished(view, query, search(view, query))
         with self._place(deadline):
-            begun = begin(self._shard.view, query)
+            begun = begin(view, query)
         query = query.with_vector(rest())  # without a place: others search meanwhile
         with self._place(deadline):
-            return self._signed(begun.end(query))
+            return self._finished(view, query, begun.end(query))
 
     def reach(self, seq: int, seconds: float) -> bool:
         """Wait until `seq` is applied; whether it was within `seconds`."""
@@ -124,7 +127,7 @@ class IndexShard:
 
     def fetch(self, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
         """Chunk rows at (segment name, row); raises Unavailable when a segment is long gone."""
-        segments = {live.segment.name: live.segment for live in self._shard.view.segments}
+        segments = self._shard.view.by_name()
         segments |= {segment.name: segment for _, segment in self._replaced}
         if not all(name in segments for name, _ in places):
             raise Unavailable("The segment was replaced meanwhile.", advice="Search again.")
@@ -171,8 +174,8 @@ class IndexShard:
         """State, node and process; answered from a thread of its own even when all others search."""
         return self._shard.state.value, ray.get_runtime_context().get_node_id(), os.getpid()
 
-    def _signed(self, answer: ShardAnswer) -> bytes:
-        return replace(answer, index=self._index_id).pickled()
+    def _finished(self, view: View, query: ShardQuery, answer: ShardAnswer) -> bytes:
+        return replace(finished(answer, query, partial(fetch, view.by_name())), index=self._index_id).pickled()
 
     @contextmanager
     def _place(self, deadline: float) -> Iterator[None]:

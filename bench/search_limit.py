@@ -29,7 +29,8 @@ from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.chunk_table import split_vectors
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardQuery, search
-from kaizen.retrieval.ranking import Ranked, depth_needed, rank
+from kaizen.retrieval.ranked import Ranked
+from kaizen.retrieval.ranking import depth_needed, rank
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import View
 from kaizen.workspace import open_workspace

@@ -23,8 +23,9 @@ from kaizen.release import index_of, query_encoder_of, retrieval_of
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardAnswer, ShardQuery, search
+from kaizen.retrieval.ranked import Ranked
 from kaizen.retrieval.ranker import Ranker
-from kaizen.retrieval.ranking import Ranked, Unit, rank
+from kaizen.retrieval.ranking import Unit, rank
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import View
 from kaizen.workspace import Workspace

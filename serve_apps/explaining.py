@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from kaizen.ids import chunk_id
-from kaizen.retrieval.ranking import Ranked
+from kaizen.retrieval.ranked import Ranked
 from serve_apps.places import Place
 from serve_apps.schemas import Explanation, Hit
 

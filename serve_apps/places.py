@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kaizen.ids import chunk_id
 from kaizen.records import ShownChunk, Team
-from kaizen.retrieval.ranking import Ranked
+from kaizen.retrieval.ranked import Ranked
 from serve_apps.served import Fingerprints
 
 

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.fan_out import Gathered, abandon
+from actors.fan_out import Answer, Gathered, abandon
 from kaizen.errors import BadModel, NotYetSearchable, Unavailable
 from kaizen.records import FieldType, Principal
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, check, fields
 from kaizen.retrieval.fusion import Mode
-from kaizen.retrieval.query import ShardAnswer, ShardQuery, vector_bytes
-from kaizen.retrieval.ranking import Ranked, Unit, depth_needed, is_all, rank, texts_needed
+from kaizen.retrieval.query import ShardQuery, vector_bytes
+from kaizen.retrieval.ranked import Ranked
+from kaizen.retrieval.ranking import Unit, depth_needed, final_places, is_all, rank, texts_needed
 from kaizen.retrieval.segment import BUILT_IN_FIELDS
 from kaizen.storage.ledger import Ledger
 from serve_apps.field_types import FieldTypes
@@ -152,6 +153,8 @@ class Searcher:
 
 def _shard_query(served: Served, principal: Principal, query: Query, types: Mapping[str, FieldType]) -> ShardQuery:
     """Without vector and terms, which are still to be made."""
+    reranked = served.ranker is not None and query.mode == "hybrid"
+    final = final_places(query.k, unit=query.unit, shards=served.index.shards, reranked=reranked)
     return ShardQuery(
         mode=query.mode,
         vector=None,
@@ -161,11 +164,14 @@ def _shard_query(served: Served, principal: Principal, query: Query, types: Mapp
         types=types,
         settings=served.retrieval,
         depth=depth_needed(query.k, unit=query.unit, settings=served.retrieval),
-        texts=texts_needed(query.k, unit=query.unit, shards=served.index.shards, reranked=served.ranker is not None),
+        texts=0 if final else texts_needed(query.k),
+        final=final,
     )
 
 
 def _ranked(served: Served, query: Query, asked: ShardQuery, gathered: Gathered) -> list[Ranked]:
+    if asked.final:  # the index's only shard has ranked
+        return [item for answer in gathered.answers.values() for item in answer.ranked]
     return rank(
         gathered.answers,
         mode=asked.mode,
@@ -188,11 +194,11 @@ async def _with_texts(served: Served, ranked: list[Ranked], deadline: float) -> 
     for shard, items in missing.items():
         rows = await served.fan_out.fetch(shard, [(i.segment, i.row) for i in items], deadline)
         texts |= {(shard, item.number): row for item, row in zip(items, rows, strict=False)}
-    filled = (i if i.text else replace(i, text=texts.get((i.shard, i.number))) for i in ranked)
+    filled = (i if i.text else i._replace(text=texts.get((i.shard, i.number))) for i in ranked)
     return [item for item in filled if item.text is not None]
 
 
-def _used(served: Served, mode: Mode, answers: Iterable[ShardAnswer]) -> dict[str, str]:
+def _used(served: Served, mode: Mode, answers: Iterable[Answer]) -> dict[str, str]:
     """Stage -> fingerprint of what worked on this search."""
     stages = ["retrieval"]
     if mode != "lexical":

@@ -19,7 +19,6 @@ from kaizen.judging.query_sets import Asked
 from kaizen.offline import OfflineIndex, QueryEmbedder, offline_queries, open_query_embedder
 from kaizen.records import Release
 from kaizen.release import index_of, ranker_of, retrieval_of
-from kaizen.retrieval.query import row_dicts
 from kaizen.retrieval.ranker import Ranker
 from kaizen.workspace import Workspace
 
@@ -70,7 +69,7 @@ class Side:
         pool = self.index.pool(query, self.settings)
         found = []
         for item in pool.ranked(self.settings, self.ranker, k=k, unit="chunk"):
-            (row,) = row_dicts(pool.segments[item.segment], [item.row])
+            (row,) = pool.segments[item.segment].show([item.row])
             found.append(
                 Source(
                     chunk_id=chunk_id(row["document_id"], row["ordinal"]),

@@ -34,6 +34,7 @@ class ShardQuery:
     vector: (dim,) float32, normalised; not read in mode lexical. None while it is being made: a shard can begin.
     terms: analysed query, with repeats; not read in mode dense.
     types: of the fields that `condition` tests. texts: how many of the best candidates should bring their text.
+    final: of a shard that is the whole index, how many places the result has: it ranks them itself. 0: it does not.
     """
 
     mode: Mode
@@ -45,6 +46,7 @@ class ShardQuery:
     settings: Retrieval
     depth: int
     texts: int
+    final: int = 0
 
     def pickled(self) -> bytes:
         """What travels to the shards. Made once for all of them, and by the plain pickler: Ray's own is slower."""
@@ -115,12 +117,6 @@ class ShardAnswer:
         """What travels back to the gateway."""
         return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
 
-    @classmethod
-    def unpickled(cls, pickled: bytes) -> ShardAnswer:
-        """The inverse of `pickled`; only for bytes of our own shards."""
-        answer: ShardAnswer = pickle.loads(pickled)  # noqa: S301 (as Ray would: from an actor of the same cluster)
-        return answer
-
 
 def search(view: View, query: ShardQuery) -> ShardAnswer:
     """Answer `query` from `view`; pure, and safe in many threads at once."""
@@ -162,14 +158,8 @@ class Begun:
 
 
 def fetch(segments: dict[str, Segment], places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-    """Rows by (segment name, row), for the few candidates whose text did not travel with the answer."""
-    return [row_dicts(segments[name], [row])[0] for name, row in places]
-
-
-def row_dicts(segment: Segment, rows: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
-    """Chunks as dicts of chunk_table.SHOWN. Taken together: cell by cell they cost as much as the search."""
-    taken: list[dict[str, Any]] = segment.shown.take(rows).to_pylist()
-    return taken
+    """Rows by (segment name, row), as `Segment.show` gives them: of candidates that are shown and have no text yet."""
+    return [segments[name].show([row])[0] for name, row in places]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,10 +259,12 @@ def _join(parts: Sequence[np.ndarray] | Iterator[np.ndarray], dtype: type) -> np
 def _texts(
     scopes: list[_Scope], candidates: Candidates, query: ShardQuery, statistics: TermStatistics
 ) -> dict[int, dict[str, Any]]:
+    if not query.texts:
+        return {}
     fused, _ = score(candidates, statistics, query.mode, query.settings)
     chosen = in_order(fused.scores, candidates.key, candidates.ordinal)[: query.texts]
     texts: dict[int, dict[str, Any]] = {}
     for number, scope in enumerate(scopes):
         own = chosen[candidates.segment[chosen] == number]
-        texts |= zip(own.tolist(), row_dicts(scope.segment, candidates.row[own]), strict=True)
+        texts |= zip(own.tolist(), scope.segment.show(candidates.row[own].tolist()), strict=True)
     return texts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Mapping
+import pickle
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,38 +15,18 @@ from kaizen.config import Retrieval
 from kaizen.retrieval.features import features
 from kaizen.retrieval.fusion import Fused, Mode
 from kaizen.retrieval.lexical import TermStatistics
-from kaizen.retrieval.query import ShardAnswer, in_order, score
+from kaizen.retrieval.query import ShardAnswer, ShardQuery, in_order, score
+from kaizen.retrieval.ranked import FinalAnswer, Ranked
 from kaizen.retrieval.ranker import Ranker
 
 Unit = Literal["chunk", "document"]
 # Candidates of each signal for every result that is wanted: what stands low in one may stand high in both together, and
 # a document has several chunks.
 CANDIDATES: Mapping[Unit, int] = {"chunk": 2, "document": 3}
-# Where a shard's own order need not be the final one, so many more of its best bring their texts along.
+# A shard's own order need not be the final one: so many more of its best bring their texts along.
 SPARE_TEXTS = 8
 # A float32 written out in full is 20 characters, and every impression holds dozens of them.
 FEATURE_DIGITS = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranked:
-    """One place in the ranking: candidate `number` of shard `shard`, with the parts of its score.
-
-    `text` is its row when it travelled with the answer; otherwise it must be fetched from (segment, row).
-    """
-
-    shard: int
-    number: int
-    segment: str
-    row: int
-    score: float
-    dense: float
-    lexical: float
-    cosine: float | None
-    bm25: float | None
-    frequencies: tuple[float, ...]
-    features: tuple[float, ...]
-    text: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +85,36 @@ def depth_needed(k: int, *, unit: Unit, settings: Retrieval) -> int:
     return max(settings.depth, k * CANDIDATES[unit])
 
 
-def texts_needed(k: int, *, unit: Unit, shards: int, reranked: bool) -> int:
-    """Of how many of its best a shard should send the texts, so that few have to be fetched for the best `k` of all.
+def texts_needed(k: int) -> int:
+    """Of how many of its best a shard should send the texts, so that few have to be fetched for the best `k` of all."""
+    return k + SPARE_TEXTS
 
-    The order of a shard that is alone is the result's, unless it is changed afterwards: by a ranker, or because of
-    each document only the best chunk counts. Of several, each weighs words by what itself holds.
+
+def final_places(k: int, *, unit: Unit, shards: int, reranked: bool) -> int:
+    """How many places a shard should rank by itself: all `k` where it is the whole index and nothing changes its order
+    afterwards (a ranker, or that of each document only the best chunk counts); else none."""
+    return k if unit == "chunk" and shards == 1 and not reranked else 0
+
+
+def finished(
+    answer: ShardAnswer, query: ShardQuery, texts: Callable[[Sequence[tuple[str, int]]], list[dict[str, Any]]]
+) -> ShardAnswer | FinalAnswer:
+    """The answer as it travels: ranked where the query is final, with `texts` by (segment, row) of what is shown.
+
+    Ranked there, a result is ten rows; its candidates are arrays of a hundred, which the gateway would score once more.
     """
-    return k if unit == "chunk" and shards == 1 and not reranked else k + SPARE_TEXTS
+    if not query.final:
+        return answer
+    ranked = rank({0: answer}, mode=query.mode, unit="chunk", k=query.final, settings=query.settings)
+    rows = texts([(item.segment, item.row) for item in ranked])
+    told = tuple(item._replace(text=row) for item, row in zip(ranked, rows, strict=True))
+    return FinalAnswer(seq=answer.seq, ranked=told, index=answer.index)
+
+
+def unpickled(answer: bytes) -> ShardAnswer | FinalAnswer:
+    """What `pickled` of either made; only for bytes of our own shards."""
+    found: ShardAnswer | FinalAnswer = pickle.loads(answer)  # noqa: S301 (as Ray would: an actor of the same cluster)
+    return found
 
 
 def is_all(answers: Mapping[int, ShardAnswer], depth: int) -> bool:

@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +41,7 @@ class Segment:
     """Rows of chunks with their vectors and words.
 
     Attributes:
-        table: chunk table (rows), see chunk_table.SCHEMA. shown: the same rows, chunk_table.SHOWN alone.
+        table: chunk table (rows), see chunk_table.SCHEMA.
         vectors, lexical: indices over the same rows.
         keys: (rows,) uint64, `document_key` of each row's document.
     """
@@ -49,7 +50,7 @@ class Segment:
         self, name: str, table: pa.Table, vectors: VectorIndex, lexical: LexicalIndex, keys: np.ndarray
     ) -> None:
         self.name = name
-        self.table, self.shown = table, table.select(SHOWN)
+        self.table, self._shown = table, _columns(table)
         self.vectors = vectors
         self.lexical = lexical
         self.keys = keys
@@ -107,6 +108,10 @@ class Segment:
         """(rows,) bool: rows that a user's filter admits; `types` are those of the fields it tests."""
         return mask(condition, {name: self._column(name, kind) for name, kind in types.items()}, self.rows)
 
+    def show(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """The rows as dicts of chunk_table.SHOWN. Cell by cell: to take a dozen rows out of a table makes a table."""
+        return [{name: column[row].as_py() for name, column in self._shown} for row in rows]
+
     def save(self, directory: Path) -> None:
         """Write the segment's files into an existing empty directory. The object store adds sums and durability."""
         with pa.OSFile(str(directory / "chunks.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
@@ -136,7 +141,7 @@ class Segment:
         Searches may run meanwhile: what they read is the same here and there.
         """
         self.table = _mapped_table(directory)
-        self.shown = self.table.select(SHOWN)
+        self._shown = _columns(self.table)
         self.lexical = LexicalIndex.load(directory)
         self.vectors.rest_on(directory)
         pa.default_memory_pool().release_unused()
@@ -158,6 +163,12 @@ class Segment:
 
 def _mapped_table(directory: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(directory / "chunks.arrow"))).read_all()
+
+
+def _columns(table: pa.Table) -> list[tuple[str, pa.Array | pa.ChunkedArray]]:
+    """Of SHOWN; what is in one piece without what finds the piece, which costs as much as the cell."""
+    columns = ((name, table.column(name)) for name in SHOWN)
+    return [(name, column.chunk(0) if column.num_chunks == 1 else column) for name, column in columns]
 
 
 def _keys(table: pa.Table) -> np.ndarray:

@@ -54,6 +54,10 @@ class View:
     def head(self) -> tuple[LiveSegment, ...]:
         return tuple(live for live in self.segments if not live.sealed)
 
+    def by_name(self) -> dict[str, Segment]:
+        """Its segments by their names."""
+        return {live.segment.name: live.segment for live in self.segments}
+
     def documents(self) -> int:
         """Documents alive."""
         return sum(len(np.unique(live.segment.keys[live.alive])) for live in self.segments)

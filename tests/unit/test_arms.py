@@ -12,7 +12,7 @@ import pytest
 
 from kaizen.errors import InvalidInput, Unavailable, UnknownField
 from kaizen.records import Arm, Principal
-from kaizen.retrieval.ranking import Ranked
+from kaizen.retrieval.ranked import Ranked
 from serve_apps.arms import Arms, Outcome
 from serve_apps.places import Found, Place
 from serve_apps.rollout_router import Assigned

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from actors.fan_out import FanOut, Gathered
 from kaizen.config import Retrieval
 from kaizen.errors import Unavailable
 from kaizen.records import Document, Principal
-from kaizen.retrieval.query import ShardQuery, begin, search, vector_bytes
+from kaizen.retrieval.query import ShardQuery, begin, fetch, search, vector_bytes
+from kaizen.retrieval.ranking import finished
 from kaizen.retrieval.view import View
 from tests.unit.retrieval.rows import document, segment, vector
 
@@ -62,7 +64,7 @@ class Copy:
         if rest is not None:
             query = query.with_vector(rest())
         self.ended += 1
-        return half.end(query).pickled()
+        return finished(half.end(query), query, partial(fetch, self.view.by_name())).pickled()
 
 
 def asked_of(*copies: Copy, vector_comes: Callable[[asyncio.Future[bytes]], Any], seconds: float = 10.0) -> Gathered:

@@ -67,6 +67,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> IndexShard:
     shard._changed, shard._news = threading.Condition(), threading.Event()
     shard._searching = threading.Semaphore(SEARCHES_AT_ONCE)
     monkeypatch.setattr(index_shard, "ShardQuery", Mock())
+    monkeypatch.setattr(index_shard, "finished", lambda answer, query, texts: answer)
     monkeypatch.setattr(index_shard, "replace", lambda answer, index: Mock(pickled=lambda: f"{answer} of {index}"))
     return shard
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -11,8 +14,9 @@ from kaizen.records import Document, Principal
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, parse
 from kaizen.retrieval.fusion import Mode
-from kaizen.retrieval.query import ShardQuery, search
-from kaizen.retrieval.ranking import Ranked, Unit, rank, texts_needed
+from kaizen.retrieval.query import ShardQuery, fetch, search
+from kaizen.retrieval.ranked import FinalAnswer, Ranked
+from kaizen.retrieval.ranking import Unit, final_places, finished, rank, texts_needed, unpickled
 from kaizen.retrieval.view import View
 from tests.unit.retrieval.rows import document, segment, vector
 
@@ -49,7 +53,15 @@ def ask(
     principal: Principal = ANYBODY,
     condition: Filter | None = None,
 ) -> list[Ranked]:
-    query = ShardQuery(
+    query = asked_for(text, mode=mode, k=k, principal=principal, condition=condition)
+    answers = {number: search(view, query) for number, view in enumerate(shards)}
+    return rank(answers, mode=mode, unit=unit, k=k, settings=Retrieval())
+
+
+def asked_for(
+    text: str, *, mode: Mode, k: int, principal: Principal = ANYBODY, condition: Filter | None = None
+) -> ShardQuery:
+    return ShardQuery(
         mode=mode,
         vector=vector(text),
         terms=tuple(Analyser()(text)),
@@ -58,10 +70,8 @@ def ask(
         types={"year": "number"},
         settings=Retrieval(),
         depth=200,
-        texts=texts_needed(k, unit=unit, shards=len(shards), reranked=False),
+        texts=texts_needed(k),
     )
-    answers = {number: search(view, query) for number, view in enumerate(shards)}
-    return rank(answers, mode=mode, unit=unit, k=k, settings=Retrieval())
 
 
 def names(ranked: list[Ranked]) -> list[tuple[str, int]]:
@@ -83,6 +93,29 @@ def test_of_equal_chunks_those_that_are_shown_bring_their_texts(mode: Mode) -> N
     found = ask(views([document(f"d{i}", "pump motor") for i in range(30)], 1), "pump motor", mode=mode)
     assert len(found) == 10
     assert all(item.text for item in found)
+
+
+@pytest.mark.parametrize("segments", [1, 3])
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_a_shard_that_is_the_whole_index_ranks_as_the_gateway_would(mode: Mode, segments: int) -> None:
+    (view,) = views(corpus(), 1, segments=segments)
+    wanted = ask([view], "pump motor", mode=mode)
+    query = replace(asked_for("pump motor", mode=mode, k=10), texts=0, final=10)
+    answer = finished(search(view, query), query, partial(fetch, view.by_name()))
+    assert isinstance(answer, FinalAnswer)
+    assert unpickled(answer.pickled()) == answer
+    assert answer.ranked == tuple(wanted)
+    assert all(item.text for item in wanted)
+
+
+def test_who_ranks_last() -> None:
+    alone = final_places(10, unit="chunk", shards=1, reranked=False)
+    others = [
+        final_places(10, unit="document", shards=1, reranked=False),
+        final_places(10, unit="chunk", shards=2, reranked=False),
+        final_places(10, unit="chunk", shards=1, reranked=True),
+    ]
+    assert (alone, others) == (10, [0, 0, 0])
 
 
 def test_documents_of_others_change_neither_results_nor_scores() -> None:
