@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +18,14 @@ from kaizen.config import Settings
 from kaizen.learning.dataset import DatasetContent, table, write_dataset
 from kaizen.records import Dataset
 from kaizen.workspace import Workspace, open_workspace
+from tests.product import eventually
 from tests.unit.models.tiny_llama import write_tiny_llama
 from tests.unit.models.tiny_model import write_tiny_model
 from train.learner import Tensors
+from train.plan import Plan
 
 PARTS = ("pump", "valve", "motor", "belt", "gear", "wheel")
+TOY_PLAN = Plan(epochs=6, batch=16, learning_rate=1e-2, precision="float32", checkpoint_steps=4)
 
 
 def tiny_settings(directory: Path) -> dict[str, Any]:
@@ -107,3 +114,39 @@ class Regression(torch.nn.Module):
     def forward(self, batch: Tensors) -> torch.Tensor:
         loss: torch.Tensor = (self.layers(batch["points"][:, 0]) - batch["points"][:, 1]).pow(2).mean()
         return loss
+
+
+def by_hand(plan: Plan) -> list[float]:
+    """The losses of the toy's training with nothing but torch."""
+    learner = ToyLearner(0)
+    optimizer = torch.optim.AdamW(learner.module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    steps = plan.steps(learner.examples)
+    losses = []
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = plan.learning_rate * plan.rate(step, steps)
+        loss = learner.module(learner.batch(plan.rows(step, learner.examples), step))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learner.module.parameters(), plan.clip)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def unfinished_checkpoints() -> set[Path]:
+    """Folders in which workers put checkpoints together. They go with the last step of it; not with a killed worker."""
+    return set(Path(tempfile.gettempdir()).glob("kaizen-checkpoint-*"))
+
+
+def kill_in_checkpoint(meters: Path, step: int, torn: list[Path]) -> None:
+    """Kill -9 the worker while it writes its first checkpoint after `step`."""
+
+    def has_come() -> int | None:
+        files = [file for file in meters.glob("*.json") if json.loads(file.read_text())["step"] > step]
+        return next((int(file.stem.rpartition("-")[2]) for file in files), None)
+
+    worker = eventually(has_come, 120, f"step {step + 1}")
+    before = unfinished_checkpoints()
+    while not torn:  # as fast as it goes: it takes milliseconds
+        torn.extend(unfinished_checkpoints() - before)
+    os.kill(worker, signal.SIGKILL)

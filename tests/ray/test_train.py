@@ -7,10 +7,8 @@ import functools
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,7 +28,7 @@ from kaizen.records import Dataset, Release
 from kaizen.release import generator_of, index_of
 from kaizen.workspace import Workspace
 from tests.product import eventually, title_of
-from tests.ray.lessons import Toy, ToyLearner, tiny_settings, tiny_workspace
+from tests.ray.lessons import TOY_PLAN, Toy, by_hand, kill_in_checkpoint, tiny_settings, tiny_workspace
 from train.connect import connected
 from train.embedder import EmbedderTask
 from train.loop import train
@@ -39,8 +37,6 @@ from train.plan import Plan
 
 # Ray Train makes Ray Data's context, which warns about its own defaults.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
-
-PLAN = Plan(epochs=6, batch=16, learning_rate=1e-2, precision="float32", checkpoint_steps=4)
 
 
 class Lesson:
@@ -87,57 +83,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def by_hand(learner: ToyLearner, plan: Plan) -> list[float]:
-    """The same training with nothing but torch."""
-    optimizer = torch.optim.AdamW(learner.module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    steps = plan.steps(learner.examples)
-    losses = []
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = plan.learning_rate * plan.rate(step, steps)
-        loss = learner.module(learner.batch(plan.rows(step, learner.examples), step))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learner.module.parameters(), plan.clip)
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-def unfinished_checkpoints() -> set[Path]:
-    """Folders in which workers put checkpoints together. They go with the last step of it; not with a killed worker."""
-    return set(Path(tempfile.gettempdir()).glob("kaizen-checkpoint-*"))
-
-
-def kill_in_checkpoint(meters: Path, step: int, torn: list[Path]) -> None:
-    """Kill -9 the worker while it writes its first checkpoint after `step`."""
-
-    def has_come() -> int | None:
-        files = [file for file in meters.glob("*.json") if json.loads(file.read_text())["step"] > step]
-        return next((int(file.stem.rpartition("-")[2]) for file in files), None)
-
-    worker = eventually(has_come, 120, f"step {step + 1}")
-    before = unfinished_checkpoints()
-    while not torn:  # as fast as it goes: it takes milliseconds
-        torn.extend(unfinished_checkpoints() - before)
-    os.kill(worker, signal.SIGKILL)
-
-
 @pytest.mark.usefixtures("cluster")
 def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
     torn: list[Path] = []
     killer = threading.Thread(target=kill_in_checkpoint, args=(tmp_path / "run" / "meters", 8, torn), daemon=True)
     killer.start()
-    trained = train(Toy(pause_seconds=0.1), PLAN, tmp_path / "run", what="toy")
+    trained = train(Toy(pause_seconds=0.1), TOY_PLAN, tmp_path / "run", what="toy")
     killer.join()
     assert torn[0].is_dir(), "the checkpoint was whole before the worker was killed"
     shutil.rmtree(torn[0])
-    assert trained.losses == pytest.approx(by_hand(ToyLearner(0), PLAN), rel=1e-4)
+    assert trained.losses == pytest.approx(by_hand(TOY_PLAN), rel=1e-4)
     assert len(trained.losses) == 24
     both = sorted(reading.step for reading in readings(tmp_path / "run" / "meters"))
     assert both == [12, 24], "the first worker came to its third checkpoint, the second to the end"
     newest = max((tmp_path / "run").glob("checkpoint_*"))
     assert sum(file.stat().st_size for file in newest.rglob("*") if file.is_file()) < 2**19, "frozen weights are in it"
-    again = train(Toy(), PLAN, tmp_path / "run", what="toy")
+    again = train(Toy(), TOY_PLAN, tmp_path / "run", what="toy")
     assert again.losses == trained.losses, "a run that has ended is not run again"
 
 

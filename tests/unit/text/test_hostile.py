@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 import tempfile
 import time
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import pypdf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,114 +21,11 @@ from kaizen.text.sandbox import Sandbox
 from kaizen.text.source_file import FORMATS
 from kaizen.text.sources import expand
 from tests.unit.text.conftest import Read
-from tests.unit.text.test_parse import PAGE, make_docx, make_pdf
-from tests.unit.text.test_rows import make_parquet
+from tests.unit.text.hostile import HOSTILE, SAMPLES, bomb_pdf
+from tests.unit.text.test_parse import make_pdf
 
 
-def _encrypted_pdf() -> bytes:
-    writer, file = pypdf.PdfWriter(io.BytesIO(make_pdf("secret"))), io.BytesIO()
-    writer.encrypt("password", algorithm="AES-256")
-    writer.write(file)
-    return file.getvalue()
-
-
-def _bomb_pdf() -> bytes:
-    """A page whose content unpacks, through two layers of Flate, to a gigabyte."""
-    inner = zlib.compress(b"q " * 2**20 * 8, 9)
-    layers = zlib.compress(_compressed_blanks(2**30), 9)
-    parts = [
-        b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents[4 0 R 5 0 R]>>",
-        b"<</Length %d/Filter[/FlateDecode/FlateDecode]>>stream\n%s\nendstream" % (len(layers), layers),
-        b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream" % (len(inner), inner),
-    ]
-    body, offsets = b"%PDF-1.5\n", []
-    for number, part in enumerate(parts, start=1):
-        offsets.append(len(body))
-        body += b"%d 0 obj\n%s\nendobj\n" % (number, part)
-    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    start = len(body)
-    return body + b"xref\n0 6\n0000000000 65535 f \n%strailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (
-        table,
-        start,
-    )
-
-
-def _compressed_blanks(size: int) -> bytes:
-    """What zlib makes of `size` blanks, without compressing them all: one block of them over and over."""
-    deflate = zlib.compressobj(1, wbits=-15)
-    block = deflate.compress(b" " * 2**24) + deflate.flush(zlib.Z_FULL_FLUSH)
-    return b"\x78\x01" + block * (size // 2**24) + b"\x03\x00"
-
-
-def _archive(**entries: bytes) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in entries.items():
-            archive.writestr(name, data)
-    return file.getvalue()
-
-
-def _docx_with(name: str, data: bytes) -> bytes:
-    """A Word document with one part put in place of its own."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(make_docx())) as old, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
-        for entry in old.namelist():
-            if entry != name:
-                new.writestr(entry, old.read(entry))
-        new.writestr(name, data)
-    return file.getvalue()
-
-
-def _lying_bomb() -> bytes:
-    """A bomb whose directory declares that it unpacks to ten bytes."""
-    data = bytearray(_docx_with("word/document.xml", b"<a>" + b" " * 2**25))
-    size = struct.pack("<I", 2**25 + 3)
-    return bytes(data).replace(size, struct.pack("<I", 10))
-
-
-_ENTITIES = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><a>&b;</a>'
-
-
-@pytest.mark.parametrize(
-    ("name", "make", "reason"),
-    [
-        ("a.txt", lambda: b"", "It is empty"),
-        ("a.txt", lambda: b" \n ", "It has no text"),
-        ("a.txt", lambda: b"abc \xff", "It is not UTF-8 text: byte 4 is wrong"),
-        ("a.txt", lambda: b"\xff\xfea\x00\x00", "It is not UTF-16-LE text: byte 4 is wrong"),
-        (
-            "a.md",
-            lambda: b"abc\0def",
-            "It has a NUL at character 3, so it is binary, or UTF-16 without a byte-order mark",
-        ),
-        ("a.txt", lambda: b"x" * 100 * 2**20, "It is over 33554432 bytes"),
-        ("a.html", lambda: b"<div>" * 3000 + b"deep", "Its tags are nested deeper than 2048"),
-        ("a.html", lambda: b"<script>only()</script>", "It has no text"),
-        ("a.html", lambda: b"<meta charset=koi9><p>x", "It is not in 'koi9', as it says"),
-        ("a.html", lambda: b"<meta charset=punycode><p>" + b"a-b" * 10**6, "It is not in 'punycode', as it says"),
-        ("a.html", lambda: b"<meta charset=unicode_escape><p>\\u0000", "It is not in 'unicode_escape', as it says"),
-        ("a.pdf", lambda: b"", "It is empty"),
-        ("a.pdf", lambda: b"not a pdf", "It is not a PDF"),
-        ("a.pdf", _encrypted_pdf, "It is an encrypted PDF"),
-        ("a.pdf", lambda: make_pdf("text " * 500)[:-400], "It is a PDF without its end: truncated"),
-        ("a.pdf", lambda: b"%PDF-1.7\ngarbage\n%%EOF", "It is a damaged PDF"),
-        ("a.pdf", lambda: make_pdf(" "), "It has no text, only images"),
-        ("a.docx", lambda: b"\xd0\xcf\x11\xe0" + b"x" * 600, "It is protected by a password, or an old .doc"),
-        ("a.docx", lambda: b"not a zip", "It is a damaged Word document"),
-        ("a.docx", lambda: make_docx()[:-100], "It is a damaged Word document"),
-        ("a.docx", lambda: _archive(x=b"text"), "It is a zip archive but not a Word document"),
-        ("a.docx", lambda: _docx_with("word/document.xml", b"\0" * 2**26), "It unpacks to more than 1"),
-        ("a.docx", _lying_bomb, "It is a damaged Word document"),
-        ("a.docx", lambda: _docx_with("../../evil", b"x"), "It is an archive with a file name that climbs ('"),
-        ("a.docx", lambda: _docx_with("word/document.xml", _ENTITIES), "Its XML defines entities"),
-        ("a.docx", lambda: _docx_with("word/document.xml", b"<w:document>"), "It is damaged (XMLSyntaxError)"),
-        ("a.docx", lambda: _archive(**{str(i): b"" for i in range(10_001)}), "It is an archive of 10001 files"),
-        ("a.parquet", lambda: b"PAR1 not really PAR1", "It is not a Parquet file, or a damaged one"),
-        ("a.parquet", lambda: make_parquet({"text": ["x" * 2**20] * 40}), "It unpacks to far more than its size"),
-    ],
-)
+@pytest.mark.parametrize(("name", "make", "reason"), HOSTILE)
 def test_quarantined(read: Read, name: str, make: Callable[[], bytes], reason: str) -> None:
     data = make()
     start = time.monotonic()
@@ -144,7 +37,7 @@ def test_quarantined(read: Read, name: str, make: Callable[[], bytes], reason: s
 
 
 def test_a_pdf_bomb_harms_only_itself(read: Read) -> None:
-    (item,) = read("a.pdf", _bomb_pdf())
+    (item,) = read("a.pdf", bomb_pdf())
     assert isinstance(item, Quarantined)
     (after,) = read("b.pdf", make_pdf("Still here."))
     assert isinstance(after, Document)
@@ -166,18 +59,6 @@ def test_a_file_that_is_gone(tmp_path: Path) -> None:
     (item,) = read_documents(unit, Ingest(), "acme")
     assert isinstance(item, Quarantined)
     assert item.reason == "It cannot be read: No such file or directory."
-
-
-SAMPLES: dict[str, bytes] = {
-    "txt": b"text",
-    "md": b"---\na: [b]\n---\n# c",
-    "html": PAGE.encode(),
-    "pdf": make_pdf("text"),
-    "docx": make_docx(),
-    "csv": b'id,text,n\n1,"a ""b""",2\n',
-    "jsonl": b'{"id": "1", "text": "t", "groups": ["a"], "metadata": {"x": 1.5}}\n',
-    "parquet": make_parquet({"id": ["1"], "text": ["t"]}),
-}
 
 
 @settings(max_examples=25, deadline=None)
