@@ -68,14 +68,6 @@ chaos-mixed: $(VENV)/.dev
 chaos-%: $(VENV)/.dev
 	@$(CHAOS) tests/chaos/test_$$(printf %02d $*)_*.py
 
-# Rows whose promise other tests hold.
-chaos-11: ELSEWHERE := tests/ray/test_bad_candidates.py
-chaos-21: ELSEWHERE := tests/ray/test_bad_input.py tests/unit/text/test_hostile.py
-chaos-23: ELSEWHERE := tests/unit/learning/test_identities.py tests/unit/evaluation/test_online.py
-chaos-24: ELSEWHERE := tests/ray/test_train.py -k killed
-chaos-11 chaos-21 chaos-23 chaos-24: $(VENV)/.dev
-	@$(BIN)/python -m pytest $(ELSEWHERE)
-
 # Seconds for each of the parsers; the API gets ten minutes.
 SECONDS_EACH ?= 120
 

@@ -46,24 +46,18 @@ PROMISES: Mapping[int, tuple[str, str]] = {
     23: ("feedback flood by one identity", "its weight is capped; no promotion from it"),
     24: ("the trainer is killed in a checkpoint", "goes on from the last whole one"),
 }  # fmt: skip
-# Rows whose promise other tests hold, and where.
-ELSEWHERE: Mapping[int, str] = {
-    11: "`tests/ray/test_bad_candidates.py`: twelve candidates, each really made",
-    21: "`tests/ray/test_bad_input.py`, `tests/unit/text/test_hostile.py`, `make fuzz`",
-    23: "`tests/unit/learning/test_identities.py`, `tests/unit/evaluation/test_online.py`",
-    24: "`tests/ray/test_train.py`: killed while it writes a checkpoint, a worker is replaced, and the run goes on",
-}  # fmt: skip
 MIXED = 0  # the row of random faults one after the other
 
 INTRODUCTION = """# Reliability: what was broken on purpose, and what was seen
 
-Each row is a fault that is injected into real processes. Rows 1 to 3, 10, 14 to 17, 19 and the random faults run under
-real traffic: clients record every operation (what was asked, what was acknowledged, refused or never answered), try a
-failed one once more, and a model checks the history and the state at the end: acknowledged writes are there, deleted
-documents stay gone, each response is of one release, what is partial says so, nobody sees an error after one retry. The
-others break storage, input or feedback below the gateway, and compare what is there afterwards with what was
-acknowledged. A zero means little without its number of trials, so that stands beside it. The last column is the same
-check with one defence switched off in the started processes: a test that cannot fail proves nothing.
+Each row is a fault that is injected into real processes, or into what they are given. Rows 1 to 3, 10, 14 to 17, 19 and
+the random faults run under real traffic: clients record every operation (what was asked, what was acknowledged, refused
+or never answered), try a failed one once more, and a model checks the history and the state at the end: acknowledged
+writes are there, deleted documents stay gone, each response is of one release, what is partial says so, nobody sees an
+error after one retry. The others break storage, files, models, feedback or training below the gateway, without traffic,
+and compare what is there afterwards with what was acknowledged, or what is decided with what is true; row 21 also sends
+what is no request to a running service. A zero means little without its number of trials, so that stands beside it. The
+last column is the same check with one defence switched off: a test that cannot fail proves nothing.
 
 `make chaos` runs all rows at length and ten minutes of random faults (`MINUTES=30` for more), and writes this page;
 `make chaos-4` runs row 4. A short form is part of `make test`. Seeds are printed; `--chaos-seed` repeats one.
@@ -117,10 +111,8 @@ def page(results: Sequence[Result], before: str = "") -> str:
     for row in {result.row for result in results}:
         lines[row] = _line(row, [result for result in results if result.row == row])
     table = [line for _, line in sorted(lines.items(), key=lambda each: (each[0] == MIXED, each[0]))]
-    absent = {row: fault for row, (fault, _) in PROMISES.items() if row not in lines}
-    missing = [f"{row} ({fault})" for row, fault in absent.items() if row not in ELSEWHERE]
+    missing = [f"{row} ({fault})" for row, (fault, _) in PROMISES.items() if row not in lines]
     rest = f"\nNo trial on this page: {', '.join(missing)}.\n" if missing else ""
-    rest += "".join(f"\n{row} ({fault}): {ELSEWHERE[row]}.\n" for row, fault in absent.items() if row in ELSEWHERE)
     where = f"On a machine with {os.cpu_count()} cores. The last column says on which day a row ran.\n"
     return "\n".join([INTRODUCTION, where, *header, *table]) + "\n" + rest
 

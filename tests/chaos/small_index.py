@@ -45,11 +45,18 @@ Chunks = Counter[tuple[str, int, str]]
 
 @dataclass(frozen=True, slots=True)
 class SmallIndex:
-    """An installation whose whole state lies in `workspace`. `embedder`: its tiny model. `sources`: what to take in."""
+    """An installation whose whole state lies in `workspace`.
+
+    Attributes:
+        embedder: its tiny model.
+        sources: what to take in.
+        parse_seconds: what a file may take to read.
+    """
 
     workspace: Path
     embedder: Path
     sources: Path
+    parse_seconds: float = 60.0
 
     @property
     def settings(self) -> Settings:
@@ -60,7 +67,7 @@ class SmallIndex:
                 "generator": {"kind": "extractive"},
                 "chunking": {"max_tokens": 32, "overlap_tokens": 0},
                 "fleet": {"shards": SHARDS},
-                "ingest": {"batch_chunks": 8},
+                "ingest": {"batch_chunks": 8, "parse_seconds": self.parse_seconds},
             }
         )
 

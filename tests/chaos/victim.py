@@ -25,7 +25,10 @@ from typing import Any
 import pytest
 
 SYNC = "fsync,fdatasync"
-_PRELOADED = ("tests.chaos.writer", "tests.chaos.small_index", "alembic.command", "jobs.ingest")
+_PRELOADED = (
+    "tests.chaos.writer", "tests.chaos.small_index", "alembic.command", "jobs.ingest", "tests.chaos.trainer",
+    "train.worker", "deepspeed.runtime.zero.muon.muon_optimizer",  # an engine imports it when it starts, in seconds
+)  # fmt: skip
 _PATIENCE_SECONDS = 120.0
 
 Work = Callable[..., None]

@@ -18,7 +18,18 @@ from kaizen.models.encoder import load_encoder
 from kaizen.models.location import fingerprint_of
 from kaizen.records import Dataset
 from kaizen.release import Part, with_parts
-from tests.ray.small_world import DIM, SPAM, SYNONYMS, WORDS, Query, World, chance, write_encoder, write_tokenizer
+from tests.ray.small_world import (
+    DIM,
+    SPAM,
+    SPECIALS,
+    SYNONYMS,
+    WORDS,
+    Query,
+    World,
+    chance,
+    write_encoder,
+    write_tokenizer,
+)
 
 IDLE = 150_000  # units: an encoder with so many more takes five times as long for a query
 
@@ -143,11 +154,12 @@ def over_fitted(world: World) -> str:
     return world.teach(few, epochs=80, learning_rate=1e-2).release
 
 
-def mismatched_tokenizer(world: World, honest: Dataset, good: Part, directory: Path) -> str:
+def mismatched_tokenizer(world: World, honest: Dataset, good: Part, directory: Path, seed: int = 0) -> str:
     """Its words have other numbers than those that its weights came with."""
-    copy = copied(world, good, directory / "e", 2.0)
+    copy = copied(world, good, directory / "e", 2.0 + seed)
     (directory / "other").mkdir()
-    write_tokenizer(directory / "other", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *SYNONYMS.values(), *WORDS])
+    words = chance(seed).sample([*SYNONYMS.values(), *WORDS], len(SYNONYMS) + len(WORDS))
+    write_tokenizer(directory / "other", [*SPECIALS, *words])
     return with_encoder(world, honest, handed_over(world, copy, directory / "other" / "tokenizer.json"))
 
 
@@ -163,7 +175,7 @@ def worse_on_a_slice(world: World) -> str:
 
 def truncated(world: World, honest: Dataset, good: Part, directory: Path, cut: int = 1000) -> str:
     """The end of a file is missing."""
-    part = handed_over(world, copied(world, good, directory / "e", 3.0))
+    part = handed_over(world, copied(world, good, directory / "e", 3.0 + cut))
     stored = world.workspace.store.fetch_directory(part["artifact"]) / "model.onnx"
     stored.chmod(0o600)
     stored.write_bytes(stored.read_bytes()[:-cut])

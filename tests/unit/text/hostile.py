@@ -35,12 +35,12 @@ def bomb_pdf() -> bytes:
     return _pdf(parts)
 
 
-def nested_forms_pdf(width: int = 15, depth: int = 7) -> bytes:
-    """A page with a form, which draws another one `width` times, which draws a third: time grows exponentially."""
+def nested_forms_pdf(pages: int = 12, width: int = 10, depth: int = 7) -> bytes:
+    """Pages with a form, which draws another one `width` times, which draws a third: each page takes seconds."""
     page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R/Resources<</XObject<</F 5 0 R>>>>>>"
     parts = [
         b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Pages/Kids[%s]/Count %d>>" % (b"3 0 R " * pages, pages),
         page,
         b"<</Length 5>>stream\n/F Do\nendstream",
     ]

@@ -1,0 +1,154 @@
+"""Row 23: one identity floods the service with feedback. Its weight is capped, and it promotes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from bench.people import CHALLENGER, Habits, Traffic, begun
+from kaizen.evaluation import online
+from kaizen.evaluation.online import Bounds, OnlineTest, decide, fold
+from kaizen.learning import curation
+from kaizen.learning.identities import MOST_SHARE
+from kaizen.records import Feedback, Impression
+from tests.chaos.conftest import Chaos
+from tests.unit.learning.world import World, answer_place, query_text, ranking, visited
+
+FLOOD = "flood"
+QUERIES, SESSIONS, OTHERS = 40, 20, 40
+CLICKS = "one identity that agrees with all others clicks documents of its own choice, and more than they do together"
+ALONE = "one identity has all votes of an interleaved trial"
+IN_AB = "one identity, every second search of an A/B test of equals, likes all that the challenger finds"
+AMONG_OTHERS = "one identity, every second search of an interleaved trial of equals, likes what the challenger finds"
+EQUAL = Habits()
+
+
+def flooded(chance: Random, clicks: int) -> World:
+    """People who search, and one that does as they do, so that nothing speaks against it, and then as it likes."""
+    world = visited(QUERIES, SESSIONS, seed=chance.randrange(10**6))
+    for number in range(QUERIES):
+        world.show(query_text(number), ranking(number), [answer_place(number)], user=FLOOD)
+    for number in range(QUERIES, QUERIES + clicks):
+        documents, place = ranking(number), answer_place(chance.randrange(10))
+        documents[place] = f"{FLOOD}-{number}"
+        world.show(query_text(number), documents, [place], user=FLOOD)
+    return world
+
+
+def share_that_counts(world: World) -> float:
+    """The clicks on its documents that count, as a share of all that were made."""
+    rows = world.curate().examples.to_pylist()
+    return sum(row["clicks"] for row in rows if row["document_id"].startswith(FLOOD)) / len(world.feedback)
+
+
+def test_it_has_a_share_of_the_clicks_at_most(chaos: Chaos) -> None:
+    chance = chaos.chance("flood of clicks")
+    floods = [flooded(chance, clicks) for clicks in chaos.of([1000], [500, 1000, 2000, 4000] * 5)]
+    violations = sum(share_that_counts(world) > MOST_SHARE for world in floods)
+    chaos.kept(23, CLICKS, trials=len(floods), violations=violations)
+    assert violations == 0
+
+
+def test_without_the_cap_it_has_most_of_them(chaos: Chaos) -> None:
+    chance = chaos.chance("flood of clicks")
+    with patch.object(curation, "capped", lambda spoken: np.ones(len(spoken))):
+        shares = [share_that_counts(flooded(chance, clicks)) for clicks in (1000, 2000)]
+    chaos.broken(
+        23, CLICKS, defence="the clicks of one identity are capped", trials=len(shares),
+        violations=sum(share > MOST_SHARE for share in shares),
+        seen=f"those that counted were {min(shares):.0%} of all and more",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """A trial in which one identity likes what the challenger finds, `share` of all that search."""
+
+    mode: str
+    looks: int
+    others: int = OTHERS
+    every: int = 20  # searches of the others, and as many of the flood, between two looks
+
+    def promotes(self, seed: int, bounds: Bounds | None = None) -> bool:
+        """Whether the challenger, which is no better, is promoted at one of the looks."""
+        traffic = Traffic(seed, identities=max(1, self.others))
+        test = begun(self.mode)
+        for _ in range(self.looks):
+            test = self._flooded(test, traffic)
+            outcome = decide(test, bounds or Bounds())
+            if outcome.action != "continue":
+                return outcome.action == "promote"
+        return False
+
+    def _flooded(self, test: OnlineTest, traffic: Traffic) -> OnlineTest:
+        if self.others:
+            test = fold(test, *traffic.rows(self.every, self.mode, EQUAL, EQUAL))
+        impressions = [(seq, self._its_own(made)) for seq, made in traffic.rows(self.every, self.mode, EQUAL, EQUAL)[0]]
+        liking = (like(made) for _, made in impressions)
+        return fold(test, impressions, [(test.feedback_seq, given) for given in liking if given])
+
+    def _its_own(self, impression: Impression) -> Impression:
+        """The same search by the flood; in an A/B test chance gave it the challenger."""
+        made = replace(impression, user=FLOOD)
+        return replace(made, arm="challenger", release=CHALLENGER) if self.mode == "ab" else made
+
+
+def like(impression: Impression) -> Feedback | None:
+    """A click on the first hit of the challenger, as far as it has one."""
+    hit = next((one for one in impression.shown if impression.arm == "challenger" or one.team == "challenger"), None)
+    return hit and Feedback(
+        id=f"fb_{impression.id}", at=impression.at, tenant=impression.tenant, impression_id=impression.id,
+        kind="click", chunk_id=hit.chunk_id, value=1.0, text="", identity=impression.identity, idempotency_key="",
+    )  # fmt: skip
+
+
+def promoted(chaos: Chaos, flood: Flood, trials: int, bounds: Bounds | None = None) -> int:
+    """How many of so many trials end with a promotion."""
+    chance = chaos.chance(f"flood in {flood}")
+    return sum(flood.promotes(chance.randrange(10**6), bounds) for _ in range(trials))
+
+
+@pytest.mark.parametrize(
+    ("fault", "flood"),
+    [
+        (ALONE, Flood("interleave", looks=12, others=0)),
+        (IN_AB, Flood("ab", looks=40)),
+        pytest.param(
+            AMONG_OTHERS, Flood("interleave", looks=12),
+            marks=pytest.mark.xfail(strict=True, reason="twenty votes of one identity suffice for a promotion"),
+        ),
+    ],
+)  # fmt: skip
+def test_it_promotes_nothing(chaos: Chaos, fault: str, flood: Flood) -> None:
+    trials = chaos.of(10, 100)
+    violations = promoted(chaos, flood, trials)
+    chaos.kept(23, fault, trials=trials, violations=violations)
+    assert violations == 0
+
+
+def test_where_one_identity_is_enough_it_promotes(chaos: Chaos) -> None:
+    trials, flood = 10, Flood("interleave", looks=12, others=0)
+    violations = promoted(chaos, flood, trials, Bounds(min_identities=1))
+    chaos.broken(
+        23, ALONE, defence="a promotion needs several identities", trials=trials, violations=violations,
+        seen=f"{violations} of {trials} challengers that are no better were promoted",
+    )  # fmt: skip
+
+
+def test_where_each_search_counts_it_promotes(chaos: Chaos) -> None:
+    def each_search(test: OnlineTest, _window: int) -> list[tuple[str, float]]:
+        return [
+            (one.arm, test.rewards[one.seq].reward if one.seq in test.rewards else 0.0) for one in test.seen.values()
+        ]
+
+    trials = 10
+    with patch.object(online, "_identities", each_search):
+        violations = promoted(chaos, Flood("ab", looks=40), trials)
+    chaos.broken(
+        23, IN_AB, defence="an identity is one observation of an A/B test", trials=trials, violations=violations,
+        seen=f"{violations} of {trials} challengers that are no better were promoted",
+    )  # fmt: skip
