@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,16 +99,20 @@ def cluster(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("long_form", "cluster")
 def test_a_worker_on_a_real_ray_is_replaced(chaos: Chaos, tmp_path: Path) -> None:
-    kills, meters = (8, 12, 16), tmp_path / "run" / "meters"
+    meters = tmp_path / "run" / "meters"
+    kills: dict[int, list[Path]] = {8: [], 12: [], 16: []}  # after which step, and what is left of a checkpoint
 
     def kill() -> None:
-        for step in kills:
-            kill_in_checkpoint(meters, step, [])
+        for step, torn in kills.items():
+            kill_in_checkpoint(meters, step, torn)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     losses = train(Toy(pause_seconds=0.1), TOY_PLAN, tmp_path / "run", what="toy").losses
     killer.join()
+    for torn in kills.values():
+        assert torn[0].is_dir(), "a checkpoint was whole before the worker was killed"
+        shutil.rmtree(torn[0])
     wrong = losses != pytest.approx(by_hand(TOY_PLAN), rel=1e-4)
     chaos.kept(24, ON_RAY, trials=len(kills), violations=int(wrong))
     assert not wrong
