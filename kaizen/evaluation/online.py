@@ -2,7 +2,8 @@
 
 Pure: the same rows give the same decision, in whatever portions they are folded, so it can be computed again.
 
-    interleave   each (identity, query) has one vote: the team of its first liked hit. Challenger against one half.
+    interleave   each (identity, query) has one vote: the team of its first liked hit. Challenger against one half, also
+                 without the identity that is most for it: nobody's opinion alone makes a release.
     ab           each identity is one observation (its impressions depend on each other): its mean reward in the first
                  `window_impressions` of everybody after it came, against chance's assignment of identities.
     shadow, canary   guards only
@@ -169,23 +170,25 @@ def _guards(test: OnlineTest, bounds: GuardBounds) -> dict[str, float]:
 
 def _interleaved(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> Outcome:
     counted = _capped(test.votes, bounds)
-    wins, losses = counted.count(1), counted.count(-1)
+    wins, losses = _tally(counted)
     balance: Counter[str] = Counter()
     for (identity, _), vote in test.votes.items():
         balance[identity] += vote
     for_it, against = (sum(sign * lead > 0 for lead in balance.values()) for sign in (1, -1))
     better = share_above(wins, losses, 0.5, bounds.vote_prior)
     worse = share_above(losses, wins, 0.5, bounds.vote_prior)
+    of_others = share_above(*_tally(_without_its_friend(counted)), 0.5, bounds.vote_prior)
     low, high = share_interval(wins, losses, bounds.error_rate)
     figures |= {
         "wins": wins,
         "losses": losses,
         "share": [round(low, 4), round(high, 4)],
         "identities": {"for": for_it, "against": against},
-        "evidence": {"better": round(better, 3), "worse": round(worse, 3)},
+        "evidence": {"better": round(better, 3), "better_of_others": round(of_others, 3), "worse": round(worse, 3)},
     }
     said = f"{wins} of {wins + losses} votes are for it"
-    many = len(balance) >= bounds.min_identities and for_it > against
+    carried = for_it > against and of_others >= _need(bounds)
+    many = len(balance) >= bounds.min_identities and carried
     return _verdict(better, worse, many, said, bounds, figures)
 
 
@@ -210,7 +213,7 @@ def _compared(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> Outc
 
 
 def _verdict(better: float, worse: float, many: bool, said: str, bounds: Bounds, figures: Mapping[str, Any]) -> Outcome:
-    need = log(1 / bounds.error_rate)
+    need = _need(bounds)
     chance = f"once in {exp(min(50, max(better, worse))):.3g} tests"
     odds = f"{said}; were it no {{}}, evidence as strong would come at most {chance}."
     if worse >= need:
@@ -226,13 +229,36 @@ def _verdict(better: float, worse: float, many: bool, said: str, bounds: Bounds,
     )
 
 
-def _capped(votes: Mapping[Unit, int], bounds: Bounds) -> list[int]:
+def _need(bounds: Bounds) -> float:
+    """Evidence from which a decision is made."""
+    return log(1 / bounds.error_rate)
+
+
+Votes = list[tuple[str, int]]  # by whom, and +1 for the challenger or -1
+
+
+def _tally(votes: Votes) -> tuple[int, int]:
+    """Votes for the challenger, and against it."""
+    wins = sum(vote > 0 for _, vote in votes)
+    return wins, len(votes) - wins
+
+
+def _without_its_friend(votes: Votes) -> Votes:
+    """The votes of all but the identity that is most for the challenger."""
+    lead: Counter[str] = Counter()
+    for identity, vote in votes:
+        lead[identity] += vote
+    friend = max(lead, key=lambda identity: lead[identity], default="")
+    return [(identity, vote) for identity, vote in votes if identity != friend]
+
+
+def _capped(votes: Mapping[Unit, int], bounds: Bounds) -> Votes:
     """The votes that count. Whether one does is known before it is cast, so chance still favours nobody."""
-    counted: list[int] = []
+    counted: Votes = []
     cast: Counter[str] = Counter()
     for (identity, _), vote in votes.items():
         if cast[identity] < max(bounds.identity_votes, bounds.identity_share * len(counted)):
-            counted.append(vote)
+            counted.append((identity, vote))
             cast[identity] += 1
     return counted
 
