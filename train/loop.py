@@ -20,6 +20,7 @@ from train.checkpoints import read_learnt
 from train.learner import Task
 from train.meters import readings, shown
 from train.plan import Plan
+from train.run_record import KeepRecord, mend_record
 
 _CHANCES = 3  # times that a run goes on after its workers died
 _KEPT = 2  # checkpoints: the newest, and the one before it while the newest is written
@@ -53,6 +54,7 @@ def train(task: Task, plan: Plan, run: Path, *, what: str) -> Trained:
         BadModel: the loss is NaN or infinite.
         Unavailable: the workers died more often than is tolerated, or cannot be started.
     """
+    mend_record(run)
     gpu = ray.cluster_resources().get("GPU", 0) >= plan.workers
     trainer = ray.train.torch.TorchTrainer(
         _work,
@@ -64,6 +66,7 @@ def train(task: Task, plan: Plan, run: Path, *, what: str) -> Trained:
             storage_path=str(run.parent),
             failure_config=ray.train.FailureConfig(max_failures=_CHANCES),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=_KEPT),
+            callbacks=[KeepRecord(run)],
             worker_runtime_env={"env_vars": _environment(plan, gpu)},
         ),
     )

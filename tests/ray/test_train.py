@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
 
 from jobs.build_release import build_release
 from kaizen.config import Settings
@@ -100,6 +101,11 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_been(tmp
     assert sum(file.stat().st_size for file in newest.rglob("*") if file.is_file()) < 2**19, "frozen weights are in it"
     again = train(Toy(), TOY_PLAN, tmp_path / "run", what="toy")
     assert again.losses == trained.losses, "a run that has ended is not run again"
+    record = tmp_path / "run" / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+    record.write_bytes(record.read_bytes()[:100])
+    once_more = train(Toy(), TOY_PLAN, tmp_path / "run", what="toy")
+    assert once_more.losses == trained.losses
+    assert [reading.step for reading in readings(tmp_path / "run" / "meters")].count(24) == 1, "it began anew"
 
 
 @pytest.fixture

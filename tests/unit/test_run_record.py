@@ -1,0 +1,46 @@
+"""A training run's record of its checkpoints, which Ray Train writes in place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+
+from train.run_record import KeepRecord, mend_record
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return tmp_path / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+
+
+@pytest.mark.parametrize("left", [0, 1, 10])
+def test_a_torn_record_is_the_one_before_it(record: Path, left: int) -> None:
+    whole = json.dumps({"checkpoints": ["one"]})
+    record.write_text(whole)
+    KeepRecord(record.parent).after_report(None, [], None)
+    record.write_text(json.dumps({"checkpoints": ["one", "two"]})[:left])
+    mend_record(record.parent)
+    assert record.read_text() == whole
+
+
+def test_a_whole_record_stays(record: Path) -> None:
+    record.write_text("{}")
+    KeepRecord(record.parent).after_report(None, [], None)
+    record.write_text(newest := json.dumps({"checkpoints": ["two"]}))
+    mend_record(record.parent)
+    assert record.read_text() == newest
+
+
+def test_a_torn_first_record_is_taken_away(record: Path) -> None:
+    record.write_text("{")
+    mend_record(record.parent)
+    assert not record.exists()
+
+
+def test_before_the_first_checkpoint_there_is_nothing_to_keep(record: Path) -> None:
+    KeepRecord(record.parent).after_report(None, [], None)
+    mend_record(record.parent)
+    assert list(record.parent.iterdir()) == []
