@@ -95,8 +95,8 @@ class IndexShard:
     def search(self, pickled: bytes, min_seq: int, wait_seconds: float, rest: Rest | None = None) -> bytes:
         """Answer a ShardQuery from the current view, after waiting until it has reached `min_seq`.
 
-        Takes and gives what `pickled` of ShardQuery and ShardAnswer make. `rest` waits for the bytes of a vector that
-        is still being made: what needs none is done first.
+        Takes what `pickled` of ShardQuery makes, and gives what that of ShardAnswer or FinalAnswer does. `rest` waits
+        for the bytes of a vector that is still being made: what needs none is done first.
 
         Raises:
             NotYetSearchable: `min_seq` was not reached in `wait_seconds`.
@@ -110,12 +110,12 @@ class IndexShard:
         query, view = ShardQuery.unpickled(pickled), self._shard.view
         if rest is None:
             with self._place(deadline):
-                return self._finished(view, query, search(view, query))
+                return self._answer(view, query, search(view, query))
         with self._place(deadline):
             begun = begin(view, query)
         query = query.with_vector(rest())  # without a place: others search meanwhile
         with self._place(deadline):
-            return self._finished(view, query, begun.end(query))
+            return self._answer(view, query, begun.end(query))
 
     def reach(self, seq: int, seconds: float) -> bool:
         """Wait until `seq` is applied; whether it was within `seconds`."""
@@ -174,7 +174,7 @@ class IndexShard:
         """State, node and process; answered from a thread of its own even when all others search."""
         return self._shard.state.value, ray.get_runtime_context().get_node_id(), os.getpid()
 
-    def _finished(self, view: View, query: ShardQuery, answer: ShardAnswer) -> bytes:
+    def _answer(self, view: View, query: ShardQuery, answer: ShardAnswer) -> bytes:
         return replace(finished(answer, query, partial(fetch, view.by_name())), index=self._index_id).pickled()
 
     @contextmanager

@@ -17,7 +17,6 @@ import math
 import select
 import socket
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,7 @@ from kaizen.errors import Unavailable
 
 _WHOLE = (b'"coverage":1.0', b'"degraded":[]')
 _READ = 1 << 18  # bytes; nearly always the whole response
-# When a request is due, of time.perf_counter, None: as soon as a connection is free; and its bytes.
+# When a request is due, in seconds from the start, None: as soon as a connection is free; and its bytes.
 Due = tuple[float | None, bytes]
 
 
@@ -74,9 +73,10 @@ def in_turn(target: Target, bodies: Sequence[Mapping[str, Any]], *, stages: bool
 
 def at_once(target: Target, bodies: Sequence[Mapping[str, Any]], *, connections: int, seconds: float) -> Load:
     """Send `bodies` round and round over so many connections for so long, each connection one request at a time."""
-    requests, end = itertools.cycle(_requests(target, bodies)), time.perf_counter() + seconds
-    due = ((None, next(requests)) for _ in iter(lambda: time.perf_counter() < end, False))
-    return _Run(target).of(due, connections=connections)
+    run = _Run(target)
+    requests = itertools.cycle(_requests(target, bodies))
+    due = ((None, next(requests)) for _ in iter(lambda: run.lasted() < seconds, False))
+    return run.of(due, connections=connections)
 
 
 def at_rate(
@@ -93,8 +93,8 @@ def at_rate(
     Times count from when a request was due, also where no connection was free then. `refusals`: 429 with Retry-After
     is an outcome of its own (`refused_each`) and not an error.
     """
-    requests, count, started = _requests(target, bodies), round(rate * seconds), time.perf_counter()
-    due = ((started + number / rate, requests[number % len(requests)]) for number in range(count))
+    requests, count = _requests(target, bodies), round(rate * seconds)
+    due = ((number / rate, requests[number % len(requests)]) for number in range(count))
     return _Run(target, refusals=refusals).of(due, connections=min(connections, count))
 
 
@@ -118,16 +118,23 @@ class _Run:
         self._stages = stages
         self._refusals = refusals
         self._load = Load(seconds=0, cpu_seconds=0, seconds_each=[])
+        self._started = 0.0  # of time.perf_counter, when all connections are there
+
+    def lasted(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._started
 
     def of(self, due: Iterator[Due], *, connections: int) -> Load:
         """Run to the last response; raises Unavailable for one that is not as it should be."""
-        started, cpu_started = time.perf_counter(), time.process_time()
         with ExitStack() as stack:
-            free = deque(stack.enter_context(closing(_Connection(self._target))) for _ in range(connections))
-            self._exchange(due, free, stack.enter_context(select.epoll()))
-        return replace(self._load, seconds=time.perf_counter() - started, cpu_seconds=time.process_time() - cpu_started)
+            free = [stack.enter_context(closing(_Connection(self._target))) for _ in range(connections)]
+            poll = stack.enter_context(select.epoll())
+            self._started, cpu_started = time.perf_counter(), time.process_time()
+            self._exchange(due, free, poll)
+            return replace(self._load, seconds=self.lasted(), cpu_seconds=time.process_time() - cpu_started)
 
-    def _exchange(self, due: Iterator[Due], free: deque[_Connection], poll: select.epoll) -> None:
+    def _exchange(self, due: Iterator[Due], free: list[_Connection], poll: select.epoll) -> None:
+        """`free` is a stack, so that as few connections as will do are in use; the server may close the others."""
         by_number = {connection.fileno(): connection for connection in free}
         for number in by_number:
             poll.register(number, select.EPOLLIN)
@@ -136,15 +143,23 @@ class _Run:
             pause = None  # until something comes back
             while coming and free:
                 at, request = coming
-                pause = at and max(0.0, at - time.perf_counter())
+                pause = at and max(0.0, at - self.lasted())
                 if pause:
                     break
-                free.popleft().send(request, at)
+                free.pop().send(request, time.perf_counter() if at is None else self._started + at)
                 coming, pause = next(due, None), None
-            for number, _ in poll.poll(pause):
-                if response := by_number[number].receive():
+            if pause:  # to the microsecond, which epoll's own time is not
+                select.select([poll], [], [], pause)
+            for number, _ in poll.poll(0 if pause else None):
+                connection = by_number[number]
+                if connection in free:
+                    poll.unregister(number)
+                    free.remove(by_number.pop(number))
+                    if not by_number:
+                        raise Unavailable("The server closed all connections.", advice="Ask more often.")
+                elif response := connection.receive():
                     self._note(*response)
-                    free.append(by_number[number])
+                    free.append(connection)
 
     def _note(self, spent: float, head: bytes, body: bytes) -> None:
         if self._refusals and head.startswith(b"http/1.1 429") and b"\r\nretry-after:" in head:
@@ -175,9 +190,9 @@ class _Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def send(self, request: bytes, due: float | None) -> None:
-        """Send it; its time counts from when it was due, or from now."""
-        self._since = due or time.perf_counter()
+    def send(self, request: bytes, since: float) -> None:
+        """Send it; its time counts from `since`, of time.perf_counter."""
+        self._since = since
         self._socket.sendall(request)
 
     def receive(self) -> tuple[float, bytes, bytes] | None:

@@ -15,7 +15,7 @@ from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, check, fields
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardQuery, vector_bytes
-from kaizen.retrieval.ranked import Ranked
+from kaizen.retrieval.ranked import FinalAnswer, Ranked
 from kaizen.retrieval.ranking import Unit, depth_needed, final_places, is_all, rank, texts_needed
 from kaizen.retrieval.segment import BUILT_IN_FIELDS
 from kaizen.storage.ledger import Ledger
@@ -171,7 +171,8 @@ def _shard_query(served: Served, principal: Principal, query: Query, types: Mapp
 
 def _ranked(served: Served, query: Query, asked: ShardQuery, gathered: Gathered) -> list[Ranked]:
     if asked.final:  # the index's only shard has ranked
-        return [item for answer in gathered.answers.values() for item in answer.ranked]
+        final = (answer for answer in gathered.answers.values() if isinstance(answer, FinalAnswer))
+        return [item for answer in final for item in answer.ranked]
     return rank(
         gathered.answers,
         mode=asked.mode,

@@ -17,13 +17,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 JSON = "application/json"
+# A larger body is not read before it is known whose it is.
+MOST_BYTES = 65_536
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class ShortRoute(APIRoute):
     """A route whose function takes a body (`request`, a model) and a caller (`principal`, a dependency), no more.
 
-    Plain is a request with a valid JSON body that is called so, and without query parameters.
+    Plain is a request with a small valid JSON body that is called so, and without query parameters.
     """
 
     def get_route_handler(self) -> Handler:
@@ -46,7 +48,11 @@ class ShortRoute(APIRoute):
 
 async def _plain(request: Request, body: type[BaseModel]) -> BaseModel | None:
     """The body of a plain request, else None. Read once: the framework finds it where this leaves it."""
-    if request.scope["query_string"] or request.headers.get("content-type") != JSON:
+    headers = request.headers
+    if request.scope["query_string"] or headers.get("content-type") != JSON:
+        return None
+    length = headers.get("content-length", "")
+    if not length.isdecimal() or int(length) > MOST_BYTES:
         return None
     try:
         return body.model_validate(json.loads(await request.body()))

@@ -6,6 +6,7 @@ Ray writes it in place. Whoever is killed in that moment would leave half of it,
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAM
 
 from kaizen.storage.durable import replace
 
+log = logging.getLogger("kaizen.run_record")
+
 _COPY = f"whole_{CHECKPOINT_MANAGER_SNAPSHOT_FILENAME}"
 
 
 class KeepRecord(ray.train.UserCallback):
     """Copies the record in one step after each report. In Ray Train's controller.
 
-    What a copy names is there: Ray deletes an old checkpoint after it has written the next record.
+    What the copy of the record before a torn one names is there: Ray deletes an old checkpoint after it has written the
+    record without it.
     """
 
     def __init__(self, run: Path) -> None:
@@ -28,17 +32,21 @@ class KeepRecord(ray.train.UserCallback):
 
     def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:  # noqa: ANN401 (Ray's)
         """Copy what is there; before the first checkpoint there is none."""
-        record = self._run / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
-        if record.exists():
-            replace(self._run / _COPY, record.read_bytes())
+        try:
+            mend_record(self._run)
+        except OSError as error:  # of a copy; the training itself goes on
+            log.warning("the record of checkpoints could not be copied: %s", error)
 
 
 def mend_record(run: Path) -> None:
-    """Put the copy in the place of a torn record; without a copy the run begins anew."""
+    """Copy a whole record, which may be newer than its copy; put the copy in the place of a torn one. Without a copy
+    the run begins anew."""
     record, copy = run / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME, run / _COPY
-    if not record.exists() or _is_whole(record):
+    if not record.exists():
         return
-    if copy.exists():
+    if _is_whole(record):
+        replace(copy, record.read_bytes())
+    elif copy.exists():
         replace(record, copy.read_bytes())
     else:
         record.unlink()

@@ -3,7 +3,7 @@
 Pure: the same rows give the same decision, in whatever portions they are folded, so it can be computed again.
 
     interleave   each (identity, query) has one vote: the team of its first liked hit. Challenger against one half, also
-                 without the identity that is most for it: nobody's opinion alone makes a release.
+                 without any one of the identities: nobody's opinion alone makes a release.
     ab           each identity is one observation (its impressions depend on each other): its mean reward in the first
                  `window_impressions` of everybody after it came, against chance's assignment of identities.
     shadow, canary   guards only
@@ -177,7 +177,7 @@ def _interleaved(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> O
     for_it, against = (sum(sign * lead > 0 for lead in balance.values()) for sign in (1, -1))
     better = share_above(wins, losses, 0.5, bounds.vote_prior)
     worse = share_above(losses, wins, 0.5, bounds.vote_prior)
-    of_others = share_above(*_tally(_without_its_friend(counted)), 0.5, bounds.vote_prior)
+    of_others = _of_others(counted, bounds)
     low, high = share_interval(wins, losses, bounds.error_rate)
     figures |= {
         "wins": wins,
@@ -222,7 +222,7 @@ def _verdict(better: float, worse: float, many: bool, said: str, bounds: Bounds,
     if better < need:
         return Outcome(action="continue", code="undecided", reason=f"So far {said}.", figures=figures)
     if not many:
-        reason = f"So far {said}, but too few identities are for it."
+        reason = f"So far {said}, but that rests on too few identities."
         return Outcome(action="continue", code="few-identities", reason=reason, figures=figures)
     return Outcome(
         action="promote", code="better", reason="People prefer it: " + odds.format("better"), figures=figures
@@ -243,13 +243,15 @@ def _tally(votes: Votes) -> tuple[int, int]:
     return wins, len(votes) - wins
 
 
-def _without_its_friend(votes: Votes) -> Votes:
-    """The votes of all but the identity that is most for the challenger."""
-    lead: Counter[str] = Counter()
+def _of_others(votes: Votes, bounds: Bounds) -> float:
+    """The least evidence for the challenger that is left when any one identity's votes are taken away."""
+    own: dict[str, list[int]] = {}
     for identity, vote in votes:
-        lead[identity] += vote
-    friend = max(lead, key=lambda identity: lead[identity], default="")
-    return [(identity, vote) for identity, vote in votes if identity != friend]
+        own.setdefault(identity, []).append(vote)
+    wins, losses = _tally(votes)
+    parts = {(each.count(1), each.count(-1)) for each in own.values()}
+    left = (share_above(wins - its_wins, losses - its_losses, 0.5, bounds.vote_prior) for its_wins, its_losses in parts)
+    return min(left, default=0.0)
 
 
 def _capped(votes: Mapping[Unit, int], bounds: Bounds) -> Votes:

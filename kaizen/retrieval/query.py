@@ -1,8 +1,8 @@
 """One query on one shard: candidates with everything that an exact global ranking needs, in one round trip.
 
-A shard picks its best `depth` rows by cosine and its best `depth` by BM25 under its own statistics. The gateway then
-scores all candidates of all shards again, under statistics summed over the shards: term frequencies and lengths travel
-with the candidates, so the ranking does not depend on how documents were split (a test holds this).
+A shard picks its best `depth` rows by cosine and its best `depth` by BM25 under its own statistics. Where there are
+several, the gateway then scores all candidates again, under statistics summed over the shards: term frequencies and
+lengths travel with the candidates, so the ranking does not depend on how documents were split (a test holds this).
 """
 
 from __future__ import annotations

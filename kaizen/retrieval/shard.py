@@ -29,7 +29,8 @@ DEAD_SHARE = 0.3
 GROWTH = 8
 INDEXED_GROWTH = 3
 # Without a change for so many times `seal_seconds`, a shard makes one segment of all if the smaller ones are together
-# at least this share of the largest: in a shard that keeps growing each row is then written again a few times at most.
+# at least this share of the largest. To write a row again costs less than a hundredth of embedding it, so that where
+# a shard grows in portions of this share, a quarter is added to what its rows cost.
 QUIET = 3
 COMPACTED_SHARE = 1 / 32
 

@@ -25,15 +25,6 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_data(path: Path) -> None:
-    """Make durable what any process has written to a file so far."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def make_directories(path: Path) -> None:
     """Create a directory with its parents, each of them durable."""
     missing = [p for p in (path, *path.parents) if not p.exists()]

@@ -81,7 +81,8 @@ _ACKNOWLEDGE = _Write.acknowledge
 
 
 def tell_outcomes(tell: Tell, directory: Path, count: int) -> None:
-    """Write `count` documents one after the other; tell `ok`, or the code of the error, for each, and for opening."""
+    """Write `count` documents one after the other, and before each what need not be synced; tell `ok`, or the code of
+    the error, for each document, and for opening."""
     try:
         ledger = _opened(directory)
     except KaizenError as error:
@@ -89,6 +90,7 @@ def tell_outcomes(tell: Tell, directory: Path, count: int) -> None:
         return
     with ledger:
         for number in range(count):
+            ledger.impressions.submit_record(impression(f"imp-{number}"))
             try:
                 ledger.documents.upsert(document(f"d{number}", "x" * 1000))
                 tell((f"d{number}", "ok"))

@@ -50,9 +50,12 @@ def server() -> "Server":
 class Server:
     """Answers every request on a loopback port with one body, as long as a measurement runs."""
 
+    patience: float | None = None  # with a connection that asks nothing, once it has not been the last to ask
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.newest: asyncio.StreamWriter | None = None
         try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
+            while head := await self._head(reader, writer):
                 length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
                 self.seen.append(json.loads(await reader.readexactly(length)))
                 async with self._turn:
@@ -60,8 +63,20 @@ class Server:
                     writer.write(
                         b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (self.head, len(self.body), self.body)
                     )
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, TimeoutError):
             writer.close()
+
+    async def _head(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        """The next request's; TimeoutError where another connection was the last to ask, and this one asks nothing."""
+        while True:
+            try:
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), self.patience)
+            except TimeoutError:
+                if self.newest not in (None, writer):
+                    raise
+            else:
+                self.newest = writer
+                return head
 
     def measure(
         self, body: bytes, run: Callable[[Target], Load], *, head: bytes = b"200 OK", seconds_each: float = 0.0
@@ -110,6 +125,15 @@ def test_time_at_a_constant_rate_counts_from_when_a_request_was_due(server: Serv
     load = server.measure(WHOLE, run, seconds_each=0.02)  # half as fast as asked: the last is due at .19, done at .4
     assert load.quantile_ms(1) > 150
     assert load.quantile_ms(0.05) < 100
+
+
+def test_a_connection_that_the_server_closes_while_nothing_is_asked_is_not_missed(server: Server) -> None:
+    server.patience = 0.05  # what waits for its turn longer than that is closed
+
+    def run(target: Target) -> Load:
+        return at_rate(target, [{"query": "a"}], rate=20, seconds=0.5, connections=8)
+
+    assert len(server.measure(WHOLE, run).seconds_each) == 10
 
 
 def test_refusals_are_counted_apart_and_only_where_they_are_allowed(server: Server) -> None:

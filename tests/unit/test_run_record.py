@@ -34,6 +34,17 @@ def test_a_whole_record_stays(record: Path) -> None:
     assert record.read_text() == newest
 
 
+def test_a_record_that_was_not_copied_any_more_is_copied_when_the_run_goes_on(record: Path) -> None:
+    """What an older copy names may have been deleted by now."""
+    record.write_text("{}")
+    KeepRecord(record.parent).after_report(None, [], None)
+    record.write_text(newer := json.dumps({"checkpoints": ["two"]}))
+    mend_record(record.parent)
+    record.write_text("{")
+    mend_record(record.parent)
+    assert record.read_text() == newer
+
+
 def test_a_torn_first_record_is_taken_away(record: Path) -> None:
     record.write_text("{")
     mend_record(record.parent)

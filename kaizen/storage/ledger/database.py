@@ -7,7 +7,6 @@ in that order: who has read up to `n` never meets a number below `n` later.
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -24,13 +23,14 @@ from sqlalchemy.exc import ArgumentError
 
 from kaizen.config import LedgerSettings
 from kaizen.errors import ConfigError
-from kaizen.storage.durable import disk_faults, make_directories, sync_data, sync_directory
+from kaizen.storage.durable import disk_faults, make_directories, sync_directory
 from kaizen.storage.ledger import schema
-from kaizen.storage.ledger.faults import explained, stopped
+from kaizen.storage.ledger.faults import explained
 from kaizen.storage.ledger.group_commit import GroupCommit, Work
 from kaizen.storage.ledger.turn import Turn
 
 T = TypeVar("T")
+_LOG_PAGES = 1000  # of SQLite's log, from which on a commit copies it into the database; its own default
 _WRITER_LOCK = 0x6B61697A656E  # "kaizen": key of the advisory lock, which is per PostgreSQL database
 
 
@@ -60,7 +60,7 @@ class Database:
 
     def _connect(self) -> None:
         self._engine = _engine(self._parsed, self.settings)
-        self._writer = GroupCommit(self._begin, self._sync, max_writes=self.settings.group_commit_rows)
+        self._writer = GroupCommit(self._begin, self._mark, max_writes=self.settings.group_commit_rows)
         self._kept: sa.Connection | None = None  # of the writer, between its transactions
         self._pid = os.getpid()
 
@@ -113,17 +113,11 @@ class Database:
                         connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
                 yield connection
 
-    def _sync(self) -> None:
-        """Make durable what was committed without a sync. PostgreSQL does by itself, within a second."""
-        if not self._is_sqlite:
-            return
-        log = self._file.with_name(f"{self._file.name}-wal")
-        try:
-            sync_data(log)
-        except FileNotFoundError:
-            return  # who closed the database last has synced it and removed its log
-        except OSError as error:
-            raise stopped(errno.errorcode.get(error.errno or 0, "unknown")) from error
+    def _mark(self, connection: sa.Connection) -> None:
+        """Write what nobody reads, so that the commit has something to sync: SQLite's header as it is. PostgreSQL syncs
+        its log by itself, several times a second."""
+        if self._is_sqlite:
+            connection.exec_driver_sql("PRAGMA user_version = 0")
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -215,10 +209,15 @@ def _set_up_sqlite(raw: DBAPIConnection, _record: object) -> None:
 
 
 def _wait_for_the_disk(connection: sa.Connection, synced: bool) -> None:
-    """Whether the connection's next commits wait for their sync. A log is written in order and whole all the same."""
+    """Whether the connection's next commits wait for their sync. The log is written in order all the same.
+
+    One that does not wait must not copy the log into the database either: SQLite would sync the log for that, and not
+    tell when it failed.
+    """
     if connection.info.get("synced", True) != synced:
         raw: Any = connection.connection.dbapi_connection
         raw.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+        raw.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES if synced else 0}")
         connection.info["synced"] = synced
 
 

@@ -84,7 +84,7 @@ def _of_sqlite(error: sqlite3.Error) -> KaizenError | None:
     if primary == sqlite3.SQLITE_FULL or code == _SQLITE_SHM_FULL:
         return _full()
     if primary == sqlite3.SQLITE_IOERR:
-        return stopped(error.sqlite_errorname)
+        return _stopped(error.sqlite_errorname)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return Corrupt("The ledger's database is damaged.", advice="Stop writing and restore it from a backup.")
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -102,7 +102,7 @@ def _of_postgresql(error: exc.DBAPIError) -> KaizenError | None:
     if state in ("53100", "53400"):  # disk_full, configuration_limit_exceeded (temporary files)
         return _full()
     if state == "58030":  # io_error
-        return stopped("PostgreSQL io_error")
+        return _stopped("PostgreSQL io_error")
     if state in ("XX001", "XX002"):  # data_corrupted, index_corrupted
         return Corrupt("The ledger's database is damaged.", advice="Stop writing and restore it from a backup.")
     if state in ("55P03", "40P01", "40001"):  # lock_not_available, deadlock_detected, serialization_failure
@@ -121,8 +121,7 @@ def _full() -> StorageFull:
     return StorageFull("The ledger's disk is full; nothing was stored.", advice="Free space, then try again.")
 
 
-def stopped(what: str) -> WriterStopped:
-    """The error after a sync that failed: `what` the system called it."""
+def _stopped(what: str) -> WriterStopped:
     return WriterStopped(
         f"A durable write to the ledger failed ({what}); the disk's state is unknown and this writer takes no more.",
         advice="Check the disk, then restart this process.",

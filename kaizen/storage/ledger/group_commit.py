@@ -4,9 +4,10 @@ A disk syncs a few thousand times a second at best, so writers that arrive while
 A write that fails takes nobody with it: all are rolled back, and run again in a savepoint each, which to begin with
 would cost as much as a small write. Futures are resolved only after the database said that the commit is durable.
 
-A write that nobody relies on by itself need not wait for the disk (`synced` is False). It is committed like any other,
-in order, so whatever is written after it and synced takes it along: the disk never has the later without the earlier.
-It gets a sync of its own when nothing else brings one within SYNC_SECONDS.
+Except for a write that nobody relies on by itself (`synced` is False): it is only committed, in order, so whatever is
+written after it and synced takes it along: the disk never has the later without the earlier. When nothing brings a sync
+within SYNC_SECONDS, a commit of nothing but `mark` does. A synced commit has the mark with it, too, where something
+waits for a sync: a database need not sync for writes that changed nothing.
 """
 
 from __future__ import annotations
@@ -83,16 +84,16 @@ class _Write(Generic[T]):
 
 
 class GroupCommit:
-    """The writer. `begin` opens a transaction that commits when its block ends and rolls back if it raises; `sync`
-    makes durable what was committed before.
+    """The writer. `begin` opens a transaction that commits when its block ends and rolls back if it raises. `mark`
+    writes what nobody reads.
 
     Work may be run more than once (when another of its group fails, or the disk is full), so it must do nothing but
     talk to the connection it is given.
     """
 
-    def __init__(self, begin: Begin, sync: Callable[[], None], *, max_writes: int) -> None:
+    def __init__(self, begin: Begin, mark: Work[None], *, max_writes: int) -> None:
         self._begin = begin
-        self._sync = sync
+        self._mark = mark
         self._unsynced_since: float | None = None  # of time.monotonic
         self._max_writes = max_writes
         self._queue: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
@@ -143,7 +144,7 @@ class GroupCommit:
 
     def _next(self) -> _Write[Any] | None:
         """The next write, or the end. What was committed and not synced does not wait for it for long."""
-        if self._unsynced_since is not None:
+        while self._unsynced_since is not None:
             try:
                 return self._queue.get(timeout=max(0.0, self._unsynced_since + SYNC_SECONDS - time.monotonic()))
             except queue.Empty:
@@ -151,12 +152,10 @@ class GroupCommit:
         return self._queue.get()
 
     def _catch_up(self) -> None:
-        """Sync what was committed before; when that fails, nobody waits to hear it, but nothing is written any more."""
-        self._unsynced_since = None
-        try:
-            self._sync()
-        except WriterStopped as reason:
-            self._refuse(reason)
+        """Sync what was committed before. Nobody waits to hear that it failed: it is tried again, or, when a sync has
+        failed, nothing is written any more."""
+        self._unsynced_since = time.monotonic()
+        self._commit([_Write(self._mark, Future(), synced=True)])
 
     def _gather(self, first: _Write[Any]) -> tuple[list[_Write[Any]], bool]:
         """Return everything that is waiting, up to the limit, and whether the end of the queue is among it."""
@@ -193,6 +192,7 @@ class GroupCommit:
             with self._begin(synced) as connection:
                 for write in group:
                     write.run(connection)
+                self._mark_if_waited_for(connection, synced)
         except Exception as error:
             its_own = any(write.error is not None for write in group)  # and not the commit's, which may have happened
             if len(group) == 1 or not its_own or ends_transaction(error):
@@ -200,7 +200,12 @@ class GroupCommit:
             with self._begin(synced) as connection:
                 for write in group:
                     write.attempt(connection)
+                self._mark_if_waited_for(connection, synced)
         self._unsynced_since = None if synced else since
+
+    def _mark_if_waited_for(self, connection: Connection, synced: bool) -> None:
+        if synced and self._unsynced_since is not None:
+            self._mark(connection)
 
     def _recover(self, group: Sequence[_Write[Any]], error: Exception) -> None:
         """Nothing of the group is stored. A full disk may be the fault of one large write: try each alone."""

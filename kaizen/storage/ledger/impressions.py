@@ -33,8 +33,8 @@ class Impressions:
     def submit_record(self, impression: Impression) -> Future[None]:
         """As `record`, returning at once with a future, which resolves when the impression is committed.
 
-        It is on the disk before anything that is acknowledged later, feedback on it above all, and within a tenth of
-        a second: a power cut can take only what was shown right before it, and never what was judged.
+        It is on the disk before any feedback on it is acknowledged, and within a tenth of a second (PostgreSQL: a
+        second): a power cut can take only what was shown right before it, and never what was judged.
         """
         return self._submit(impression, synced=False)
 

@@ -71,7 +71,7 @@ def test_a_commit_of_unknown_outcome_is_not_tried_again(tmp_path: Path) -> None:
             raise OSError("nobody knows")
 
     engine = sa.create_engine(f"sqlite:///{tmp_path}/one.sqlite", connect_args={"check_same_thread": False})
-    writer = GroupCommit(begin, lambda: None, max_writes=10)
+    writer = GroupCommit(begin, lambda _: None, max_writes=10)
     held = _Held(writer)
     futures: list[Future[None]] = [writer.submit(lambda _: done.append("a")), writer.submit(lambda _: done.append("b"))]
     held.free.set()
