@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import psutil
 
@@ -266,16 +266,21 @@ def generator_model(settings: Settings) -> Finding:
 
 
 def durability(settings: Settings) -> Finding:
-    """Where the workspace is, a file can be written and forced to disk."""
+    """Where the workspace is, a file can be written and forced to disk. The quickest of three times counts: what others
+    write at that moment is not the disk's fault."""
     with tempfile.NamedTemporaryFile(dir=_existing(settings.workspace.directory)) as file:
-        file.write(b"0" * 4096)
-        file.flush()
-        begun = time.perf_counter()
-        os.fsync(file.fileno())
-        took = time.perf_counter() - begun
+        took = min(_sync_seconds(file) for _ in range(3))
     level: Level = "ok" if took < SLOW_FSYNC_SECONDS else "warn"
     mend = "" if level == "ok" else "Every acknowledged write waits for this: use a local disk."
     return Finding(level, f"fsync takes {took * 1000:.1f} ms", mend)
+
+
+def _sync_seconds(file: IO[bytes]) -> float:
+    file.write(b"0" * 4096)
+    file.flush()
+    begun = time.perf_counter()
+    os.fsync(file.fileno())
+    return time.perf_counter() - begun
 
 
 def ledger(settings: Settings) -> Finding:
