@@ -92,7 +92,7 @@ class OfflineIndex:
         self.coverage = len(views) / shards
         self.trouble = trouble
         self._analyser = Analyser()
-        self._segments = {live.segment.name: live.segment for view in views.values() for live in view.segments}
+        self._segments = {name: segment for view in views.values() for name, segment in view.by_name().items()}
 
     @classmethod
     def open(cls, workspace: Workspace, release: Release) -> OfflineIndex:

@@ -23,7 +23,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class ShortRoute(APIRoute):
-    """A route whose function takes a body (`request`, a model) and a caller (`principal`, a dependency), no more.
+    """A route whose function takes a body (`request`) and a caller (`principal`, a dependency), and gives a model.
 
     Plain is a request with a small valid JSON body that is called so, and without query parameters.
     """
@@ -40,8 +40,8 @@ class ShortRoute(APIRoute):
             if asked is None:
                 return await usual(request)
             principal = await caller(request)
-            reply = await answer(request=asked, principal=principal)
-            return reply if isinstance(reply, Response) else Response(_json(reply), media_type=JSON)
+            reply: BaseModel = await answer(request=asked, principal=principal)
+            return Response(reply.model_dump_json(), media_type=JSON)
 
         return handle
 
@@ -58,8 +58,3 @@ async def _plain(request: Request, body: type[BaseModel]) -> BaseModel | None:
         return body.model_validate(json.loads(await request.body()))
     except (ValueError, RecursionError, ClientDisconnect):  # the framework says what is wrong
         return None
-
-
-def _json(reply: BaseModel) -> bytes:
-    content: bytes = reply.__pydantic_serializer__.to_json(reply)
-    return content

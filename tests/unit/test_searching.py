@@ -43,7 +43,7 @@ def found(encoder: Encoder, mode: Mode, copy: Copy | None = None, unit: Unit = "
     own = copy or Copy()
 
     async def fetched(_: int, places: Sequence[tuple[str, int]], __: float) -> list[dict[str, Any]]:
-        return fetch({live.segment.name: live.segment for live in own.view.segments}, places)
+        return fetch(own.view.by_name(), places)
 
     async def search() -> Found:
         fan: Any = FanOut("index", shards=1, replicas=1, namespace="tests")

@@ -16,9 +16,9 @@ import copy
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -155,7 +155,7 @@ class GroupCommit:
         """Sync what was committed before. Nobody waits to hear that it failed: it is tried again, or, when a sync has
         failed, nothing is written any more."""
         self._unsynced_since = time.monotonic()
-        self._commit([_Write(self._mark, Future(), synced=True)])
+        self._commit([_Write(lambda _connection: None, Future(), synced=True)])
 
     def _gather(self, first: _Write[Any]) -> tuple[list[_Write[Any]], bool]:
         """Return everything that is waiting, up to the limit, and whether the end of the queue is among it."""
@@ -189,23 +189,25 @@ class GroupCommit:
         since = time.monotonic() if self._unsynced_since is None else self._unsynced_since
         synced = any(write.synced for write in group) or time.monotonic() - since >= SYNC_SECONDS
         try:
-            with self._begin(synced) as connection:
+            with self._transaction(synced) as connection:
                 for write in group:
                     write.run(connection)
-                self._mark_if_waited_for(connection, synced)
         except Exception as error:
             its_own = any(write.error is not None for write in group)  # and not the commit's, which may have happened
             if len(group) == 1 or not its_own or ends_transaction(error):
                 raise
-            with self._begin(synced) as connection:
+            with self._transaction(synced) as connection:
                 for write in group:
                     write.attempt(connection)
-                self._mark_if_waited_for(connection, synced)
         self._unsynced_since = None if synced else since
 
-    def _mark_if_waited_for(self, connection: Connection, synced: bool) -> None:
-        if synced and self._unsynced_since is not None:
-            self._mark(connection)
+    @contextmanager
+    def _transaction(self, synced: bool) -> Iterator[Connection]:
+        """As `begin`, and marked where its sync is waited for."""
+        with self._begin(synced) as connection:
+            yield connection
+            if synced and self._unsynced_since is not None:
+                self._mark(connection)
 
     def _recover(self, group: Sequence[_Write[Any]], error: Exception) -> None:
         """Nothing of the group is stored. A full disk may be the fault of one large write: try each alone."""
