@@ -32,6 +32,7 @@ from ray.exceptions import ActorUnavailableError, RayError
 
 from actors.fleet import PREFIXES, named_actors, start_fleet
 from actors.names import FLEET, STEWARD
+from cluster.controller_pace import look_less_often
 from cluster.ingress import free_ports, ingress_environment
 from cluster.private_ray import start_private_ray
 from cluster.ray_token import keep_private, use_token
@@ -102,6 +103,8 @@ def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
             _start_fleet(settings)
         with steps.step("Opening the HTTP API"):
             front.result()
+            if settings.cluster.address == "local":  # another cluster's controller may have more to look after
+                look_less_often()
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
     state = RunState(
         pid=os.getpid(),

@@ -15,8 +15,15 @@ from kaizen.config import Cluster
 
 # Arrow's own allocator keeps what a batch took for the next one; the C library's gives it back. A process that had read
 # 5,000 chunks as a shard does kept 120 MB instead of 146. Fewer heaps for threads (MALLOC_ARENA_MAX) showed no gain.
-# The last is for Serve's processes; the others import it for nothing, in no time.
-FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "RAY_preload_python_modules": "cluster.without_pandas"}
+# The second is for Serve's processes; the others import it for nothing, in no time. The last two are about what all of
+# Ray's processes do while nobody asks anything: each looks for signals a hundred times a second, of which a sixth went
+# into statistics for Ray's debug logs, and told Ray every second which tasks it had run; every five must do.
+FRUGAL = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "RAY_preload_python_modules": "cluster.without_pandas",
+    "RAY_event_stats": "0",
+    "RAY_task_events_report_interval_ms": "5000",
+}
 
 
 def start_private_ray(cluster: Cluster) -> ray._private.worker.BaseContext:

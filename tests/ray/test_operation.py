@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import httpx
 
+from cluster.throwaway import environment
 from tests.product import Product, eventually
 from tests.ray.conftest import Handbook
 
@@ -45,6 +49,29 @@ def test_processes_that_serve_do_without_pandas_and_what_nobody_needs_is_not_sta
     assert not [path for path in mapped if "/pandas/" in path]
     # Neither the one that would ask a cloud for nodes, nor the one that reads logs for drivers that print them.
     assert not [one for one in product.tree() if any(part.endswith("monitor.py") for part in one.cmdline())]
+
+
+_TURNS = """
+import sys, time
+import ray
+from cluster.connection import connection
+
+def turns(controller):
+    return controller._health_metrics_tracker.num_control_loops
+
+with connection(sys.argv[1], "serve", {}):
+    controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+    before, started = ray.get(controller.__ray_call__.remote(turns)), time.monotonic()
+    time.sleep(3)
+    print((ray.get(controller.__ray_call__.remote(turns)) - before) / (time.monotonic() - started))
+"""
+
+
+def test_serves_controller_looks_after_everything_four_times_a_second(product: Product) -> None:
+    """And not ten times, which took a fiftieth of a core while nobody asked anything."""
+    command = [sys.executable, "-P", "-c", _TURNS, product.state.ray_address]
+    done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
+    assert 1 < float(done.stdout.splitlines()[-1]) < 5
 
 
 def test_ray_reports_nothing_to_its_makers(product: Product) -> None:

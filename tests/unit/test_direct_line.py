@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -23,8 +24,8 @@ def _answer(question: bytes, times: int, _seconds: float) -> bytes:
 
 def _asked(handle: Callable[..., bytes], *questions: tuple[object, ...]) -> list[bytes]:
     async def ask() -> list[bytes]:
-        caller = DirectCaller(DirectLine(handle).address)
-        return await asyncio.gather(*(caller.ask(*question) for question in questions))
+        with closing(DirectCaller(DirectLine(handle).address)) as caller:
+            return await asyncio.gather(*(caller.ask(*question) for question in questions))
 
     return asyncio.run(ask())
 
@@ -52,8 +53,8 @@ def test_a_line_is_reachable_where_somebody_listens() -> None:
     line = DirectLine(lambda question: question)
 
     async def look() -> tuple[bool, bytes, bool]:
-        caller = DirectCaller(line.address)
-        return await caller.reachable(), await caller.ask(b"x"), await DirectCaller("kaizen-nobody").reachable()
+        with closing(DirectCaller(line.address)) as caller:
+            return await caller.reachable(), await caller.ask(b"x"), await DirectCaller("kaizen-nobody").reachable()
 
     assert asyncio.run(look()) == (True, b"x", False)
 
@@ -69,11 +70,11 @@ def test_a_connection_serves_many_questions_and_there_are_only_so_many() -> None
         return b""
 
     async def ask() -> None:
-        caller = DirectCaller(DirectLine(note).address)
-        await caller.ask(0)
-        await caller.ask(1)
-        assert len(threads) == 1
-        await asyncio.gather(*(caller.ask(2 + number) for number in range(2 * CONNECTIONS)))
+        with closing(DirectCaller(DirectLine(note).address)) as caller:
+            await caller.ask(0)
+            await caller.ask(1)
+            assert len(threads) == 1
+            await asyncio.gather(*(caller.ask(2 + number) for number in range(2 * CONNECTIONS)))
 
     asyncio.run(ask())
     assert len(threads) == CONNECTIONS
@@ -88,11 +89,11 @@ def test_who_stops_waiting_gets_nobody_elses_answer() -> None:
         return question
 
     async def ask() -> bytes:
-        caller = DirectCaller(DirectLine(slow).address)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(caller.ask(b"slow"), 0.05)
-        go_on.set()
-        return await caller.ask(b"next")
+        with closing(DirectCaller(DirectLine(slow).address)) as caller:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(caller.ask(b"slow"), 0.05)
+            go_on.set()
+            return await caller.ask(b"next")
 
     assert asyncio.run(ask()) == b"next"
 
@@ -108,16 +109,16 @@ def test_the_rest_of_a_question_may_follow() -> None:
         return question + (rest() if rest is not None else b".")
 
     async def ask() -> list[bytes]:
-        caller = DirectCaller(DirectLine(handle).address)
-        rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        asked = asyncio.create_task(caller.ask(b"one", rest=rest))
-        assert await asyncio.to_thread(begun.wait, 10)
-        rest.set_result(b" and the rest")
-        first = await asked
-        with pytest.raises(NotYetSearchable):
-            await caller.ask(b"wrong", rest=rest)
-        assert len(caller._idle) == 1  # all of it on one connection
-        return [first, await caller.ask(b"two"), await caller.ask(b"three", rest=rest)]
+        with closing(DirectCaller(DirectLine(handle).address)) as caller:
+            rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            asked = asyncio.create_task(caller.ask(b"one", rest=rest))
+            assert await asyncio.to_thread(begun.wait, 10)
+            rest.set_result(b" and the rest")
+            first = await asked
+            with pytest.raises(NotYetSearchable):
+                await caller.ask(b"wrong", rest=rest)
+            assert len(caller._idle) == 1  # all of it on one connection
+            return [first, await caller.ask(b"two"), await caller.ask(b"three", rest=rest)]
 
     assert asyncio.run(ask()) == [b"one and the rest", b"two.", b"three and the rest"]
 
@@ -136,12 +137,12 @@ def test_who_waits_for_the_rest_hears_that_nobody_sends_it() -> None:
             done.set()
 
     async def ask() -> None:
-        caller = DirectCaller(DirectLine(handle).address)
-        never: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(caller.ask(b"?", rest=never), 0.05)
-        assert not never.cancelled()  # others may wait for it, too
-        assert await asyncio.to_thread(done.wait, 10)
+        with closing(DirectCaller(DirectLine(handle).address)) as caller:
+            never: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(caller.ask(b"?", rest=never), 0.05)
+            assert not never.cancelled()  # others may wait for it, too
+            assert await asyncio.to_thread(done.wait, 10)
 
     asyncio.run(ask())
     assert isinstance(heard[0], ConnectionResetError)
@@ -166,21 +167,21 @@ def test_a_killed_process_is_a_lost_line_also_in_the_middle_of_a_question() -> N
         address = actor.stdout.readline().strip()
 
         async def ask() -> None:
-            caller = DirectCaller(address)
-            assert await caller.ask(b"there?") == b"there?"
-            hanging = asyncio.create_task(caller.ask(b"hang"))
-            await asyncio.sleep(0)  # the question is under way
-            rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            beginning = asyncio.create_task(caller.ask(b"there?", rest=rest))
-            await asyncio.sleep(0)
-            actor.kill()
-            with pytest.raises(LineLost):
-                await hanging
-            rest.set_result(b"")
-            with pytest.raises(LineLost):
-                await beginning
-            with pytest.raises(LineLost):
-                await caller.ask(b"there?")
+            with closing(DirectCaller(address)) as caller:
+                assert await caller.ask(b"there?") == b"there?"
+                hanging = asyncio.create_task(caller.ask(b"hang"))
+                await asyncio.sleep(0)  # the question is under way
+                rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+                beginning = asyncio.create_task(caller.ask(b"there?", rest=rest))
+                await asyncio.sleep(0)
+                actor.kill()
+                with pytest.raises(LineLost):
+                    await hanging
+                rest.set_result(b"")
+                with pytest.raises(LineLost):
+                    await beginning
+                with pytest.raises(LineLost):
+                    await caller.ask(b"there?")
 
         asyncio.run(ask())
 

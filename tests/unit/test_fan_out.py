@@ -76,9 +76,19 @@ def asked_of(*copies: Copy, vector_comes: Callable[[asyncio.Future[bytes]], Any]
         rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         answers = asyncio.create_task(fan.search(QUERY, min_seq=0, deadline=time.monotonic() + seconds, rest=rest))
         await vector_comes(rest)
-        return await answers
+        try:
+            return await answers
+        finally:
+            hang_up(fan)
 
     return asyncio.run(ask())
+
+
+def hang_up(fan: FanOut) -> None:
+    """While the loop of its lines is there."""
+    for line in fan._lines.values():
+        if line is not None:
+            line.close()
 
 
 def documents(gathered: Gathered) -> list[str]:
@@ -158,6 +168,7 @@ def test_who_stops_waiting_leaves_no_search_behind() -> None:
         answers.cancel()
         await asyncio.wait({answers})
         left = asyncio.all_tasks() - {asyncio.current_task()}
+        hang_up(fan)
         return len((await asyncio.wait(left, timeout=10))[1]) if left else 0
 
     assert asyncio.run(ask()) == 0

@@ -24,7 +24,7 @@ from serve_apps.query_batches import QueryBatches
 from serve_apps.searching import Query, Searcher
 from serve_apps.stopwatch import Stopwatch
 from tests.unit.retrieval.rows import document, vector
-from tests.unit.test_fan_out import QUERY, TEXT, Copy, view_of
+from tests.unit.test_fan_out import QUERY, TEXT, Copy, hang_up, view_of
 
 
 class Encoder:
@@ -60,7 +60,10 @@ def found(encoder: Encoder, mode: Mode, copy: Copy | None = None, unit: Unit = "
         )
         searcher = Searcher(Mock(), QueryBatches(threads=1))
         query = Query(text=TEXT, mode=mode, unit=unit, k=5, condition=None, min_seq=0, deadline=time.monotonic() + 10)
-        return await searcher.search(served, QUERY.principal, query, watch)
+        try:
+            return await searcher.search(served, QUERY.principal, query, watch)
+        finally:
+            hang_up(fan)
 
     watch = Stopwatch()
     return asyncio.run(search()), set(watch.timings_ms()) - {"total"}

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy.engine import Dialect
 
 
@@ -21,10 +22,22 @@ class JsonText(sa.types.TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
-        return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return None if value is None else _written(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> object:
         return None if value is None else json.loads(value)
+
+
+def _written(value: object) -> str:
+    """As `json` writes it, in a quarter of the time: each search writes a hundred numbers. What is not plain (beyond
+    ASCII, lone surrogates, no JSON number) is left to `json`, which refuses the last with ValueError."""
+    try:
+        written = to_json(value)
+    except PydanticSerializationError:
+        written = b""
+    if not written or not written.isascii() or b"NaN" in written or b"Infinity" in written:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return written.decode()
 
 
 # SQLite gives ascending row ids only to a column declared exactly INTEGER.

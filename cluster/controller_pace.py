@@ -1,0 +1,27 @@
+"""How often Serve's controller looks after everything: often while an installation starts, less when it is up.
+
+Serve knows one pace for both, ten looks a second, each of which asks Ray for the state of all nodes: 3.5 % of a core
+for ever. At a slower pace from the beginning each start takes two seconds more, since every step of it waits for a
+look. A controller that was replaced looks ten times a second again.
+"""
+
+from __future__ import annotations
+
+import ray
+from ray.serve._private import controller
+from ray.serve.context import _get_global_client
+
+# As often as the HTTP proxy's health is to be looked at (`ingress.PROXY_HEALTH`): nothing that heals waits longer.
+LOOK_SECONDS = 0.25
+PATIENCE_SECONDS = 30.0
+
+
+def look_less_often() -> None:
+    """Slow the running controller down."""
+    client = _get_global_client()
+    ray.get(client._controller.__ray_call__.remote(_slow_down, LOOK_SECONDS), timeout=PATIENCE_SECONDS)
+
+
+def _slow_down(_: object, seconds: float) -> None:
+    """In the controller's process, whose loop reads this name at each turn."""
+    controller.CONTROL_LOOP_INTERVAL_S = seconds
