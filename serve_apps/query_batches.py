@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from kaizen.errors import BadModel
+from serve_apps.worker_threads import Outcome, WorkerThreads
 
 # A batch is padded to its longest text: so many characters of it, padding included, are worth the time of the others.
 MOST_CHARACTERS = 2048
@@ -62,7 +63,7 @@ class QueryBatches:
     """The lines before all encoders of one replica. Belongs to one event loop."""
 
     def __init__(self, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="embed")
+        self._threads = WorkerThreads(threads, "embed")
         self._lines: WeakKeyDictionary[Encoder, _Line] = WeakKeyDictionary()
 
     async def embed(self, encoder: Encoder, text: str) -> np.ndarray:
@@ -79,15 +80,13 @@ class QueryBatches:
         line.busy = bool(batch)
         if batch:
             texts = [one.text for one in batch]
-            work = asyncio.get_running_loop().run_in_executor(self._threads, _vectors, encoder, texts)
-            work.add_done_callback(lambda done: self._done(encoder, line, batch, done))
+            self._threads.call(partial(_vectors, encoder, texts), partial(self._done, encoder, line, batch))
 
     def _done(
-        self, encoder: Encoder, line: _Line, batch: list[_Waiting], done: asyncio.Future[list[np.ndarray | BadModel]]
+        self, encoder: Encoder, line: _Line, batch: list[_Waiting], done: Outcome[list[np.ndarray | BadModel]]
     ) -> None:
         self._start(encoder, line)  # first of all: the encoder must not idle while answers are handed out
-        error = done.exception()
-        results = [error] * len(batch) if error is not None else done.result()
+        results = done.value if done.value is not None else [done.error] * len(batch)
         for one, result in zip(batch, results, strict=True):
             if one.vector.done():
                 continue
