@@ -12,6 +12,7 @@ from ray.serve.schema import LoggingConfig
 
 from kaizen.config import Settings
 from serve_apps.api import build_api
+from serve_apps.joined_writes import join_writes
 from serve_apps.service import Service
 
 APP_NAME = "kaizen"
@@ -24,6 +25,7 @@ class Gateway:
     """One replica."""
 
     def __init__(self, settings: Settings) -> None:
+        join_writes()
         self._service = Service(settings)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
