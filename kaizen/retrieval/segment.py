@@ -28,6 +28,7 @@ from kaizen.retrieval.lexical import LexicalIndex
 from kaizen.retrieval.vectors import Device, Kind, VectorIndex, choose_kind
 
 FORMAT = 1
+TWINS_FORMAT = 2  # rows lie in two lists: who knows only the first would find them twice, and refuses this
 BUILT_IN_FIELDS: Mapping[str, FieldType] = {"document_id": "string", "source": "string", "title": "string"}
 
 
@@ -119,15 +120,16 @@ class Segment:
         np.save(directory / "keys.npy", self.keys, allow_pickle=False)
         self.vectors.save(directory)
         self.lexical.save(directory)
-        record = {"format": FORMAT, "name": self.name, "kind": self.kind, "rows": self.rows, "dim": self.vectors.dim}
+        made = TWINS_FORMAT if self.vectors.has_twins else FORMAT
+        record = {"format": made, "name": self.name, "kind": self.kind, "rows": self.rows, "dim": self.vectors.dim}
         (directory / "segment.json").write_text(json.dumps(record, sort_keys=True))
 
     @classmethod
     def load(cls, directory: Path, device: Device = "cpu") -> Segment:
         """Open a verified directory that `save` wrote; the table and the vectors are mapped, not read."""
         record = json.loads((directory / "segment.json").read_text())
-        if record["format"] != FORMAT:
-            raise Corrupt(f"Segment format {record['format']} is not {FORMAT}.", advice="Rebuild the index.")
+        if record["format"] not in (FORMAT, TWINS_FORMAT):
+            raise Corrupt(f"Segment format {record['format']} is not known here.", advice="Rebuild the index.")
         table = _mapped_table(directory)
         vectors = VectorIndex.load(directory, record["kind"], device)
         keys = np.load(directory / "keys.npy", allow_pickle=False)

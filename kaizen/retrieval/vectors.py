@@ -19,7 +19,14 @@ import faiss
 import numpy as np
 
 from kaizen.errors import BadModel, ConfigError, Corrupt
-from kaizen.retrieval.short_codes import build_short_codes, parameters
+from kaizen.retrieval.short_codes import (
+    WITH_TWINS,
+    build_short_codes,
+    has_twins,
+    parameters,
+    prepared,
+    without_twins,
+)
 
 Kind = Literal["flat", "hnsw", "ivf", "sq8"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -55,6 +62,8 @@ class VectorIndex:
         self.vectors = vectors
         self._on_gpu = kind == "flat" and _use_gpu(device)
         self._index = _to_gpu(index) if self._on_gpu else index
+        self.has_twins = kind == "ivf" and has_twins(index)
+        self._unfiltered = parameters(index, None) if kind == "ivf" else None
         self._turn = threading.Lock()
 
     @property
@@ -94,7 +103,7 @@ class VectorIndex:
             raise Corrupt(
                 "The FAISS index and the vectors differ in their number of rows.", advice="Rebuild the index."
             )
-        return cls(kind, vectors, index, device)
+        return cls(kind, vectors, prepared(index) if kind == "ivf" else index, device)
 
     def rest_on(self, directory: Path) -> None:
         """Read the vectors from what `save` wrote from now on; the FAISS index stays in memory."""
@@ -152,6 +161,8 @@ class VectorIndex:
         scores, ids = self._index.search(query[None, :], fetch, params=self._parameters(selector, fetch))
         found = ids[0] >= 0
         rows = ids[0][found]
+        if self.has_twins and len(rows):
+            rows = without_twins(rows)
         if self.kind in FINE_FACTOR:
             return _best(rows, self.cosines(query, rows), k)
         return rows, scores[0][found]
@@ -160,13 +171,14 @@ class VectorIndex:
         if self.kind not in FINE_FACTOR:
             return k
         wanted = max(int(k * FINE_FACTOR[self.kind]), FINE_ROWS, int(self.rows * FINE_SHARE))
-        return min(wanted, self.rows)
+        wanted = min(wanted, self.rows)
+        return int(WITH_TWINS * wanted) if self.has_twins else wanted
 
     def _parameters(self, selector: Any, k: int) -> Any:  # noqa: ANN401 (FAISS is not typed)
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(HNSW_SEARCH_EF, 2 * k))
         if self.kind == "ivf":
-            return parameters(self._index, selector)
+            return self._unfiltered if selector is None else parameters(self._index, selector)
         return faiss.SearchParameters(sel=selector)
 
 
