@@ -58,17 +58,16 @@ class Asking:
         asked = self._asked(principal, request.user, "search")
         query = _query(asked, request)
         outcome = await self._arms.search(asked.assigned, principal, query, watch, asked.id)
-        degraded = await self._recorder.record(asked, query, outcome, watch)
+        recorded = self._recorder.record(asked, query, outcome, watch)
+        drafted = outcome.arm == "interleaved"
+        hits = [  # while it is written down
+            hit_of(position, place, request.explain, drafted)
+            for position, place in enumerate(outcome.found.places, start=1)
+        ]
+        degraded = await recorded
         if asked.assigned.shadow is not None:
             self.shadow.offer(partial(self._search_unseen, asked.unseen(), query))
-        drafted = outcome.arm == "interleaved"
-        return SearchResponse(
-            hits=[
-                hit_of(position, place, request.explain, drafted)
-                for position, place in enumerate(outcome.found.places, start=1)
-            ],
-            **_envelope(asked, outcome, degraded, watch, request.explain),
-        )
+        return SearchResponse(hits=hits, **_envelope(asked, outcome, degraded, watch, request.explain))
 
     async def answer(self, principal: Principal, request: AnswerRequest) -> AnswerResponse:
         """Answer a question."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,6 +14,7 @@ from kaizen.errors import KaizenError
 from kaizen.records import Impression, Principal
 from kaizen.storage.ledger import Ledger
 from serve_apps.arms import UNAVAILABLE, Outcome
+from serve_apps.committed import committed
 from serve_apps.metrics import Metrics
 from serve_apps.places import Found
 from serve_apps.rollout_router import Assigned
@@ -50,21 +51,24 @@ class Recorder:
         self._ledger = ledger
         self._metrics = metrics
 
-    async def record(
+    def record(
         self, asked: Asked, query: Query, outcome: Outcome, watch: Stopwatch, answer: str | None = None
-    ) -> list[str]:
-        """Record what is shown. Returns what the response must call degraded: when the ledger cannot take it, reading
-        goes on, and nobody can judge what was shown."""
+    ) -> Coroutine[None, None, list[str]]:
+        """Begin to record what is shown. Waits for it, and returns what the response must call degraded: when the
+        ledger cannot take it, reading goes on, and nobody can judge what was shown."""
         impression = _impression(asked, query, outcome, watch, answer)
         self._metrics.arm(impression.arm)
         self._check(asked.assigned, outcome)
+        return self._recorded(impression, self._ledger.impressions.submit_record(impression), watch)
+
+    async def _recorded(self, impression: Impression, write: Future[None], watch: Stopwatch) -> list[str]:
         degraded = list(impression.degraded)
         try:
             with watch.stage("log"):
-                await asyncio.wrap_future(self._ledger.impressions.submit_record(impression))
+                await committed(write)
         except KaizenError:
             degraded.append("impression-not-recorded")
-        if asked.assigned.arm != "shadow":
+        if impression.arm != "shadow":
             self._metrics.stages(watch.timings_ms(), degraded)
         return degraded
 
