@@ -81,10 +81,21 @@ class Searcher:
     async def _ask(
         self, served: Served, query: Query, asked: ShardQuery, watch: Stopwatch
     ) -> tuple[ShardQuery, Gathered]:
-        """The query as the shards answered it, and their answers. They have it, and look its words up, while its vector
-        is made: that follows."""
-        if query.mode != "dense":
+        """The query as the shards answered it, and their answers."""
+        if query.mode == "hybrid":
+            return await self._ask_ahead(served, query, asked, watch)
+        with watch.stage("embed"):
+            asked = asked.with_vector(await self._embed(served, query))
+        if asked.mode == "lexical":
             asked = replace(asked, terms=tuple(self._analyser(query.text)))
+        with watch.stage("shards"):
+            return asked, await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+
+    async def _ask_ahead(
+        self, served: Served, query: Query, asked: ShardQuery, watch: Stopwatch
+    ) -> tuple[ShardQuery, Gathered]:
+        """As `_ask`, but the shards look the words up while the vector is made: it follows."""
+        asked = replace(asked, terms=tuple(self._analyser(query.text)))
         rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         search = served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline, rest=rest)
         answers = asyncio.ensure_future(search)
@@ -94,15 +105,10 @@ class Searcher:
             rest.set_result(vector)
             asked = asked.with_vector(vector)
             with watch.stage("shards"):
-                gathered = await answers
+                return asked, await answers
         except BaseException:
             abandon({answers})
             raise
-        if query.mode == "dense" and not vector:  # words alone must do, and the shards had none
-            asked = replace(asked, terms=tuple(self._analyser(query.text)))
-            with watch.stage("shards"):
-                gathered = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
-        return asked, gathered
 
     async def _rank(
         self, served: Served, query: Query, asked: ShardQuery, gathered: Gathered, watch: Stopwatch
