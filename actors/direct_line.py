@@ -23,6 +23,7 @@ from typing import BinaryIO, cast
 
 from actors.background import run_in_background
 from kaizen.errors import KaizenError, Unavailable
+from kaizen.loop_thread import call_in_loop
 
 # Of one caller; who comes when all are taken waits. As many as a gateway works on requests at a time, twice, since a
 # trial may search for both releases: who waits for a vector must not hold up who needs none.
@@ -164,8 +165,7 @@ class _Connection(asyncio.Protocol):
 
     def close_soon(self) -> None:
         """As `close`, from any thread, and when the loop may have ended."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.close)
+        call_in_loop(self._loop, self.close)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

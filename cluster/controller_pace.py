@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from ray.serve.context import _get_global_client
 
-# As often as the HTTP proxy's health is to be looked at (`ingress.PROXY_HEALTH`): nothing that heals waits longer.
-LOOK_SECONDS = 0.25
+from cluster.ingress import PROXY_HEALTH
+
+# As often as the HTTP proxy's health is to be looked at: nothing that heals waits longer.
+LOOK_SECONDS = float(PROXY_HEALTH["RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"])
 
 
 def look_less_often() -> None:

@@ -6,6 +6,8 @@ import asyncio
 from concurrent.futures import Future
 from typing import TypeVar
 
+from kaizen.loop_thread import call_in_loop
+
 T = TypeVar("T")
 
 
@@ -19,10 +21,6 @@ async def committed(write: Future[T]) -> T:
         if not told.done():
             told.set_result(None)
 
-    def done(_: Future[T]) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(tell)
-
-    write.add_done_callback(done)
+    write.add_done_callback(lambda _: call_in_loop(loop, tell))
     await told
     return write.result()

@@ -13,6 +13,7 @@ from kaizen.records import Document, DocumentState, Principal
 from kaizen.text.document import make_document
 from kaizen.text.metadata import access_groups
 from kaizen.workspace import Workspace
+from serve_apps.committed import committed
 from serve_apps.indices import Indices
 from serve_apps.schemas import ChangeResponse, DocumentBody, DocumentResponse, DocumentWithId
 
@@ -45,12 +46,12 @@ class DocumentWriter:
         # Megabytes of text take a while to normalise and hash: not on the event loop.
         rows = await asyncio.to_thread(lambda: [_document(principal, document) for document in documents])
         change = self._ledger.documents.submit_upsert_many(rows, key)
-        return await self._acknowledge(asyncio.wrap_future(change), wait)
+        return await self._acknowledge(committed(change), wait)
 
     async def delete(self, principal: Principal, document_id: str, wait: Wait) -> ChangeResponse:
         """Delete one document; raises NotFound."""
         change = self._ledger.documents.submit_delete(principal.tenant, document_id)
-        return await self._acknowledge(asyncio.wrap_future(change), wait)
+        return await self._acknowledge(committed(change), wait)
 
     async def get(self, principal: Principal, document_id: str) -> DocumentResponse:
         """One document as it is stored; raises NotFound also when the caller may not see it."""

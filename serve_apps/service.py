@@ -23,6 +23,7 @@ from kaizen.workspace import open_workspace
 from serve_apps.admission import Admission
 from serve_apps.asking import Asking, check_user
 from serve_apps.callers import Callers
+from serve_apps.committed import committed
 from serve_apps.documents import DocumentWriter
 from serve_apps.indices import Indices
 from serve_apps.metrics import Metrics
@@ -85,7 +86,7 @@ class Service:
             identity=identity_of(principal.key_id, request.user),
             idempotency_key=request.idempotency_key,
         )
-        stored, created = await asyncio.wrap_future(self._ledger.feedback.submit_record(judgement))
+        stored, created = await committed(self._ledger.feedback.submit_record(judgement))
         return FeedbackResponse(feedback_id=stored.id, created=created)
 
     async def releases(self) -> ReleasesResponse:

@@ -11,7 +11,10 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from kaizen.loop_thread import call_in_loop
 
 T = TypeVar("T")
 
@@ -52,11 +55,7 @@ def _run(calls: _Queue) -> None:
             outcome = Outcome(call.work(), None)
         except Exception as error:  # noqa: BLE001 (`done` hears of it)
             outcome = Outcome(None, error)
-        try:
-            call.loop.call_soon_threadsafe(call.done, outcome)
-        except RuntimeError:
-            if not call.loop.is_closed():
-                raise
+        call_in_loop(call.loop, partial(call.done, outcome))
         del call, outcome  # while it waits it holds nobody's model
 
 

@@ -67,10 +67,10 @@ def build_short_codes(vectors: np.ndarray) -> faiss.Index:
     ivf.nprobe = _lists_to_read(vectors, rotation, ivf, homes, chance)
     index = faiss.IndexPreTransform(rotation, ivf)
     index.ntotal = rows
-    return prepared(index)
+    return index
 
 
-def prepared(index: faiss.Index) -> faiss.Index:
+def read_best_first(index: faiss.Index) -> None:
     """Make FAISS read lists best first, one after the other.
 
     By itself it takes them in the order of their numbers, so that more is kept before the best are known, and copies
@@ -79,7 +79,6 @@ def prepared(index: faiss.Index) -> faiss.Index:
     ivf = faiss.downcast_index(faiss.extract_index_ivf(index))
     if isinstance(ivf, faiss.IndexIVFPQFastScan):
         ivf.implem = BEST_FIRST
-    return index
 
 
 def has_twins(index: faiss.Index) -> bool:

@@ -24,7 +24,7 @@ from kaizen.retrieval.short_codes import (
     build_short_codes,
     has_twins,
     parameters,
-    prepared,
+    read_best_first,
     without_twins,
 )
 
@@ -62,8 +62,10 @@ class VectorIndex:
         self.vectors = vectors
         self._on_gpu = kind == "flat" and _use_gpu(device)
         self._index = _to_gpu(index) if self._on_gpu else index
-        self.has_twins = kind == "ivf" and has_twins(index)
-        self._unfiltered = parameters(index, None) if kind == "ivf" else None
+        self.has_twins, self._unfiltered = False, None
+        if kind == "ivf":
+            read_best_first(index)
+            self.has_twins, self._unfiltered = has_twins(index), parameters(index, None)
         self._turn = threading.Lock()
 
     @property
@@ -103,7 +105,7 @@ class VectorIndex:
             raise Corrupt(
                 "The FAISS index and the vectors differ in their number of rows.", advice="Rebuild the index."
             )
-        return cls(kind, vectors, prepared(index) if kind == "ivf" else index, device)
+        return cls(kind, vectors, index, device)
 
     def rest_on(self, directory: Path) -> None:
         """Read the vectors from what `save` wrote from now on; the FAISS index stays in memory."""
