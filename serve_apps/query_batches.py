@@ -18,7 +18,7 @@ import numpy as np
 from kaizen.errors import BadModel
 from serve_apps.worker_threads import Outcome, WorkerThreads
 
-# A batch is padded to its longest text: so many characters of it, padding included, are worth the time of the others.
+# All of a batch get their vectors at its end: so many characters are worth the time of the others.
 MOST_CHARACTERS = 2048
 MOST_TEXTS = 16
 
@@ -46,16 +46,15 @@ class _Line:
     def next_batch(self) -> list[_Waiting]:
         """The first in line and those behind it that fit; who gave up waiting is left out."""
         batch: list[_Waiting] = []
-        longest = 0
+        characters = 0
         while self.waiting and len(batch) < MOST_TEXTS:
             one = self.waiting[0]
-            padded = max(longest, len(one.text))
-            if batch and padded * (len(batch) + 1) > MOST_CHARACTERS:
+            if batch and characters + len(one.text) > MOST_CHARACTERS:
                 break
             self.waiting.popleft()
             if not one.vector.done():
                 batch.append(one)
-                longest = padded
+                characters += len(one.text)
         return batch
 
 

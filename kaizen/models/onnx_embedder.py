@@ -21,9 +21,9 @@ from kaizen.models.vectors import Vectors, bad_rows, refuse_bad
 
 log = logging.getLogger("kaizen.onnx_embedder")
 
-# What one core computes in its cache. A call with 16 times as many takes twice the time a text and gigabytes of memory;
-# figures are in docs/decisions.md.
-_CALL_TOKENS = 512
+# For each thread, with padding. A core gains nothing from more, and texts of unlike length would be padded to their
+# longest: with 512, sixteen queries cost a third more; figures are in docs/decisions.md.
+_CALL_TOKENS = 96
 
 
 class OnnxEmbedder:
@@ -51,6 +51,7 @@ class OnnxEmbedder:
             raise BadModel(f"The ONNX file in {directory} is not the one that was exported.", advice="Export it again.")
         self.spec = spec
         self._prompt = spec.query_prompt if prompt is None else prompt
+        self._call_tokens = _CALL_TOKENS * threads
         self._tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -69,7 +70,7 @@ class OnnxEmbedder:
         vectors = np.empty((len(tokens), self._dim), dtype=np.float32)
         lengths = [len(t) for t in tokens]
         # Not rounded: a question is computed alone, and each token of padding is time that somebody waits for.
-        for rows, length in batches(lengths, budget=_CALL_TOKENS, longest=self.spec.max_tokens, multiple=1):
+        for rows, length in batches(lengths, budget=self._call_tokens, longest=self.spec.max_tokens, multiple=1):
             ids, mask = padded([tokens[row] for row in rows], length)
             vectors[rows] = self._session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})[0]
         return vectors, bad_rows(vectors)

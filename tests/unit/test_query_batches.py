@@ -63,7 +63,7 @@ def test_a_query_alone_starts_at_once_and_those_that_come_meanwhile_go_together(
     assert batches == [["a"], ["bb", "ccc", "dddd"]]
 
 
-def test_a_batch_is_bounded_in_number_and_in_padding() -> None:
+def test_a_batch_is_bounded_in_number_and_in_characters() -> None:
     _, batches = together(["first", *["short"] * (MOST_TEXTS + 3)])
     assert [len(batch) for batch in batches] == [1, MOST_TEXTS, 3]
     _, batches = together(["first", "short", "short", "x" * MOST_CHARACTERS, "short"])

@@ -84,11 +84,14 @@ def test_both_agree_with_plain_transformers(
         assert float((vectors * wanted).sum(1).min()) >= least
 
 
-def test_rows_keep_their_order_through_batches_sorted_by_length(torch_embedder: Embedder) -> None:
+def test_rows_keep_their_order_through_batches_sorted_by_length(
+    onnx_embedder: Embedder, torch_embedder: Embedder
+) -> None:
     texts = [f"Item {n}: " + "valves and pumps, " * (n * 7 % 23) for n in range(40)]
-    together = torch_embedder.embed(texts)
-    alone = np.concatenate([torch_embedder.embed([text]) for text in texts])
-    assert (alone @ together.T).argmax(1).tolist() == list(range(len(texts)))
+    for embedder in (onnx_embedder, torch_embedder):
+        together = embedder.embed(texts)
+        alone = np.concatenate([embedder.embed([text]) for text in texts])
+        assert (alone @ together.T).argmax(1).tolist() == list(range(len(texts)))
 
 
 def tiny_with_nan(directory: Path, word: str) -> EmbedderSpec:
