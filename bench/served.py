@@ -41,6 +41,7 @@ from bench.corpus import queries
 from bench.growth import GROWTH_GOAL, QUESTIONS, apart, build, built
 from bench.http_load import Target, at_once, in_turn
 from bench.process_tree import ProcessTree
+from bench.search_index import use, wait_until_quiet
 from bench.synthetic import TENANT, Question
 from cluster.throwaway import Installation, started, write_config
 from jobs.build_release import build_release
@@ -71,12 +72,22 @@ class Served:
     bodies: Mapping[Mode, Sequence[Mapping[str, Any]]]
     spent: dict[Mode, list[dict[str, float]]] = field(default_factory=lambda: {mode: [] for mode in MODES})
 
+    @property
+    def target(self) -> Target:
+        """Where searches go."""
+        return Target(url=self.running.state.url, path="/v1/search", headers=self.running.headers)
+
+    def settle(self) -> None:
+        """Warm up in all modes, and let it do what it does by itself after its first searches."""
+        for mode in MODES:
+            use(self.target, self.bodies[mode], connections=CONNECTIONS)
+        wait_until_quiet(self.running)
+
     def round(self, mode: Mode) -> None:
         """Ask in one mode, first one by one, then many at a time."""
-        target = Target(url=self.running.state.url, path="/v1/search", headers=self.running.headers)
-        alone = in_turn(target, self.bodies[mode])
+        alone = in_turn(self.target, self.bodies[mode])
         before = self._cpu_seconds()
-        many = at_once(target, self.bodies[mode], connections=CONNECTIONS, seconds=SECONDS)
+        many = at_once(self.target, self.bodies[mode], connections=CONNECTIONS, seconds=SECONDS)
         cpu = self._cpu_seconds() - before
         self.spent[mode].append({"p50": alone.quantile_ms(0.5), "cpu": 1000 * cpu / len(many.seconds_each)})
 
@@ -139,14 +150,12 @@ def measure(sizes: Sequence[int]) -> dict[str, Any]:
     console = Console(stderr=True)
     with ExitStack() as stack:
         served = [stack.enter_context(serving(chunks)) for chunks in sizes]
-        for number in range(ROUNDS + 1):
+        for one in served:
+            one.settle()
+        for number in range(1, ROUNDS + 1):
             for one in served:
                 for mode in MODES:
                     one.round(mode)
-            if number == 0:  # to warm up
-                for one in served:
-                    for rounds in one.spent.values():
-                        rounds.clear()
             console.print(f"round {number} of {ROUNDS}")
         found = [one.figures() for one in served]
     return {f"{name}_growth": _growth(found[0][f"{name}_ms"], found[-1][f"{name}_ms"]) for name in ("p50", "cpu")} | {
