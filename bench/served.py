@@ -6,8 +6,8 @@ prints one line and writes bench/out/served.svg. A quarter of an hour; --quick c
 
 `bench.growth` measures the shard's part alone. Here one installation for each size, with default settings (HAProxy, two
 gateway replicas, one shard in two copies), opens a generation that was built as `bench.growth` builds it, and both are
-asked in turns, so that a slow hour of the machine is slow for both. Chunks are synthetic (`bench.synthetic`). For each
-size and mode, medians over the rounds:
+asked in turns, so that a slow hour of the machine is slow for both; first both are used for a while, until neither does
+anything by itself. Chunks are synthetic (`bench.synthetic`). For each size and mode, medians over the rounds:
 
     p50_ms          one query at a time over one connection
     cpu_ms          CPU time of all processes, Ray's too, for a request at 16 connections

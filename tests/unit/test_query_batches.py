@@ -68,6 +68,8 @@ def test_a_batch_is_bounded_in_number_and_in_characters() -> None:
     assert [len(batch) for batch in batches] == [1, MOST_TEXTS, 3]
     _, batches = together(["first", "short", "short", "x" * MOST_CHARACTERS, "short"])
     assert [len(batch) for batch in batches] == [1, 2, 1, 1]
+    _, batches = together(["first", "x" * (MOST_CHARACTERS // 2), *["short"] * 3])
+    assert [len(batch) for batch in batches] == [1, 4]  # a long one costs what it is, and not for each beside it
 
 
 def test_one_that_cannot_be_embedded_takes_no_other_with_it() -> None:

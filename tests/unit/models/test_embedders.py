@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from safetensors.torch import load_file, save_file
 
 from kaizen.config import EmbedderSettings
@@ -92,6 +93,28 @@ def test_rows_keep_their_order_through_batches_sorted_by_length(
         together = embedder.embed(texts)
         alone = np.concatenate([embedder.embed([text]) for text in texts])
         assert (alone @ together.T).argmax(1).tolist() == list(range(len(texts)))
+
+
+class Watched:
+    """A session that counts the tokens of its calls, and those that are padding."""
+
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+        self.tokens = self.padding = 0
+
+    def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        mask = inputs["attention_mask"]
+        self.tokens += mask.size
+        self.padding += mask.size - int(mask.sum())
+        outputs: list[np.ndarray] = self._session.run(names, inputs)
+        return outputs
+
+
+def test_queries_of_unlike_length_are_hardly_padded(onnx_embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(getattr(onnx_embedder, "_session"))  # noqa: B009 (private: what a call costs is seen only there)
+    monkeypatch.setattr(onnx_embedder, "_session", watched)
+    onnx_embedder.embed(["pump " * (1 + n) for n in range(16)])
+    assert watched.padding < 0.2 * watched.tokens  # in one call it would be almost half
 
 
 def tiny_with_nan(directory: Path, word: str) -> EmbedderSpec:
