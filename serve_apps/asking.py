@@ -21,6 +21,7 @@ from serve_apps.admission import Admission
 from serve_apps.answering import Answered, Answerer
 from serve_apps.arms import Arms, Outcome
 from serve_apps.explaining import hit_of
+from serve_apps.impression_log import ImpressionLog
 from serve_apps.metrics import Metrics
 from serve_apps.query_batches import QueryBatches
 from serve_apps.recorder import Asked, Recorder
@@ -38,7 +39,13 @@ class Asking:
     """What one replica does with a query or a question."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, router: RolloutRouter, metrics: Metrics, admission: Admission
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        impressions: ImpressionLog,
+        router: RolloutRouter,
+        metrics: Metrics,
+        admission: Admission,
     ) -> None:
         self._max_k = settings.server.max_k
         self._ledger = ledger
@@ -47,7 +54,7 @@ class Asking:
         self._admission = admission
         self._arms = Arms(Searcher(ledger, QueryBatches(EMBEDDING_THREADS)), settings.learning.explore_share)
         self._answerer = Answerer(settings, self._arms)
-        self._recorder = Recorder(ledger, metrics)
+        self._recorder = Recorder(impressions, metrics)
         self.shadow = Shadow(metrics, lambda: admission.waiting > 0)
 
     async def search(self, principal: Principal, request: SearchRequest) -> SearchResponse:
@@ -58,13 +65,12 @@ class Asking:
         asked = self._asked(principal, request.user, "search")
         query = _query(asked, request)
         outcome = await self._arms.search(asked.assigned, principal, query, watch, asked.id)
-        recorded = self._recorder.record(asked, query, outcome, watch)
+        degraded = await self._recorder.record(asked, query, outcome, watch)
         drafted = outcome.arm == "interleaved"
-        hits = [  # while it is written down
+        hits = [
             hit_of(position, place, request.explain, drafted)
             for position, place in enumerate(outcome.found.places, start=1)
         ]
-        degraded = await recorded
         if asked.assigned.shadow is not None:
             self.shadow.offer(partial(self._search_unseen, asked.unseen(), query))
         return SearchResponse(hits=hits, **_envelope(asked, outcome, degraded, watch, request.explain))

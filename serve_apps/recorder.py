@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
-from concurrent.futures import Future
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kaizen.errors import KaizenError
 from kaizen.records import Impression, Principal
-from kaizen.storage.ledger import Ledger
 from serve_apps.arms import UNAVAILABLE, Outcome
-from serve_apps.committed import committed
+from serve_apps.impression_log import ImpressionLog
 from serve_apps.metrics import Metrics
 from serve_apps.places import Found
 from serve_apps.rollout_router import Assigned
@@ -47,27 +44,23 @@ class Asked:
 class Recorder:
     """Writes impressions."""
 
-    def __init__(self, ledger: Ledger, metrics: Metrics) -> None:
-        self._ledger = ledger
+    def __init__(self, impressions: ImpressionLog, metrics: Metrics) -> None:
+        self._impressions = impressions
         self._metrics = metrics
 
-    def record(
+    async def record(
         self, asked: Asked, query: Query, outcome: Outcome, watch: Stopwatch, answer: str | None = None
-    ) -> Coroutine[None, None, list[str]]:
-        """Begin to record what is shown. Waits for it, and returns what the response must call degraded: when the
-        ledger cannot take it, reading goes on, and nobody can judge what was shown."""
+    ) -> list[str]:
+        """Record what is shown. Returns what the response must call degraded: when the ledger cannot take it, reading
+        goes on, and nobody can judge what was shown."""
         impression = _impression(asked, query, outcome, watch, answer)
         self._metrics.arm(impression.arm)
         self._check(asked.assigned, outcome)
-        return self._recorded(impression, self._ledger.impressions.submit_record(impression), watch)
-
-    async def _recorded(self, impression: Impression, write: Future[None], watch: Stopwatch) -> list[str]:
         degraded = list(impression.degraded)
-        try:
-            with watch.stage("log"):
-                await committed(write)
-        except KaizenError:
-            degraded.append("impression-not-recorded")
+        with watch.stage("log"):
+            write = self._impressions.submit(impression)
+            if write is not None and not await self._impressions.stored(write):
+                degraded.append("impression-not-recorded")
         if impression.arm != "shadow":
             self._metrics.stages(watch.timings_ms(), degraded)
         return degraded

@@ -16,7 +16,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from actors.names import FLEET
 from kaizen.config import Settings
 from kaizen.errors import NotFound
-from kaizen.ids import new_id
+from kaizen.ids import made_at, new_id
 from kaizen.records import Feedback, Principal, Release, identity_of
 from kaizen.security.keys import Authenticator
 from kaizen.workspace import open_workspace
@@ -25,6 +25,7 @@ from serve_apps.asking import Asking, check_user
 from serve_apps.callers import Callers
 from serve_apps.committed import committed
 from serve_apps.documents import DocumentWriter
+from serve_apps.impression_log import ImpressionLog
 from serve_apps.indices import Indices
 from serve_apps.metrics import Metrics
 from serve_apps.recorder import UNSEEN
@@ -34,6 +35,9 @@ from serve_apps.schemas import FeedbackRequest, FeedbackResponse, ReleaseReply, 
 from serve_apps.served import Opener, Served
 
 READY_SECONDS = 2.0
+# Between looks for an impression that is not there yet, and how old it may be.
+ON_ITS_WAY_SECONDS = (0.01, 0.04, 0.15, 0.5)
+JUST_MADE_SECONDS = 10.0
 
 
 class Service:
@@ -51,7 +55,8 @@ class Service:
         self.documents = DocumentWriter(workspace, Indices(workspace.ledger, opener, self.router))
         server = settings.server
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
-        self.asking = Asking(settings, workspace.ledger, self.router, self.metrics, self.admission)
+        self._impressions = ImpressionLog(workspace.ledger, settings.workspace.directory / "spool")
+        self.asking = Asking(settings, workspace.ledger, self._impressions, self.router, self.metrics, self.admission)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -59,7 +64,12 @@ class Service:
         await self.router.first()
         gc.collect()
         gc.freeze()  # what is there by now stays: the garbage collector need not walk it with every few requests
-        work = (self.router.follow(), self.asking.shadow.run(), self.metrics.keep_telling())
+        work = (
+            self.router.follow(),
+            self.asking.shadow.run(),
+            self.metrics.keep_telling(),
+            self._impressions.keep_taking_over(),
+        )
         running = [asyncio.create_task(each) for each in work]
         try:
             yield
@@ -68,6 +78,8 @@ class Service:
                 task.cancel()
             await self.router.close()
             self.metrics.tell()
+            await asyncio.to_thread(self._ledger.close)
+            self._impressions.close()
 
     async def feedback(self, principal: Principal, request: FeedbackRequest) -> FeedbackResponse:
         """Keep a judgement; durable when this returns. NotFound for an impression that the caller's tenant has not."""
@@ -86,8 +98,20 @@ class Service:
             identity=identity_of(principal.key_id, request.user),
             idempotency_key=request.idempotency_key,
         )
-        stored, created = await committed(self._ledger.feedback.submit_record(judgement))
+        stored, created = await self._judged(judgement)
         return FeedbackResponse(feedback_id=stored.id, created=created)
+
+    async def _judged(self, judgement: Feedback) -> tuple[Feedback, bool]:
+        """Store it. What was shown a moment ago may still be on its way from another gateway, which tells nobody when
+        it has arrived."""
+        for pause in ON_ITS_WAY_SECONDS:
+            try:
+                return await committed(self._ledger.feedback.submit_record(judgement))
+            except NotFound:
+                if not _just_made(judgement.impression_id):
+                    raise
+            await asyncio.sleep(pause)
+        return await committed(self._ledger.feedback.submit_record(judgement))
 
     async def releases(self) -> ReleasesResponse:
         """All releases, newest first."""
@@ -148,3 +172,10 @@ def _release_reply(release: Release) -> ReleaseReply:
         parent=release.parent,
         parts={name: dict(part) for name, part in release.parts.items()},
     )
+
+
+def _just_made(name: str) -> bool:
+    try:
+        return abs(time.time() - made_at(name)) < JUST_MADE_SECONDS
+    except ValueError:
+        return False

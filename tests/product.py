@@ -21,7 +21,8 @@ import pytest
 from cluster import throwaway
 from kaizen.config import Settings
 from kaizen.config_sources import load_settings
-from kaizen.records import SCOPES, Scope
+from kaizen.errors import NotFound
+from kaizen.records import SCOPES, Impression, Scope
 from kaizen.run_state import KEY_FILE, RunState, read_run_state
 from kaizen.security.keys import Secret, new_key
 from kaizen.workspace import Workspace, open_workspace
@@ -79,6 +80,31 @@ class Product:
         """A tenant that nobody else uses, and a client that may do everything there."""
         tenant = f"tenant-{next(_TENANTS)}"
         return tenant, self.client(self.new_key(tenant))
+
+    def impression(self, tenant: str, name: str) -> Impression:
+        """The record of what was shown, once it is there: a response does not wait for it."""
+
+        def found() -> Impression | None:
+            try:
+                return self.parts.ledger.impressions.get(tenant, name)
+            except NotFound:
+                return None
+
+        seen = eventually(found, 10, f"{name} is on record")
+        assert seen is not None
+        return seen
+
+    def wait_until_recorded(self) -> None:
+        """Until all that was shown is on record, and no gateway's spool has anything left."""
+        folder = self.parts.settings.workspace.directory / "spool"
+
+        def empty() -> bool:
+            try:
+                return not any(file.stat().st_size for file in folder.iterdir())
+            except FileNotFoundError:  # one was taken over meanwhile
+                return False
+
+        eventually(empty, 30, "all is on record")
 
     def run(self, module: str, *arguments: str) -> dict[str, Any]:
         """Run a job against it with --json and return what it printed."""

@@ -281,7 +281,7 @@ def final_state(product: Product, tenant: str, key: str, history: History) -> Fi
     cohorts = sorted({cohort(operation.document) for operation in history.of("write")})
     with product.client(key) as http:
         found = [pair for word in cohorts for pair in _all_with(http, word, head)]
-    return Final(documents=found, feedback=_stored_feedback(product, tenant))
+    return Final(documents=found, feedback=_stored_feedback(product, tenant), impressions=_recorded(product))
 
 
 def _all_with(http: httpx.Client, word: str, head: int) -> list[tuple[str, str]]:
@@ -294,6 +294,16 @@ def _all_with(http: httpx.Client, word: str, head: int) -> list[tuple[str, str]]
 
     answer = eventually(complete, 90, "a complete search")
     return [(hit["document_id"], hit["text"]) for hit in (answer or {})["hits"]]
+
+
+def _recorded(product: Product) -> set[str]:
+    """Names of the impressions on record, also of those that killed gateways had shown."""
+    product.wait_until_recorded()
+    names, after = set[str](), 0
+    while rows := product.parts.ledger.impressions.after(after):
+        names.update(row.id for _, row in rows)
+        after = rows[-1][0]
+    return names
 
 
 def _stored_feedback(product: Product, tenant: str) -> Counter[str]:

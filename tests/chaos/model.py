@@ -7,7 +7,7 @@ operation that was not answered (`unknown`) may have happened or not, then or la
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,6 +22,8 @@ ONCE = "nothing is there twice"
 ONE_RELEASE = "each response is made by one release"
 SAID = "what is partial says so"
 PATIENT = "every 429 says when to come back"
+RECORDED = "what was shown is on record"
+UNRECORDED = "impression-not-recorded"  # what a response says that has no record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +83,12 @@ class Final:
     Attributes:
         documents: (id, text) of everything that a complete search finds; a document that is there twice is in it twice.
         feedback: idempotency key -> how many judgements are stored under it.
+        impressions: names of all that are on record; None: they were not looked at.
     """
 
     documents: Sequence[tuple[str, str]]
     feedback: Mapping[str, int] = field(default_factory=dict)
+    impressions: Set[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +210,15 @@ def _check_final(ordered: Sequence[Operation], lives: Mapping[str, _Life], final
         if seen not in life.possible:
             promise = GONE if life.possible == {None} else DURABLE
             wrong.append(Violation(promise, f"{name} at the end: {_words(seen)}"))
-    return wrong + list(_feedback_at_the_end(ordered, final))
+    wrong += _feedback_at_the_end(ordered, final)
+    if final.impressions is not None:
+        wrong += [Violation(RECORDED, name) for name in sorted(_to_be_recorded(ordered) - final.impressions)]
+    return wrong
+
+
+def _to_be_recorded(operations: Iterable[Operation]) -> set[str]:
+    """Impressions of responses that do not say that they have no record."""
+    return {each.impression for each in operations if each.impression and UNRECORDED not in each.degraded}
 
 
 def _feedback_at_the_end(ordered: Sequence[Operation], final: Final) -> Iterator[Violation]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from kaizen.ids import new_id
 from tests.product import Product
 from tests.ray.conftest import Handbook
 
@@ -38,7 +42,7 @@ def test_every_kind_is_kept_as_it_was_given(handbook: Handbook, shown: dict[str,
 
 
 def test_the_impression_is_what_was_shown(handbook: Handbook, shown: dict[str, Any]) -> None:
-    kept = handbook.product.parts.ledger.impressions.get(handbook.tenant, shown["impression_id"])
+    kept = handbook.product.impression(handbook.tenant, shown["impression_id"])
     assert (kept.query, kept.release, kept.index_seq) == (
         "who pays for train tickets", shown["release"], shown["index_seq"],
     )  # fmt: skip
@@ -57,6 +61,20 @@ def test_an_unknown_impression_is_a_404(handbook: Handbook) -> None:
     body = {"impression_id": "imp_00000000000000000000000000", "kind": "comment", "text": "x"}
     response = handbook.client.post("/v1/feedback", json=body)
     assert (response.status_code, response.json()["type"]) == (404, "urn:kaizen:not-found")
+
+
+def test_an_impression_that_is_still_on_its_way_is_waited_for(handbook: Handbook, shown: dict[str, Any]) -> None:
+    """Another gateway showed it, and its write has not arrived: 4 tries within .7 s."""
+    ledger = handbook.product.parts.ledger
+    late = replace(handbook.product.impression(handbook.tenant, shown["impression_id"]), id=new_id("imp"))
+    body = {"impression_id": late.id, "kind": "comment", "text": "quick"}
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(handbook.client.post, "/v1/feedback", json=body)
+        threading.Event().wait(0.2)
+        ledger.impressions.record(late)
+        assert answer.result().status_code == 200
+    body["impression_id"] = new_id("imp")
+    assert handbook.client.post("/v1/feedback", json=body).status_code == 404, "nobody ever showed it"
 
 
 def test_an_impression_of_another_tenant_is_a_404(product: Product, shown: dict[str, Any]) -> None:

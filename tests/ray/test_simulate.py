@@ -35,7 +35,10 @@ class Shop:
     collection: Collection
 
     def simulate(self, plan: Plan, until: Callable[[Summary], bool] | None = None) -> Summary:
-        return simulate(lambda: Client(self.endpoint), self.collection, plan, until=until)
+        """Until all that was shown is on record, too."""
+        done = simulate(lambda: Client(self.endpoint), self.collection, plan, until=until)
+        self.product.wait_until_recorded()
+        return done
 
     def ledger(self) -> tuple[list[Impression], list[Feedback]]:
         """The tenant's impressions and feedback."""

@@ -13,6 +13,7 @@ from tests.chaos.model import (
     ONCE,
     ONE_RELEASE,
     PATIENT,
+    RECORDED,
     SAID,
     Final,
     Kind,
@@ -41,12 +42,13 @@ GOOD = [
               fingerprints={"r1": {"retrieval": "aa", "index": "i1"}}),
     operation("search", 3, document="b", seq=3, found={}),
     operation("search", 3, seq=2, found={"b": "text of b"}),  # an index that had not come to the deletion yet
-    operation("search", 4, document="a", seq=3, coverage=0.5, degraded=("shard-unavailable",)),
+    operation("search", 4, document="a", seq=3, coverage=0.5, degraded=("shard-unavailable",), impression="i1"),
+    operation("search", 4, degraded=("impression-not-recorded",), impression="i3"),
     operation("feedback", 4, key="k1"),
     operation("feedback", 4, key="k2", status=0),
     operation("search", 5, 429, retry_after="1"),
 ]  # fmt: skip
-END = Final(documents=[("a", "text of a")], feedback={"k1": 1})
+END = Final(documents=[("a", "text of a")], feedback={"k1": 1}, impressions={"i1", "i2"})
 EXPECTED_OF_GOOD = [(FAILED, "write"), (FAILED, "feedback")]
 
 
@@ -75,6 +77,7 @@ def test_what_nobody_answered_may_be_either(c_is_there: bool) -> None:
         (replace(END, feedback={}), DURABLE),
         (replace(END, feedback={"k1": 2}), ONCE),
         (replace(END, feedback={"k1": 1, "k2": 2}), ONCE),
+        (replace(END, impressions={"i2"}), RECORDED),
     ],
 )
 def test_the_end_differs(final: Final, promise: str) -> None:

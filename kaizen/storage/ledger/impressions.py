@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import fields
@@ -13,8 +15,9 @@ from kaizen.errors import NotFound
 from kaizen.records import Impression, ShownChunk
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.statements import insert_if_absent
-from kaizen.storage.ledger.tables import impressions
+from kaizen.storage.ledger.tables import impressions, written_json
 
+log = logging.getLogger("kaizen.impressions")
 _COLUMNS = ("id", "at", "tenant", "key_id", "release", "index_seq")
 _BODY = tuple(field.name for field in fields(Impression) if field.name not in _COLUMNS)
 _SHOWN = tuple(field.name for field in fields(ShownChunk))
@@ -38,9 +41,21 @@ class Impressions:
         """
         return self._submit(impression, synced=False)
 
+    def submit_packed(self, records: Sequence[bytes]) -> Future[None]:
+        """Store what `packed` made of impressions, durably, as `submit_record` would have. A record that is none, as a
+        power cut may leave it, is left out."""
+        rows = [row for row in map(_unpacked, records) if row is not None]
+        return self._insert(rows, synced=True)
+
     def _submit(self, impression: Impression, *, synced: bool) -> Future[None]:
-        row = _row(impression)
-        return self._database.submit(lambda connection: insert_if_absent(connection, impressions, [row]), synced=synced)
+        return self._insert([_row(impression)], synced=synced)
+
+    def _insert(self, rows: list[dict[str, Any]], *, synced: bool) -> Future[None]:
+        def insert(connection: sa.Connection) -> None:
+            if rows:
+                insert_if_absent(connection, impressions, rows)
+
+        return self._database.submit(insert, synced=synced)
 
     def get(self, tenant: str, impression_id: str) -> Impression:
         """Return an impression; NotFound when the tenant has none with this id."""
@@ -77,6 +92,21 @@ def read(connection: sa.Connection, tenant: str, impression_id: str) -> Impressi
     return _impression(row)
 
 
+def packed(impression: Impression) -> bytes:
+    """An impression as one line of text, without its line feed."""
+    return written_json(_row(impression)).encode()
+
+
+def _unpacked(record: bytes) -> dict[str, Any] | None:
+    """The row of a packed impression; None when it is none."""
+    try:
+        row = json.loads(record)
+        return _row(_from_row({name: row[name] for name in _COLUMNS}, row["body"]))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        log.exception("An impression of %d bytes cannot be read, and is lost.", len(record))
+        return None
+
+
 def _row(impression: Impression) -> dict[str, Any]:
     """Field by field: `asdict` copies deeply, which costs as much as ranking what was shown."""
     body = {name: getattr(impression, name) for name in _BODY}
@@ -85,10 +115,13 @@ def _row(impression: Impression) -> dict[str, Any]:
 
 
 def _impression(row: sa.Row[Any]) -> Impression:
-    body = dict(row.body)
+    return _from_row({name: getattr(row, name) for name in _COLUMNS}, dict(row.body))
+
+
+def _from_row(columns: dict[str, Any], body: dict[str, Any]) -> Impression:
     shown: Sequence[dict[str, Any]] = body.pop("shown")
     return Impression(
-        **{name: getattr(row, name) for name in _COLUMNS},
+        **columns,
         shown=tuple(_chunk(chunk) for chunk in shown),
         degraded=tuple(body.pop("degraded")),
         **body,

@@ -1,0 +1,135 @@
+"""A spool: what was added is in it until it is settled, and whoever comes next finds it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from kaizen.errors import Unavailable
+from kaizen.storage import spool
+from kaizen.storage.spool import SUFFIX, Spool, take_over
+
+
+def _taken(folder: Path) -> list[bytes]:
+    found: list[bytes] = []
+    assert take_over(folder, found.extend) == len(found)
+    return found
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.glob(f"*{SUFFIX}"))
+
+
+def _add_until_killed(told: Connection, folder: Path) -> None:
+    mine = Spool(folder)
+    for number in range(10_000):
+        if mine.add(b"%d" % number):
+            told.send(number)
+
+
+def test_a_killed_process_leaves_what_it_added(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    reader, writer = context.Pipe(duplex=False)
+    child = context.Process(target=_add_until_killed, args=(writer, tmp_path))
+    child.start()
+    writer.close()
+    added = [reader.recv() for _ in range(200)]
+    assert _taken(tmp_path) == [], "it lives"
+    child.kill()
+    child.join()
+    taken = _taken(tmp_path)
+    assert taken[:200] == [b"%d" % number for number in added]
+    assert (_taken(tmp_path), _files(tmp_path)) == ([], [])
+
+
+def test_what_is_settled_is_not_kept(tmp_path: Path) -> None:
+    mine = Spool(tmp_path)
+    assert [mine.add(b"one"), mine.add(b"two")] == [True, True]
+    mine.settle()
+    assert mine.left() == [b"one", b"two"], "the second waits still"
+    mine.settle()
+    assert (mine.left(), _files(tmp_path)[0].stat().st_size) == ([], 0)
+    mine.add(b"three")
+    assert mine.left() == [b"three"]
+
+
+def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    Spool(tmp_path / "spool")
+    assert _files(tmp_path / "spool")[0].stat().st_mode & 0o077 == 0
+
+
+def test_closing_removes_it_unless_something_waits(tmp_path: Path) -> None:
+    done, waiting = Spool(tmp_path), Spool(tmp_path)
+    waiting.add(b"one")
+    done.close()
+    waiting.close()
+    assert len(_files(tmp_path)) == 1
+    assert _taken(tmp_path) == [b"one"]
+
+
+def test_it_takes_no_more_when_it_is_full_until_it_is_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "MAX_BYTES", 10)
+    mine = Spool(tmp_path)
+    assert [mine.add(b"1234567"), mine.add(b"12")] == [True, False]
+    mine.settle()
+    assert mine.add(b"12")
+    assert mine.left() == [b"12"]
+
+
+def test_a_full_disk_leaves_no_half_of_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, write = Spool(tmp_path), os.write
+    mine.add(b"one")
+    monkeypatch.setattr(os, "write", lambda file, line: write(file, line[:2]))
+    assert not mine.add(b"two")
+    monkeypatch.setattr(os, "write", write)
+    assert mine.add(b"three")
+    assert mine.left() == [b"one", b"three"]
+
+
+def test_a_disk_that_fails_is_told_and_not_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Spool(tmp_path)
+
+    def fail(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "write", fail)
+    assert not mine.add(b"one")
+    assert mine.left() == []
+
+
+def test_a_torn_record_is_not_one(tmp_path: Path) -> None:
+    (tmp_path / f"left{SUFFIX}").write_bytes(b"one\ntw")
+    assert _taken(tmp_path) == [b"one"]
+
+
+def test_what_cannot_be_stored_now_stays(tmp_path: Path) -> None:
+    (tmp_path / f"left{SUFFIX}").write_bytes(b"one\n")
+
+    def refuse(_: list[bytes]) -> None:
+        raise Unavailable("The ledger does not answer.", advice="Wait.")
+
+    with pytest.raises(Unavailable):
+        take_over(tmp_path, refuse)
+    assert _taken(tmp_path) == [b"one"]
+
+
+def test_a_spool_that_was_taken_over_before_it_was_locked_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, lock = [], spool.try_lock
+
+    def slow(file: int) -> bool:
+        if not locked:
+            _files(tmp_path)[0].unlink()
+        locked.append(file)
+        return lock(file)
+
+    monkeypatch.setattr(spool, "try_lock", slow)
+    mine = Spool(tmp_path)
+    mine.add(b"one")
+    assert len(locked) == 2
+    assert _files(tmp_path)[0].read_bytes() == b"one\n"
