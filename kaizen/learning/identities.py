@@ -12,7 +12,7 @@ import numpy as np
 
 from kaizen.learning.evidence import Bools, Evidence, Floats, Votes, busiest_minute
 
-MOST_SHARE = 0.05  # of all clicks, of one identity; never less than twice an even share
+MOST_SHARE = 0.05  # of the clicks that count, of one identity; never less than twice an even share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +63,28 @@ def find_robots(evidence: Evidence, votes: Votes, rules: RobotRules) -> Robots:
 def capped(clicks: Floats) -> Floats:
     """Return the factor (identities,) from 0 to 1 by which each identity's votes count, given its clicks.
 
-    One identity's clicks are scaled down to MOST_SHARE of all, or to twice an even share where there are few.
+    No identity has more than MOST_SHARE of the clicks that count then, or twice an even share where there are few.
     """
     active = int((clicks > 0).sum())
     if active == 0:
         return np.ones(len(clicks))
-    most = clicks.sum() * max(MOST_SHARE, 2 / active)
+    most = _most(np.sort(clicks)[::-1], max(MOST_SHARE, 2 / active))
     factor: Floats = np.minimum(1.0, most / np.maximum(clicks, 1.0))
     return factor
+
+
+def _most(clicks: Floats, share: float) -> float:
+    """What each may have so that none has more than `share` of what is left. `clicks`: the most first.
+
+    Those who are cut down have the same, c: `many` of them c = share (many c + rest). Fewer than 1 / share can be.
+    """
+    rest = float(clicks.sum())
+    for many, next_one in enumerate(clicks):
+        most = share * rest / (1 - share * many)
+        if next_one <= most:
+            return most
+        rest -= next_one
+    raise AssertionError("whoever has the least has no more than an even share")
 
 
 def _too_fast(evidence: Evidence, most: int) -> Bools:

@@ -64,14 +64,35 @@ def test_nobody_searches_that_fast_but_a_whole_application_may(user: str) -> Non
     assert broken(world) == ({"key/bot": "fast"} if user else {})
 
 
-def test_one_identity_counts_for_a_share_at_most() -> None:
-    clicks = np.array([1000.0] + [10.0] * 100)
-    factor = capped(clicks)
-    assert factor[0] * clicks[0] == pytest.approx(MOST_SHARE * clicks.sum())
-    assert factor[1:].tolist() == [1.0] * 100
+def counted(clicks: list[float]) -> np.ndarray:
+    return capped(np.array(clicks)) * clicks
+
+
+def test_one_identity_has_a_share_of_what_counts_at_most() -> None:
+    found = counted([1000.0] + [10.0] * 100)
+    assert found[0] == pytest.approx(MOST_SHARE * found.sum())
+    assert found[1:].tolist() == [10.0] * 100
+
+
+def test_several_that_have_too_much_have_the_same_then() -> None:
+    found = counted([10.0] * 50 + [500.0, 400.0, 20.0, 300.0])
+    assert found[[50, 51, 53]] == pytest.approx([MOST_SHARE * found.sum()] * 3)
+    assert found[:50].tolist() == [10.0] * 50
+    assert found[52] == 20.0
+
+
+@pytest.mark.parametrize("many", [1, 2, 3, 5, 39, 40, 41, 300])
+def test_the_share_holds_however_unevenly_people_click(many: int) -> None:
+    clicks = np.random.default_rng(many).pareto(0.6, many).round() + 1
+    found = counted(clicks.tolist())
+    share = max(MOST_SHARE, 2 / many)
+    assert found.max() <= share * found.sum() + 1e-9
+    cut = found < clicks
+    assert found[cut] == pytest.approx(share * found.sum()), "no more than it must be"
 
 
 def test_few_identities_may_have_more() -> None:
     assert capped(np.array([30.0])).tolist() == [1.0]
     assert capped(np.array([99.0, 1.0])).tolist() == [1.0, 1.0]
+    assert counted([98.0, 1.0, 1.0]) == pytest.approx([4.0, 1.0, 1.0])
     assert capped(np.zeros(3)).tolist() == [1.0, 1.0, 1.0]
