@@ -31,6 +31,7 @@ from bench.command import bench_parser, print_result
 from bench.corpus import queries
 from bench.filled import fill
 from bench.process_tree import ProcessTree, memory_bytes
+from bench.search_index import wait_until_quiet
 from cluster.throwaway import Installation, installation
 from kaizen.config import Settings
 from kaizen.evaluation.bars import Group
@@ -38,7 +39,7 @@ from kaizen.evaluation.bars import Group
 MEGABYTE = 2**20
 CHUNKS, QUICK_CHUNKS = 100_000, 20_000
 SEARCHES = 100
-SETTLE_SECONDS = KEEP_REPLACED_SECONDS + 5  # then what compaction replaced is let go
+LET_GO_SECONDS = KEEP_REPLACED_SECONDS + 5  # after its last compaction a shard lets go of what was replaced
 # What a process is, by what its command line holds; the first that fits.
 KINDS = (
     ("index shards", r"ray::(IndexShard|build_shard)"),
@@ -89,7 +90,8 @@ def measure(chunks: int) -> dict[str, Any]:
         idle, processes = by_kind(running.state.pid)
         fill(running, chunks)
         use(running, SEARCHES)
-        time.sleep(SETTLE_SECONDS)
+        wait_until_quiet(running)
+        time.sleep(LET_GO_SECONDS)
         full, _ = by_kind(running.state.pid)
     growth = sum(full.values()) - sum(idle.values())
     return {
