@@ -303,3 +303,8 @@ class Settings(Section):
     def objects_uri(self) -> str:
         """URI of the object store's root."""
         return self.objects.uri or str(self.workspace.directory.absolute() / "objects")
+
+    @property
+    def spool_directory(self) -> Path:
+        """Where what a gateway has shown lies until the ledger has it."""
+        return self.workspace.directory.absolute() / "spool"

@@ -7,21 +7,25 @@ gateway forgets. When the ledger did not take something, or the spool is full, r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from concurrent.futures import Future
 from pathlib import Path
 
-from kaizen.errors import KaizenError
+from kaizen.errors import KaizenError, StorageFull, Unavailable
 from kaizen.records import Impression
 from kaizen.storage.ledger import Ledger
-from kaizen.storage.ledger.impressions import packed
+from kaizen.storage.ledger.impressions import packed, unpacked
 from kaizen.storage.spool import Spool, take_over
 from serve_apps.committed import committed
 
 log = logging.getLogger("kaizen.impressions")
-# How soon at most one gateway of a host looks after what another one left.
-TAKE_OVER_SECONDS = 5.0
+# How soon at most a gateway looks after what another one of its host has left, and what the ledger refused.
+LOOK_SECONDS = 5.0
+# Between looks for an impression that is on its way, of so many callers at a time: each is a query.
+ARRIVAL_SECONDS = (0.01, 0.04, 0.15, 0.5)
+ARRIVALS = 8
 
 
 class ImpressionLog:
@@ -30,14 +34,16 @@ class ImpressionLog:
     def __init__(self, ledger: Ledger, folder: Path) -> None:
         self._ledger = ledger
         self._folder = folder
-        self._spool = Spool(folder)
+        self._spool = _spool(folder)
         self._lock = threading.Lock()
         self._owed = 0  # records of the spool that the ledger refused
-        self._catching_up = False
+        self._well_again = asyncio.Event()
+        self._arrivals = asyncio.Semaphore(ARRIVALS)
 
     def submit(self, impression: Impression) -> Future[None] | None:
         """Begin to store it. Returns what its response must wait for; None when it is safe already."""
-        spooled = not self._owed and self._spool.add(packed(impression))
+        spool = None if self._owed else self._spool
+        spooled = spool is not None and spool.add(packed(impression))
         write = self._ledger.impressions.submit_record(impression)
         if not spooled:
             return write
@@ -50,54 +56,79 @@ class ImpressionLog:
             await committed(write)
         except KaizenError:
             return False
-        self._catch_up()
+        if self._owed:
+            self._well_again.set()
         return True
 
-    async def keep_taking_over(self) -> None:
-        """See `take_over`; also what the ledger refused while nobody asks any more. A killed process tells nobody."""
-        while True:
-            await self.take_over()
-            self._catch_up()
-            await asyncio.sleep(TAKE_OVER_SECONDS)
+    async def arrival(self, tenant: str, name: str) -> None:
+        """Wait for an impression that may be on its way from another gateway, which tells nobody when it has arrived.
 
-    async def take_over(self) -> None:
-        """Store what gateways of this host left that were killed. What the ledger does not take now stays."""
-        try:
-            taken = await asyncio.to_thread(take_over, self._folder, self._store)
-        except (KaizenError, OSError):
-            log.exception("What gateways had left in %s is not in the ledger yet.", self._folder)
-            return
+        Raises Unavailable when it has not within a moment, or too many wait.
+        """
+        if not self._arrivals.locked():
+            async with self._arrivals:
+                for pause in ARRIVAL_SECONDS:
+                    await asyncio.sleep(pause)
+                    if await asyncio.to_thread(self._ledger.impressions.has, tenant, name):
+                        return
+        raise Unavailable("This impression is not on record yet.", advice="Send the same again in some seconds.")
+
+    async def keep_up(self) -> None:
+        """Store what gateways of this host left that were killed, and what the ledger refused. A killed process tells
+        nobody, so this looks again and again."""
+        while True:
+            try:
+                await asyncio.to_thread(self.catch_up)
+            except Exception:
+                log.exception("What is left in %s is not in the ledger yet.", self._folder)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._well_again.wait(), LOOK_SECONDS)
+            self._well_again.clear()
+
+    def catch_up(self) -> None:
+        """One look of `keep_up`. What the ledger does not take now stays."""
+        taken = take_over(self._folder, self._store)
         if taken:
             log.warning("Impressions that gateways had left when they ended, stored now: %d", taken)
+        with self._lock:
+            owed = self._owed
+        if owed and self._spool is not None:
+            self._store(self._spool.left())
+            self._spool.settle(owed)
+            with self._lock:
+                self._owed -= owed
 
-    def close(self) -> None:
-        """To be called when the ledger is closed: nothing comes any more."""
-        self._spool.close()
+    async def close(self) -> None:
+        """Wait for what is on its way. What comes later waits for the ledger."""
+        with contextlib.suppress(KaizenError):
+            await committed(self._ledger.submit(lambda _: None))
+        if self._spool is not None:
+            self._spool.close()
 
-    def _store(self, records: list[bytes]) -> None:
-        self._ledger.impressions.submit_packed(records).result()
+    def _store(self, records: list[bytes]) -> list[bytes]:
+        """Returns the records that are none."""
+        read, unread = [], []
+        for record in records:
+            try:
+                read.append(unpacked(record))
+            except ValueError:
+                unread.append(record)
+        self._ledger.impressions.record_missing(read)
+        return unread
 
     def _settle(self, write: Future[None]) -> None:
         """In the ledger's thread: a turn of the event loop for each search would be dearer than the write."""
-        if write.exception() is None:
-            self._spool.settle()
-        else:
+        if write.exception() is not None:
             with self._lock:
                 self._owed += 1
+        elif self._spool is not None:
+            self._spool.settle()
 
-    def _catch_up(self) -> None:
-        """Once more what the ledger refused. Until it has all of it, responses wait for it."""
-        with self._lock:
-            owed = 0 if self._catching_up else self._owed
-            self._catching_up = self._catching_up or owed > 0
-        if owed:
-            again = self._ledger.impressions.submit_packed(self._spool.left())
-            again.add_done_callback(lambda write: self._caught_up(write, owed))
 
-    def _caught_up(self, write: Future[None], owed: int) -> None:
-        stored = write.exception() is None
-        if stored:
-            self._spool.settle(owed)
-        with self._lock:
-            self._catching_up = False
-            self._owed -= owed if stored else 0
+def _spool(folder: Path) -> Spool | None:
+    """None where the disk has no place for one: each response waits for the ledger then."""
+    try:
+        return Spool(folder)
+    except (StorageFull, Unavailable):
+        log.exception("There is no spool in %s: responses wait for the ledger.", folder)
+        return None

@@ -35,9 +35,8 @@ from serve_apps.schemas import FeedbackRequest, FeedbackResponse, ReleaseReply, 
 from serve_apps.served import Opener, Served
 
 READY_SECONDS = 2.0
-# Between looks for an impression that is not there yet, and how old it may be.
-ON_ITS_WAY_SECONDS = (0.01, 0.04, 0.15, 0.5)
-JUST_MADE_SECONDS = 10.0
+# An impression this old is in the ledger, or there is none: a spool is looked after every five seconds.
+JUST_MADE_SECONDS = 20.0
 
 
 class Service:
@@ -55,7 +54,7 @@ class Service:
         self.documents = DocumentWriter(workspace, Indices(workspace.ledger, opener, self.router))
         server = settings.server
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
-        self._impressions = ImpressionLog(workspace.ledger, settings.workspace.directory / "spool")
+        self._impressions = ImpressionLog(workspace.ledger, settings.spool_directory)
         self.asking = Asking(settings, workspace.ledger, self._impressions, self.router, self.metrics, self.admission)
 
     @asynccontextmanager
@@ -68,7 +67,7 @@ class Service:
             self.router.follow(),
             self.asking.shadow.run(),
             self.metrics.keep_telling(),
-            self._impressions.keep_taking_over(),
+            self._impressions.keep_up(),
         )
         running = [asyncio.create_task(each) for each in work]
         try:
@@ -76,10 +75,12 @@ class Service:
         finally:
             for task in running:
                 task.cancel()
-            await self.router.close()
+            await asyncio.wait(running)
             self.metrics.tell()
-            await asyncio.to_thread(self._ledger.close)
-            self._impressions.close()
+            try:
+                await self.router.close()
+            finally:
+                await self._impressions.close()
 
     async def feedback(self, principal: Principal, request: FeedbackRequest) -> FeedbackResponse:
         """Keep a judgement; durable when this returns. NotFound for an impression that the caller's tenant has not."""
@@ -102,15 +103,12 @@ class Service:
         return FeedbackResponse(feedback_id=stored.id, created=created)
 
     async def _judged(self, judgement: Feedback) -> tuple[Feedback, bool]:
-        """Store it. What was shown a moment ago may still be on its way from another gateway, which tells nobody when
-        it has arrived."""
-        for pause in ON_ITS_WAY_SECONDS:
-            try:
-                return await committed(self._ledger.feedback.submit_record(judgement))
-            except NotFound:
-                if not _just_made(judgement.impression_id):
-                    raise
-            await asyncio.sleep(pause)
+        try:
+            return await committed(self._ledger.feedback.submit_record(judgement))
+        except NotFound:
+            if not _just_made(judgement.impression_id):
+                raise
+        await self._impressions.arrival(judgement.tenant, judgement.impression_id)
         return await committed(self._ledger.feedback.submit_record(judgement))
 
     async def releases(self) -> ReleasesResponse:

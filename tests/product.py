@@ -96,11 +96,11 @@ class Product:
 
     def wait_until_recorded(self) -> None:
         """Until all that was shown is on record, and no gateway's spool has anything left."""
-        folder = self.parts.settings.workspace.directory / "spool"
+        folder = self.parts.settings.spool_directory
 
         def empty() -> bool:
             try:
-                return not any(file.stat().st_size for file in folder.iterdir())
+                return not any(file.stat().st_size for file in folder.glob("*.spool"))
             except FileNotFoundError:  # one was taken over meanwhile
                 return False
 

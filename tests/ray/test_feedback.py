@@ -64,7 +64,7 @@ def test_an_unknown_impression_is_a_404(handbook: Handbook) -> None:
 
 
 def test_an_impression_that_is_still_on_its_way_is_waited_for(handbook: Handbook, shown: dict[str, Any]) -> None:
-    """Another gateway showed it, and its write has not arrived: 4 tries within .7 s."""
+    """Another gateway showed it, and its write has not arrived: four looks within .7 s."""
     ledger = handbook.product.parts.ledger
     late = replace(handbook.product.impression(handbook.tenant, shown["impression_id"]), id=new_id("imp"))
     body = {"impression_id": late.id, "kind": "comment", "text": "quick"}
@@ -74,14 +74,24 @@ def test_an_impression_that_is_still_on_its_way_is_waited_for(handbook: Handbook
         ledger.impressions.record(late)
         assert answer.result().status_code == 200
     body["impression_id"] = new_id("imp")
-    assert handbook.client.post("/v1/feedback", json=body).status_code == 404, "nobody ever showed it"
+    never = handbook.client.post("/v1/feedback", json=body)
+    assert (never.status_code, "Retry-After" in never.headers) == (503, True), "who may say that nobody showed it?"
 
 
-def test_an_impression_of_another_tenant_is_a_404(product: Product, shown: dict[str, Any]) -> None:
+def test_an_impression_of_another_tenant_is_as_one_that_is_not_there(
+    handbook: Handbook, product: Product, shown: dict[str, Any]
+) -> None:
+    old = replace(handbook.product.impression(handbook.tenant, shown["impression_id"]), id=f"imp_{'0' * 25}1")
+    product.parts.ledger.impressions.record(old)
     _, client = product.new_tenant()
-    body = {"impression_id": shown["impression_id"], "kind": "rating", "value": 1}
+
+    def answer(name: str) -> tuple[int, str]:
+        response = client.post("/v1/feedback", json={"impression_id": name, "kind": "rating", "value": 1})
+        return response.status_code, response.json()["detail"]
+
     with client:
-        assert client.post("/v1/feedback", json=body).status_code == 404
+        assert answer(old.id) == answer(f"imp_{'0' * 26}") == (404, "There is no impression with this id.")
+        assert answer(shown["impression_id"]) == answer(new_id("imp"))
 
 
 @pytest.mark.parametrize(

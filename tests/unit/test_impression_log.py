@@ -7,6 +7,7 @@ import multiprocessing
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from kaizen.config import LedgerSettings
 from kaizen.errors import Unavailable
 from kaizen.storage import spool
 from kaizen.storage.ledger import Ledger
-from kaizen.storage.ledger.impressions import packed
-from serve_apps.impression_log import ImpressionLog
+from kaizen.storage.ledger.impressions import packed, unpacked
+from serve_apps import impression_log
+from serve_apps.impression_log import ARRIVALS, ImpressionLog
 from tests.product import eventually
-from tests.unit.storage.examples import impression
+from tests.unit.storage.examples import TENANT, impression
 
 BUSY = Unavailable("The ledger is busy.", advice="Wait.")
 
@@ -51,8 +53,8 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
     yield made
+    asyncio.run(made.log.close())
     made.ledger.close()
-    made.log.close()
 
 
 @pytest.fixture
@@ -77,8 +79,20 @@ def test_a_response_need_not_wait_for_the_ledger(place: Place) -> None:
 
 def test_what_is_stored_is_what_was_shown(place: Place) -> None:
     shown = impression(query="what\n\u2028\ud800 \U0001f600")
-    place.ledger.impressions.submit_packed([packed(shown), b"\0\0\0", b"{}", b'{"body": 1}']).result()
-    assert [one for _, one in place.ledger.impressions.after(0)] == [shown]
+    assert place.log.submit(shown) is None
+    eventually(lambda: [one for _, one in place.ledger.impressions.after(0)] == [shown], 10, "it is in the ledger")
+    assert unpacked(packed(shown)) == shown
+    assert b"\n" not in packed(shown)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [b"\0\0\0", b"{}", b'{"body": 1}', b"[]", packed(impression())[:-1], packed(replace(impression(), at="then")),
+     packed(impression()).replace(b'"user"', b'"newer"')],
+)  # fmt: skip
+def test_what_is_no_impression_is_told(record: bytes) -> None:
+    with pytest.raises(ValueError, match="no impression"):
+        unpacked(record)
 
 
 def test_without_a_spool_that_takes_it_the_response_waits(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,25 +109,95 @@ def test_when_the_ledger_refused_one_the_next_waits_and_is_told(place: Place, re
     assert write is not None
     assert not asyncio.run(place.log.stored(write))
     refusing.undo()
-    write = place.log.submit(impression("imp_3"))
-    assert write is not None, "it may refuse still"
-    assert asyncio.run(place.log.stored(write))
-    eventually(lambda: place.names() == {"imp_1", "imp_3"}, 10, "what a response said is kept is in the ledger")
+
+    async def run() -> None:
+        looking = asyncio.create_task(place.log.keep_up())
+        write = place.log.submit(impression("imp_3"))
+        assert write is not None, "it may refuse still"
+        assert await place.log.stored(write)
+        recorded = "what a response said is on record is in the ledger"
+        await asyncio.to_thread(eventually, lambda: place.names() == {"imp_1", "imp_3"}, 4, recorded)
+        looking.cancel()
+
+    asyncio.run(run())
     eventually(lambda: place.spooled() == 0, 10, "the spool is empty")
     eventually(lambda: place.log.submit(impression("imp_4")) is None, 10, "nobody waits any more")
 
 
 def test_what_it_refuses_again_it_is_asked_for_again(place: Place, refusing: pytest.MonkeyPatch) -> None:
-    again = place.ledger.impressions.submit_packed
     assert place.log.submit(impression()) is None
     refusing.undo()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place.ledger.impressions, "submit_packed", lambda _: _failed())
-        asyncio.run(_store(place.log, "imp_2"))
-    assert place.names() == {"imp_2"}
-    place.ledger.impressions.submit_packed = again  # type: ignore[method-assign]
-    asyncio.run(_look_once(place.log))
-    eventually(lambda: place.names() == {"imp_1", "imp_2"}, 10, "though nobody asked anything more")
+        patch.setattr(place.ledger.impressions, "record_missing", _refuse)
+        with pytest.raises(Unavailable):
+            place.log.catch_up()
+    assert place.log.submit(impression("imp_2")) is not None
+    place.log.catch_up()
+    assert {"imp_1"} <= place.names()
+    assert place.log.submit(impression("imp_3")) is None
+
+
+def test_it_goes_on_looking_whatever_goes_wrong(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impression_log, "LOOK_SECONDS", 0.01)
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        raise RuntimeError("The database is read-only after a failover.")
+
+    monkeypatch.setattr(place.log, "catch_up", look)
+
+    async def run() -> None:
+        looking = asyncio.create_task(place.log.keep_up())
+        await asyncio.to_thread(eventually, lambda: len(looks) > 2, 10, "it looks again")
+        looking.cancel()
+
+    asyncio.run(run())
+
+
+def test_what_is_on_its_way_is_waited_for(place: Place) -> None:
+    held = place.hold()
+    place.log.submit(impression())
+
+    async def run() -> None:
+        arrival = asyncio.create_task(place.log.arrival(TENANT, "imp_1"))
+        await asyncio.sleep(0)
+        held.set()
+        await arrival
+        with pytest.raises(Unavailable):
+            await place.log.arrival("another", "imp_1")
+
+    asyncio.run(run())
+
+
+def test_too_many_do_not_wait(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    monkeypatch.setattr(place.ledger.impressions, "has", lambda _, name: looks.append(name))
+
+    async def run() -> list[object]:
+        asked = [place.log.arrival(TENANT, f"imp_{number}") for number in range(100)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    assert {type(outcome) for outcome in asyncio.run(run())} == {Unavailable}
+    assert len(set(looks)) == ARRIVALS
+
+
+def test_after_its_end_responses_wait_for_the_ledger(place: Place) -> None:
+    held = place.hold()
+    assert place.log.submit(impression()) is None
+    held.set()
+    asyncio.run(place.log.close())
+    assert (place.names(), list(place.folder.iterdir())) == ({"imp_1"}, [])
+    assert place.log.submit(impression("imp_2")) is not None
+
+
+def test_without_a_place_for_a_spool_responses_wait_for_the_ledger(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("no folder")
+    place = Place(tmp_path)
+    write = place.log.submit(impression())
+    assert write is not None
+    assert asyncio.run(place.log.stored(write))
+    place.ledger.close()
 
 
 def test_a_killed_gateways_impressions_are_stored_by_the_next(tmp_path: Path) -> None:
@@ -127,20 +211,11 @@ def test_a_killed_gateways_impressions_are_stored_by_the_next(tmp_path: Path) ->
     child.join()
     next_one = Place(tmp_path)
     assert next_one.names() == set(), "without the spool they would be lost"
-    asyncio.run(next_one.log.take_over())
+    next_one.log.catch_up()
     assert shown <= next_one.names()
+    asyncio.run(next_one.log.close())
     next_one.ledger.close()
-    next_one.log.close()
     assert list(next_one.folder.iterdir()) == []
-
-
-def test_a_start_does_not_fail_for_what_the_ledger_does_not_take(place: Place) -> None:
-    (place.folder / f"left{spool.SUFFIX}").write_bytes(packed(impression()) + b"\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place.ledger.impressions, "submit_packed", lambda _: _failed())
-        asyncio.run(place.log.take_over())
-    asyncio.run(place.log.take_over())
-    assert place.names() == {"imp_1"}
 
 
 def _show_until_killed(told: Connection, path: Path) -> None:
@@ -155,19 +230,5 @@ def _show_until_killed(told: Connection, path: Path) -> None:
             number += 1
 
 
-async def _look_once(log: ImpressionLog) -> None:
-    looking = asyncio.create_task(log.keep_taking_over())
-    await asyncio.wait([looking], timeout=0.5)
-    looking.cancel()
-
-
-async def _store(log: ImpressionLog, name: str) -> None:
-    write = log.submit(impression(name))
-    assert write is not None
-    assert await log.stored(write)
-
-
-def _failed() -> Future[None]:
-    failed = Future[None]()
-    failed.set_exception(BUSY)
-    return failed
+def _refuse(_: object) -> None:
+    raise BUSY

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import fields
 from typing import Any
@@ -14,11 +13,12 @@ import sqlalchemy as sa
 from kaizen.errors import NotFound
 from kaizen.records import Impression, ShownChunk
 from kaizen.storage.ledger.database import Database
-from kaizen.storage.ledger.statements import insert_if_absent
+from kaizen.storage.ledger.statements import insert_if_absent, parts
 from kaizen.storage.ledger.tables import impressions, written_json
 
-log = logging.getLogger("kaizen.impressions")
-_COLUMNS = ("id", "at", "tenant", "key_id", "release", "index_seq")
+_COLUMNS: Mapping[str, type | tuple[type, ...]] = {
+    "id": str, "at": (int, float), "tenant": str, "key_id": str, "release": str, "index_seq": int,
+}  # fmt: skip
 _BODY = tuple(field.name for field in fields(Impression) if field.name not in _COLUMNS)
 _SHOWN = tuple(field.name for field in fields(ShownChunk))
 
@@ -36,26 +36,35 @@ class Impressions:
     def submit_record(self, impression: Impression) -> Future[None]:
         """As `record`, returning at once with a future, which resolves when the impression is committed.
 
-        It is on the disk before any feedback on it is acknowledged, and within a tenth of a second (PostgreSQL: a
-        second): a power cut can take only what was shown right before it, and never what was judged.
+        It is on the disk before any feedback on it is acknowledged, and within a tenth of a second after its commit
+        (PostgreSQL: a second): a power cut can take only what was shown right before it, and never what was judged.
         """
         return self._submit(impression, synced=False)
 
-    def submit_packed(self, records: Sequence[bytes]) -> Future[None]:
-        """Store what `packed` made of impressions, durably, as `submit_record` would have. A record that is none, as a
-        power cut may leave it, is left out."""
-        rows = [row for row in map(_unpacked, records) if row is not None]
-        return self._insert(rows, synced=True)
+    def record_missing(self, found: Sequence[Impression]) -> None:
+        """Store durably those of many that are not there. Those that are use up no `seq`, which counts impressions."""
+        rows = {impression.id: _row(impression) for impression in found}
+
+        def insert(connection: sa.Connection) -> None:
+            missing = dict(rows)
+            for names in parts(list(rows)):
+                for name in connection.scalars(sa.select(impressions.c.id).where(impressions.c.id.in_(names))):
+                    del missing[name]
+            if missing:
+                insert_if_absent(connection, impressions, list(missing.values()))
+
+        if rows:
+            self._database.write(insert)
 
     def _submit(self, impression: Impression, *, synced: bool) -> Future[None]:
-        return self._insert([_row(impression)], synced=synced)
+        row = _row(impression)
+        return self._database.submit(lambda connection: insert_if_absent(connection, impressions, [row]), synced=synced)
 
-    def _insert(self, rows: list[dict[str, Any]], *, synced: bool) -> Future[None]:
-        def insert(connection: sa.Connection) -> None:
-            if rows:
-                insert_if_absent(connection, impressions, rows)
-
-        return self._database.submit(insert, synced=synced)
+    def has(self, tenant: str, impression_id: str) -> bool:
+        """Whether the tenant has an impression with this id."""
+        wanted = sa.select(impressions.c.seq).where(impressions.c.tenant == tenant, impressions.c.id == impression_id)
+        with self._database.read() as connection:
+            return connection.scalar(wanted) is not None
 
     def get(self, tenant: str, impression_id: str) -> Impression:
         """Return an impression; NotFound when the tenant has none with this id."""
@@ -97,14 +106,16 @@ def packed(impression: Impression) -> bytes:
     return written_json(_row(impression)).encode()
 
 
-def _unpacked(record: bytes) -> dict[str, Any] | None:
-    """The row of a packed impression; None when it is none."""
+def unpacked(record: bytes) -> Impression:
+    """What `packed` made; ValueError when it is none of this version."""
     try:
         row = json.loads(record)
-        return _row(_from_row({name: row[name] for name in _COLUMNS}, row["body"]))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        log.exception("An impression of %d bytes cannot be read, and is lost.", len(record))
-        return None
+        columns = {name: row[name] for name in _COLUMNS}
+        if any(not isinstance(columns[name], kind) for name, kind in _COLUMNS.items()):
+            raise TypeError
+        return _from_row(columns, row["body"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError("This is no impression as this version knows them.") from error
 
 
 def _row(impression: Impression) -> dict[str, Any]:

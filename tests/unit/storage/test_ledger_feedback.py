@@ -89,3 +89,13 @@ def test_a_judgement_that_is_none_is_refused(ledger: Ledger, wrong: dict[str, An
     ledger.impressions.record(impression())
     with pytest.raises(InvalidInput):
         ledger.feedback.record(feedback(**wrong))
+
+
+def test_recording_again_what_is_there_uses_up_no_numbers(ledger: Ledger) -> None:
+    """What is learnt counts impressions by them."""
+    many = [impression(f"imp_{number}") for number in range(600)]
+    ledger.impressions.record_missing(many)
+    ledger.impressions.record_missing([*many, impression("imp_new")])
+    assert [seq for seq, _ in ledger.impressions.after(599)] == [600, 601]
+    assert ledger.impressions.has(TENANT, "imp_new")
+    assert not ledger.impressions.has("other", "imp_new")

@@ -11,12 +11,17 @@ import pytest
 
 from kaizen.errors import Unavailable
 from kaizen.storage import spool
-from kaizen.storage.spool import SUFFIX, Spool, take_over
+from kaizen.storage.spool import SUFFIX, UNREAD, Spool, take_over
 
 
 def _taken(folder: Path) -> list[bytes]:
     found: list[bytes] = []
-    assert take_over(folder, found.extend) == len(found)
+
+    def store(records: list[bytes]) -> list[bytes]:
+        found.extend(records)
+        return [record for record in records if record.startswith(b"?")]
+
+    assert take_over(folder, store) == len(found)
     return found
 
 
@@ -58,8 +63,9 @@ def test_what_is_settled_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_nobody_else_may_read_it(tmp_path: Path) -> None:
-    Spool(tmp_path / "spool")
-    assert _files(tmp_path / "spool")[0].stat().st_mode & 0o077 == 0
+    folder = tmp_path / "spool"
+    Spool(folder)
+    assert (folder.stat().st_mode | _files(folder)[0].stat().st_mode) & 0o077 == 0
 
 
 def test_closing_removes_it_unless_something_waits(tmp_path: Path) -> None:
@@ -81,24 +87,62 @@ def test_it_takes_no_more_when_it_is_full_until_it_is_settled(tmp_path: Path, mo
 
 
 def test_a_full_disk_leaves_no_half_of_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine, write = Spool(tmp_path), os.write
+    mine, write = Spool(tmp_path), os.pwrite
     mine.add(b"one")
-    monkeypatch.setattr(os, "write", lambda file, line: write(file, line[:2]))
-    assert not mine.add(b"two")
-    monkeypatch.setattr(os, "write", write)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda file, line, at: write(file, line[:2], at))
+        assert not mine.add(b"two")
     assert mine.add(b"three")
     assert mine.left() == [b"one", b"three"]
+    mine.close()
+    assert _taken(tmp_path) == [b"one", b"three"]
 
 
 def test_a_disk_that_fails_is_told_and_not_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = Spool(tmp_path)
-
-    def fail(*_: object) -> int:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "write", fail)
-    assert not mine.add(b"one")
+    mine.add(b"one")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", _fail)
+        patch.setattr(os, "ftruncate", _fail)
+        assert not mine.add(b"two")
+        mine.settle()
+    mine.add(b"three")
+    assert mine.left() == [b"one", b"three"], "the first was stored, and could not be taken away"
+    mine.settle()
     assert mine.left() == []
+
+
+def test_after_it_is_closed_it_touches_no_file(tmp_path: Path) -> None:
+    """The number of its descriptor may be that of any other file by then."""
+    mine = Spool(tmp_path)
+    mine.add(b"one")
+    mine.close()
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    assert other == mine._file, "or this proves nothing"
+    os.write(other, b"precious")
+    assert not mine.add(b"two")
+    mine.settle()
+    mine.close()
+    assert mine.left() == []
+    assert os.pread(other, 100, 0) == b"precious"
+    os.close(other)
+
+
+def test_what_cannot_be_read_is_kept_for_somebody_who_can(tmp_path: Path) -> None:
+    (tmp_path / f"left{SUFFIX}").write_bytes(b"one\n?two\n")
+    assert _taken(tmp_path) == [b"one", b"?two"]
+    kept = list(tmp_path.iterdir())
+    assert [(file.suffix, file.read_bytes(), file.stat().st_mode & 0o077) for file in kept] == [(UNREAD, b"?two\n", 0)]
+
+
+def test_one_that_cannot_be_opened_keeps_no_other_from_being_stored(tmp_path: Path) -> None:
+    (tmp_path / f"a{SUFFIX}").mkdir()
+    (tmp_path / f"b{SUFFIX}").write_bytes(b"one\n")
+    assert _taken(tmp_path) == [b"one"]
+
+
+def _fail(*_: object) -> int:
+    raise OSError(5, "Input/output error")
 
 
 def test_a_torn_record_is_not_one(tmp_path: Path) -> None:
@@ -109,7 +153,7 @@ def test_a_torn_record_is_not_one(tmp_path: Path) -> None:
 def test_what_cannot_be_stored_now_stays(tmp_path: Path) -> None:
     (tmp_path / f"left{SUFFIX}").write_bytes(b"one\n")
 
-    def refuse(_: list[bytes]) -> None:
+    def refuse(_: list[bytes]) -> list[bytes]:
         raise Unavailable("The ledger does not answer.", advice="Wait.")
 
     with pytest.raises(Unavailable):
