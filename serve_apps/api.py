@@ -111,7 +111,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/feedback", tags=["feedback"])
     async def feedback(request: FeedbackRequest, principal: judge) -> FeedbackResponse:
-        """Judge what was shown. Durable when this responds."""
+        """Judge what was shown. Durable when this responds. 503: what it judges is not on record yet."""
         return await service.feedback(principal, request)
 
 
