@@ -201,7 +201,7 @@ def test_without_a_place_for_a_spool_responses_wait_for_the_ledger(tmp_path: Pat
 
 
 def test_a_killed_gateways_impressions_are_stored_by_the_next(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
     child = context.Process(target=_show_until_killed, args=(writer, tmp_path))
     child.start()
