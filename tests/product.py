@@ -25,6 +25,7 @@ from kaizen.errors import NotFound
 from kaizen.records import SCOPES, Impression, Scope
 from kaizen.run_state import KEY_FILE, RunState, read_run_state
 from kaizen.security.keys import Secret, new_key
+from kaizen.storage.spool import SUFFIX
 from kaizen.workspace import Workspace, open_workspace
 
 T = TypeVar("T")
@@ -100,7 +101,7 @@ class Product:
 
         def empty() -> bool:
             try:
-                return not any(file.stat().st_size for file in folder.glob("*.spool"))
+                return not any(file.stat().st_size for file in folder.glob(f"*{SUFFIX}"))
             except FileNotFoundError:  # one was taken over meanwhile
                 return False
 

@@ -50,11 +50,11 @@ def copy_new(source: Path, target: Path) -> None:
         os.fsync(writer.fileno())
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file in one step: a reader sees all of the old bytes or all of the new, also after a crash."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        write_new(beside, data)
+        write_new(beside, data, mode)
         beside.rename(path)
     except BaseException:
         beside.unlink(missing_ok=True)

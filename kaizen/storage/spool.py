@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kaizen.storage.durable import disk_faults, try_lock, write_new
+from kaizen.storage.durable import disk_faults, replace, try_lock
 
 # A spool that never has a moment without a record that waits must not grow for ever.
 MAX_BYTES = 2**20
@@ -112,8 +112,7 @@ def take_over(folder: Path, store: Callable[[list[bytes]], Sequence[bytes]]) -> 
 def _keep(path: Path, unread: Sequence[bytes]) -> None:
     """A newer version may have written them, or a power cut: somebody may want to look."""
     log.error("%d records cannot be read by this version; they are in %s.", len(unread), path)
-    path.unlink(missing_ok=True)
-    write_new(path, b"".join(record + b"\n" for record in unread), 0o600)
+    replace(path, b"".join(record + b"\n" for record in unread), 0o600)
 
 
 def _locked(folder: Path) -> tuple[Path, int]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from kaizen.storage.ledger.pages import rows_between
 from tests.chaos.model import Final, Kind, Operation, Violation, check
 from tests.product import Product, eventually
 
@@ -299,20 +300,12 @@ def _all_with(http: httpx.Client, word: str, head: int) -> list[tuple[str, str]]
 def _recorded(product: Product) -> set[str]:
     """Names of the impressions on record, also of those that killed gateways had shown."""
     product.wait_until_recorded()
-    names, after = set[str](), 0
-    while rows := product.parts.ledger.impressions.after(after):
-        names.update(row.id for _, row in rows)
-        after = rows[-1][0]
-    return names
+    return {shown.id for _, shown in rows_between(product.parts.ledger.impressions.after)}
 
 
 def _stored_feedback(product: Product, tenant: str) -> Counter[str]:
-    keys: Counter[str] = Counter()
-    after = 0
-    while rows := product.parts.ledger.feedback.after(after):
-        keys.update(row.idempotency_key for _, row in rows if row.tenant == tenant)
-        after = rows[-1][0]
-    return keys
+    given = rows_between(product.parts.ledger.feedback.after)
+    return Counter(row.idempotency_key for _, row in given if row.tenant == tenant)
 
 
 def recorded_releases(product: Product) -> dict[str, dict[str, str]]:

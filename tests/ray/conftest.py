@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from kaizen.records import Impression
 from tests.product import Product
 
 HANDBOOK: list[dict[str, Any]] = [
@@ -62,6 +63,10 @@ class Handbook:
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json()
         return answer
+
+    def impression(self, name: str) -> Impression:
+        """The record of what it was shown, once it is there."""
+        return self.product.impression(self.tenant, name)
 
     def found(self, query: str, **fields: object) -> list[str]:
         """Ids of the documents found, best first."""

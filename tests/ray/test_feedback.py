@@ -42,7 +42,7 @@ def test_every_kind_is_kept_as_it_was_given(handbook: Handbook, shown: dict[str,
 
 
 def test_the_impression_is_what_was_shown(handbook: Handbook, shown: dict[str, Any]) -> None:
-    kept = handbook.product.impression(handbook.tenant, shown["impression_id"])
+    kept = handbook.impression(shown["impression_id"])
     assert (kept.query, kept.release, kept.index_seq) == (
         "who pays for train tickets", shown["release"], shown["index_seq"],
     )  # fmt: skip
@@ -66,7 +66,7 @@ def test_an_unknown_impression_is_a_404(handbook: Handbook) -> None:
 def test_an_impression_that_is_still_on_its_way_is_waited_for(handbook: Handbook, shown: dict[str, Any]) -> None:
     """Another gateway showed it, and its write has not arrived: four looks within .7 s."""
     ledger = handbook.product.parts.ledger
-    late = replace(handbook.product.impression(handbook.tenant, shown["impression_id"]), id=new_id("imp"))
+    late = replace(handbook.impression(shown["impression_id"]), id=new_id("imp"))
     body = {"impression_id": late.id, "kind": "comment", "text": "quick"}
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(handbook.client.post, "/v1/feedback", json=body)
@@ -81,7 +81,7 @@ def test_an_impression_that_is_still_on_its_way_is_waited_for(handbook: Handbook
 def test_an_impression_of_another_tenant_is_as_one_that_is_not_there(
     handbook: Handbook, product: Product, shown: dict[str, Any]
 ) -> None:
-    old = replace(handbook.product.impression(handbook.tenant, shown["impression_id"]), id=f"imp_{'0' * 25}1")
+    old = replace(handbook.impression(shown["impression_id"]), id=f"imp_{'0' * 25}1")
     product.parts.ledger.impressions.record(old)
     _, client = product.new_tenant()
 

@@ -83,7 +83,7 @@ class Stage:
         return dict(self.post(f"/v1/releases/{release}:promote").raise_for_status().json())
 
     def impression(self, name: str) -> Impression:
-        return self.product.impression(self.handbook.tenant, name)
+        return self.handbook.impression(name)
 
     def answering(self) -> set[str]:
         """Releases that answer now."""

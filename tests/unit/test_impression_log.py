@@ -22,6 +22,7 @@ from kaizen.storage.ledger.impressions import packed, unpacked
 from serve_apps import impression_log
 from serve_apps.impression_log import ARRIVALS, ImpressionLog
 from tests.product import eventually
+from tests.unit.storage.children import telling
 from tests.unit.storage.examples import TENANT, impression
 
 BUSY = Unavailable("The ledger is busy.", advice="Wait.")
@@ -201,14 +202,8 @@ def test_without_a_place_for_a_spool_responses_wait_for_the_ledger(tmp_path: Pat
 
 
 def test_a_killed_gateways_impressions_are_stored_by_the_next(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    reader, writer = context.Pipe(duplex=False)
-    child = context.Process(target=_show_until_killed, args=(writer, tmp_path))
-    child.start()
-    writer.close()
-    shown = {reader.recv() for _ in range(20)}
-    child.kill()
-    child.join()
+    with telling(multiprocessing.get_context("fork"), _show_until_killed, tmp_path) as (_, reader):
+        shown = {reader.recv() for _ in range(20)}
     next_one = Place(tmp_path)
     assert next_one.names() == set(), "without the spool they would be lost"
     next_one.log.catch_up()

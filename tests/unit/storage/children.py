@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import BaseContext, ForkServerContext
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 
 from kaizen.config import LedgerSettings
@@ -19,6 +22,23 @@ def fork_server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["kaizen.storage.ledger", "alembic.command", "tests.unit.storage.examples"])
     return context
+
+
+@contextmanager
+def telling(
+    context: BaseContext, target: Callable[..., None], *arguments: object
+) -> Iterator[tuple[BaseProcess, Connection]]:
+    """A process that runs `target(pipe, *arguments)`, and where to read what it tells. It is killed -9 at the end."""
+    reader, writer = context.Pipe(duplex=False)
+    child = context.Process(target=target, args=(writer, *arguments))  # type: ignore[attr-defined]
+    child.start()
+    writer.close()
+    try:
+        yield child, reader
+    finally:
+        child.kill()
+        child.join()
+        reader.close()
 
 
 def write_documents(url: str, start: Barrier, worker: int, count: int) -> None:

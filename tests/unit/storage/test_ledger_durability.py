@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from kaizen.config import LedgerSettings
 from kaizen.errors import StorageFull, Unavailable
 from kaizen.storage.ledger import Ledger, database
-from tests.unit.storage.children import acknowledge_until_killed, fork_server, stored_ids, write_past_a_limit
+from tests.unit.storage.children import acknowledge_until_killed, fork_server, stored_ids, telling, write_past_a_limit
 from tests.unit.storage.examples import TENANT, document
 
 ROOT = Path(__file__).parents[3]
@@ -36,21 +36,16 @@ def _program(name: str) -> str:
 
 def _told(target: Callable[..., None], *arguments: object, kill_after: int | None = None) -> list[Any]:
     """Run `target(pipe, ...)` in a process and return what it told, killing it -9 at the `kill_after`th message."""
-    context = fork_server()
-    reader, writer = context.Pipe(duplex=False)
-    child = context.Process(target=target, args=(writer, *arguments))
-    child.start()
-    writer.close()
     told = []
-    while True:
-        try:
-            told.append(reader.recv())
-        except EOFError:
-            break
-        if len(told) == kill_after:
-            child.kill()
-    child.join()
-    reader.close()
+    with telling(fork_server(), target, *arguments) as (child, reader):
+        while True:
+            try:
+                told.append(reader.recv())
+            except EOFError:
+                break
+            if len(told) == kill_after:
+                child.kill()
+        child.join()
     return told
 
 

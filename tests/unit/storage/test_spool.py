@@ -12,6 +12,7 @@ import pytest
 from kaizen.errors import Unavailable
 from kaizen.storage import spool
 from kaizen.storage.spool import SUFFIX, UNREAD, Spool, take_over
+from tests.unit.storage.children import telling
 
 
 def _taken(folder: Path) -> list[bytes]:
@@ -37,15 +38,9 @@ def _add_until_killed(told: Connection, folder: Path) -> None:
 
 
 def test_a_killed_process_leaves_what_it_added(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    reader, writer = context.Pipe(duplex=False)
-    child = context.Process(target=_add_until_killed, args=(writer, tmp_path))
-    child.start()
-    writer.close()
-    added = [reader.recv() for _ in range(200)]
-    assert _taken(tmp_path) == [], "it lives"
-    child.kill()
-    child.join()
+    with telling(multiprocessing.get_context("fork"), _add_until_killed, tmp_path) as (_, reader):
+        added = [reader.recv() for _ in range(200)]
+        assert _taken(tmp_path) == [], "it lives"
     taken = _taken(tmp_path)
     assert taken[:200] == [b"%d" % number for number in added]
     assert (_taken(tmp_path), _files(tmp_path)) == ([], [])
