@@ -48,6 +48,7 @@ from kaizen.indexing.generation import GenerationStore
 from kaizen.models.embedder_spec import read_spec
 from kaizen.models.onnx_cache import ensure_onnx
 from kaizen.models.onnx_embedder import OnnxEmbedder
+from kaizen.packed_models import PackedModels
 from kaizen.records import Principal
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.fusion import Mode
@@ -194,7 +195,8 @@ def embedding_ms() -> float:
     """CPU milliseconds of embedding a query of ten real words, the median, as a gateway replica does it."""
     spec = read_spec(EmbedderSettings().model)
     with tempfile.TemporaryDirectory(prefix="kaizen-bench-") as folder:
-        model = OnnxEmbedder(spec, ensure_onnx(spec, Path(folder)), threads=1)
+        export = ensure_onnx(spec, Path(folder))
+        model = OnnxEmbedder(spec, export, threads=1, packed=PackedModels(Path(folder) / "packed").of(export))
         times = []
         for text in queries(QUESTIONS):
             started = time.process_time()

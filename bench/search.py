@@ -7,13 +7,15 @@ prints one line, {"p50_ms": .., "limit_p50_ms": .., "p50_ratio": .., "rps": .., 
 
 What is compared. The product: a throw-away installation with default settings (HAProxy, two gateway replicas, a
 shard in two copies), hybrid search, k = 10, each response a whole one, its impression in the ledger. The limit:
-`search_limit`, the same queries over the same chunks in one process. Both run in turns, and a ratio is taken within
-each round.
+`search_limit`, the same queries over the same chunks in one process, with the model as it was exported. Both run in
+turns, and a ratio is taken within each round.
 
     p50_ms, limit_p50_ms    medians of the rounds' medians, one query at a time over one connection.
                             Goal: p50_ratio <= 2.5
     rps, limit_rps          medians over the rounds, at 16 connections; the limit with the number of threads that a
                             trial beforehand found best. Goal: rps_ratio >= 0.5
+    ..._as_served           the same ratios, to a limit whose model has the weights of the product's (8 bits where the
+                            processor multiplies bytes)
     cpu_ms, limit_cpu_ms    CPU time of all processes (Ray's too, the load generator's not) per request at full load;
                             cpu_ratio, the limit's over the product's, is what rps_ratio is where nothing else runs.
                             Where something does, trust it more: the product has more processes, and so gets more of
@@ -83,8 +85,10 @@ class Rounds:
 
     p50_ms: list[float] = field(default_factory=list)
     limit_p50_ms: list[float] = field(default_factory=list)
+    as_served_p50_ms: list[float] = field(default_factory=list)
     rps: list[float] = field(default_factory=list)
     limit_rps: list[float] = field(default_factory=list)
+    as_served_rps: list[float] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)
     limit_cpu_ms: list[float] = field(default_factory=list)
     client_cpu_share: list[float] = field(default_factory=list)
@@ -119,7 +123,9 @@ class Bench:
         found = Rounds()
         for _ in range(self._plan.rounds):
             found.p50_ms.append(1000 * median(self._in_turn().seconds_each))
-            found.limit_p50_ms.append(1000 * median(each["total"] for each in self._limit.seconds_each(self._texts, K)))
+            found.limit_p50_ms.append(_median_ms(self._limit.seconds_each(self._texts, K), "total"))
+            served = self._limit.seconds_each(self._texts, K, as_served=True)
+            found.as_served_p50_ms.append(_median_ms(served, "total"))
             before = sum(_cpu_seconds(self._tree).values())
             load = self._at_once()
             found.rps.append(load.rate)
@@ -129,6 +135,8 @@ class Bench:
             limit = self._limit.at_once(self._texts, K, threads=threads, seconds=self._plan.seconds)
             found.limit_rps.append(limit.per_second)
             found.limit_cpu_ms.append(limit.cpu_ms)
+            same = self._limit.at_once(self._texts, K, threads=threads, seconds=self._plan.seconds, as_served=True)
+            found.as_served_rps.append(same.per_second)
         return found, threads
 
     def profile(self) -> tuple[list[tuple[str, float, float | None]], list[tuple[str, float]]]:
@@ -214,6 +222,10 @@ def measure(plan: Plan, *, profile: bool) -> dict[str, Any]:
     }
 
 
+def _ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    return round(median(a / b for a, b in zip(above, below, strict=True)), 3)
+
+
 def _figures(found: Rounds) -> dict[str, Any]:
     slower = [product / limit for product, limit in zip(found.p50_ms, found.limit_p50_ms, strict=True)]
     share = [product / limit for product, limit in zip(found.rps, found.limit_rps, strict=True)]
@@ -225,6 +237,8 @@ def _figures(found: Rounds) -> dict[str, Any]:
         "rps": round(median(found.rps), 1),
         "limit_rps": round(median(found.limit_rps), 1),
         "rps_ratio": round(median(share), 3),
+        "p50_ratio_as_served": _ratio(found.p50_ms, found.as_served_p50_ms),
+        "rps_ratio_as_served": _ratio(found.rps, found.as_served_rps),
         "spread": {
             "p50_ratio": [round(min(slower), 2), round(max(slower), 2)],
             "rps_ratio": [round(min(share), 3), round(max(share), 3)],

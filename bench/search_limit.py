@@ -2,8 +2,9 @@
 
 Embed the query with ONNX Runtime, search one view that holds all chunks in one segment, of the kind that the product's
 shard would choose, rank. It runs in a process of its own, so that neither its memory nor its interpreter lock touches
-who measures. What is known to be wanted at the same time may be embedded together (`batch`), which no server can that
-answers each query as it comes.
+who measures. The encoder is the model as it was exported, in float32, or `as_served`: with the weights that a gateway
+opens, in 8 bits where the processor multiplies bytes. What is known to be wanted at the same time may be embedded
+together (`batch`), which no server can that answers each query as it comes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import pyarrow as pa
 from kaizen.config import Retrieval, Settings
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.onnx_embedder import OnnxEmbedder
+from kaizen.packed_models import PackedModels
 from kaizen.records import Principal, Release
 from kaizen.release import index_of, retrieval_of
 from kaizen.retrieval.analyser import Analyser
@@ -53,15 +55,25 @@ class Limit:
             1, mp_context=get_context("spawn"), initializer=_load, initargs=(settings, release, rows)
         )
 
-    def seconds_each(self, queries: Sequence[str], k: int, mode: Mode = "hybrid") -> list[dict[str, float]]:
+    def seconds_each(
+        self, queries: Sequence[str], k: int, mode: Mode = "hybrid", *, as_served: bool = False
+    ) -> list[dict[str, float]]:
         """Seconds by stage and `total` of each query, one after the other."""
-        return self._pool.submit(_seconds_each, queries, k, mode).result()
+        return self._pool.submit(_seconds_each, queries, k, mode, as_served).result()
 
     def at_once(
-        self, queries: Sequence[str], k: int, *, threads: int, seconds: float, mode: Mode = "hybrid", batch: int = 1
+        self,
+        queries: Sequence[str],
+        k: int,
+        *,
+        threads: int,
+        seconds: float,
+        mode: Mode = "hybrid",
+        batch: int = 1,
+        as_served: bool = False,
     ) -> Rate:
         """Search in so many threads at once, for about so long; each embeds `batch` queries together."""
-        return self._pool.submit(_at_once, queries, k, threads, seconds, mode, batch).result()
+        return self._pool.submit(_at_once, queries, k, threads, seconds, mode, batch, as_served).result()
 
     def found(self, queries: Sequence[str], k: int, mode: Mode = "hybrid") -> list[list[str]]:
         """Document ids of the best k of each query."""
@@ -89,7 +101,9 @@ class _Searcher:
         index = index_of(release)
         directory = open_workspace(settings).store.fetch_directory(index.embedder)
         spec = EmbedderSpec.from_record(dict(release.parts["embedder"]))
-        self._embedder = OnnxEmbedder(spec, directory, threads=settings.embedder.query_threads)
+        threads = settings.embedder.query_threads
+        self._exported = OnnxEmbedder(spec, directory, threads=threads)
+        self._served = OnnxEmbedder(spec, directory, threads=threads, packed=PackedModels().of(directory))
         self._analyser = Analyser()
         self._settings: Retrieval = retrieval_of(release)
         table, vectors = split_vectors(rows, index.dim)
@@ -98,10 +112,12 @@ class _Searcher:
         segment = Segment.build(table, vectors, self._analyser, settings.index)
         self._view = View(0, ()).apply(1, (), segment)
 
-    def search(self, text: str, k: int, mode: Mode) -> tuple[list[Ranked], tuple[float, ...]]:
+    def search(
+        self, text: str, k: int, mode: Mode, *, as_served: bool = False
+    ) -> tuple[list[Ranked], tuple[float, ...]]:
         """The best k, and the seconds of STAGES."""
         times = [time.perf_counter()]
-        vector = self.embed([text])[0]
+        vector = self.embed([text], as_served=as_served)[0]
         times.append(time.perf_counter())
         answer = search(self._view, self._query(text, vector, k, mode))
         times.append(time.perf_counter())
@@ -109,15 +125,15 @@ class _Searcher:
         times.append(time.perf_counter())
         return ranked, tuple(b - a for a, b in pairwise(times))
 
-    def search_together(self, texts: Sequence[str], k: int, mode: Mode) -> None:
+    def search_together(self, texts: Sequence[str], k: int, mode: Mode, *, as_served: bool) -> None:
         """Embed in one batch, then search one after the other."""
-        for text, vector in zip(texts, self.embed(texts), strict=True):
+        for text, vector in zip(texts, self.embed(texts, as_served=as_served), strict=True):
             answer = search(self._view, self._query(text, vector, k, mode))
             rank({0: answer}, mode=mode, unit="chunk", k=k, settings=self._settings)
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    def embed(self, texts: Sequence[str], *, as_served: bool = False) -> np.ndarray:
         """(n, dim) float32."""
-        return self._embedder.embed(texts)
+        return (self._served if as_served else self._exported).embed(texts)
 
     def _query(self, text: str, vector: np.ndarray, k: int, mode: Mode) -> ShardQuery:
         return ShardQuery(
@@ -140,8 +156,8 @@ def _load(settings: Settings, release: Release, rows: pa.Table) -> None:
     _searcher.append(_Searcher(settings, release, rows))
 
 
-def _seconds_each(queries: Sequence[str], k: int, mode: Mode) -> list[dict[str, float]]:
-    timed = (_searcher[0].search(text, k, mode)[1] for text in queries)
+def _seconds_each(queries: Sequence[str], k: int, mode: Mode, as_served: bool) -> list[dict[str, float]]:
+    timed = (_searcher[0].search(text, k, mode, as_served=as_served)[1] for text in queries)
     return [{**dict(zip(STAGES, spent, strict=True)), "total": sum(spent)} for spent in timed]
 
 
@@ -154,7 +170,9 @@ def _vectors(queries: Sequence[str]) -> np.ndarray:
     return np.concatenate([_searcher[0].embed([text]) for text in queries])
 
 
-def _at_once(queries: Sequence[str], k: int, threads: int, seconds: float, mode: Mode, batch: int) -> Rate:
+def _at_once(
+    queries: Sequence[str], k: int, threads: int, seconds: float, mode: Mode, batch: int, as_served: bool
+) -> Rate:
     started, cpu_started = time.perf_counter(), time.process_time()
 
     def work(first: int) -> int:
@@ -163,9 +181,9 @@ def _at_once(queries: Sequence[str], k: int, threads: int, seconds: float, mode:
         while time.perf_counter() - started < seconds:
             texts = tuple(islice(pending, batch))
             if batch > 1:
-                _searcher[0].search_together(texts, k, mode)
+                _searcher[0].search_together(texts, k, mode, as_served=as_served)
             else:
-                _searcher[0].search(texts[0], k, mode)
+                _searcher[0].search(texts[0], k, mode, as_served=as_served)
             done += len(texts)
         return done
 

@@ -18,6 +18,7 @@ from kaizen.ids import chunk_id
 from kaizen.indexing.generation import GenerationStore
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.onnx_embedder import OnnxEmbedder
+from kaizen.packed_models import PackedModels
 from kaizen.records import Principal, Release
 from kaizen.release import index_of, query_encoder_of, retrieval_of
 from kaizen.retrieval.analyser import Analyser
@@ -159,10 +160,14 @@ QueryEmbedder = Callable[[Sequence[str]], np.ndarray]
 
 
 def open_query_embedder(workspace: Workspace, release: Release) -> QueryEmbedder:
-    """What turns queries into vectors under a release: texts -> (n, dim). Raises BadModel, Corrupt, NotFound."""
+    """What turns queries into vectors under a release, as a gateway does: texts -> (n, dim).
+
+    Raises BadModel, Corrupt, NotFound.
+    """
     part = query_encoder_of(release)
     spec = EmbedderSpec.from_record(part)
-    return OnnxEmbedder(spec, workspace.store.fetch_directory(part["artifact"]), threads=1).embed
+    directory = workspace.store.fetch_directory(part["artifact"])
+    return OnnxEmbedder(spec, directory, threads=1, packed=PackedModels().of(directory)).embed
 
 
 def offline_queries(

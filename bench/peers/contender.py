@@ -92,8 +92,11 @@ class Bound:
 
     WAYS = ((1, 1), (2, 1), (2, 8), (1, 16))  # (threads, batch), CONNECTIONS queries in flight at most
 
-    def __init__(self, name: str, limit: Limit, mode: Mode, queries: Sequence[str], k: int) -> None:
+    def __init__(
+        self, name: str, limit: Limit, mode: Mode, queries: Sequence[str], k: int, *, as_served: bool = False
+    ) -> None:
         self.name = name
+        self._as_served = as_served
         self._limit = limit
         self._mode: Mode = mode
         self._queries = queries
@@ -107,7 +110,7 @@ class Bound:
 
     def round(self, plan: Plan) -> Round:
         """p50_ms, rps and cpu_ms, as of Served."""
-        timed = self._limit.seconds_each(self._queries[: plan.queries], self._k, self._mode)
+        timed = self._limit.seconds_each(self._queries[: plan.queries], self._k, self._mode, as_served=self._as_served)
         rate = self._at_once(self.way, plan.seconds)
         return {
             "p50_ms": 1000 * median(each["total"] for each in timed),
@@ -118,5 +121,11 @@ class Bound:
     def _at_once(self, way: tuple[int, int], seconds: float) -> Rate:
         threads, batch = way
         return self._limit.at_once(
-            self._queries, self._k, threads=threads, seconds=seconds, mode=self._mode, batch=batch
+            self._queries,
+            self._k,
+            threads=threads,
+            seconds=seconds,
+            mode=self._mode,
+            batch=batch,
+            as_served=self._as_served,
         )

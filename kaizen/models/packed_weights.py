@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import onnxruntime
 
 from kaizen.errors import BadModel
 from kaizen.ids import fingerprint
+from kaizen.models.processor import processor
 
 MODEL_FILE = "model.onnx"
 _WEIGHTS_FILE = "model.weights"
@@ -19,9 +19,12 @@ _PROVIDERS = ["CPUExecutionProvider"]
 _ERROR = 3  # the log's level: that the file is for this machine only is no news
 
 
-def packed_name(model: str) -> str:
-    """What a packing of the model with fingerprint `model` is called: others are for other processors and runtimes."""
-    made_for = {"model": model, "runtime": onnxruntime.__version__, "processor": _processor()}
+def packed_name(model: str, weights: str) -> str:
+    """What a packing of the model with fingerprint `model` is called: others are for other processors and runtimes.
+
+    weights: what became of them before, in the word of who calls.
+    """
+    made_for = {"model": model, "runtime": onnxruntime.__version__, "processor": processor(), "weights": weights}
     return fingerprint(made_for)[:32]
 
 
@@ -57,13 +60,3 @@ def _tried(session: onnxruntime.InferenceSession) -> np.ndarray:
     mask[1, _TOKENS // 2 :] = 0
     vectors: np.ndarray = session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})[0]
     return vectors
-
-
-def _processor() -> str:
-    """What decides on the runtime's routines: the instructions that the processor has."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    told = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
-    return "\n".join([platform.machine(), *told])

@@ -18,6 +18,8 @@ def test_ratios_are_taken_within_rounds_and_against_the_best_peer_of_each() -> N
     rounds = {
         "limit, dense": [_round(10, 100, 5), _round(20, 50, 5)],
         "limit, hybrid": [_round(10, 100, 5), _round(20, 50, 5)],
+        "limit as served, dense": [_round(5, 200, 5), _round(10, 100, 5)],
+        "limit as served, hybrid": [_round(5, 200, 5), _round(10, 100, 5)],
         "Kaizen, dense": [_round(15, 70, 10), _round(30, 35, 10)],
         "Kaizen, hybrid": [_round(20, 50, 10), _round(40, 25, 10)],
         "a": [_round(30, 10, 1), _round(60, 7, 1)],
@@ -28,6 +30,8 @@ def test_ratios_are_taken_within_rounds_and_against_the_best_peer_of_each() -> N
         "p50_ratio": 1.5,
         "rps_ratio": 0.7,
         "cpu_ratio": 0.5,
+        "p50_ratio_as_served": 3,
+        "rps_ratio_as_served": 0.35,
         "rps_times_best_peer": 3.5,  # of 2 and 5
         "p50_of_best_peer": 0.75,  # of 0.5 and 1
     }

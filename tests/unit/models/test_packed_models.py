@@ -1,4 +1,4 @@
-"""Packed models: the same bits, shared, checked, and never what keeps a model from being opened."""
+"""Packed models: the same bits or 8 of them, shared, checked, and never what keeps a model from being opened."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from kaizen.models.location import fingerprint_of
 from kaizen.models.onnx_embedder import OnnxEmbedder
 from kaizen.models.onnx_export import export_onnx
 from kaizen.models.onnx_sample import SAMPLE
+from kaizen.models.packed_weights import pack
 from kaizen.packed_models import KEPT, PackedModels
 from kaizen.storage.manifest import MANIFEST_FILE
 from tests.unit.models.conftest import BertMaker
@@ -28,15 +30,57 @@ def refuse(*_: object) -> None:
     raise AssertionError("made again")
 
 
-def test_the_vectors_are_the_same_to_the_bit_and_it_is_made_once(
-    spec: EmbedderSpec, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(params=[False, True], ids=["as exported", "8 bits"], autouse=True)
+def eight_bits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the processor multiplies bytes: all holds either way."""
+    monkeypatch.setattr(packed_models, "multiplies_bytes", lambda: request.param)
+    return bool(request.param)
+
+
+def test_it_is_made_once_and_as_exported_to_the_bit_or_close(
+    spec: EmbedderSpec, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eight_bits: bool
 ) -> None:
     packed = PackedModels(tmp_path).of(exported)
     assert packed is not None
     monkeypatch.setattr(packed_models, "pack", refuse)
     assert PackedModels(tmp_path).of(exported) == packed
-    plain = OnnxEmbedder(spec, exported).embed(SAMPLE)
-    np.testing.assert_array_equal(OnnxEmbedder(spec, exported, packed=packed).embed(SAMPLE), plain)
+    plain, got = OnnxEmbedder(spec, exported).embed(SAMPLE), OnnxEmbedder(spec, exported, packed=packed).embed(SAMPLE)
+    assert np.array_equal(got, plain) is not eight_bits
+    assert (got * plain).sum(axis=1).min() > 0.999
+
+
+def test_what_is_not_close_in_8_bits_is_packed_as_it_was_exported(
+    spec: EmbedderSpec, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaizen.models.eight_bits.MIN_MEAN_COSINE", 1.1)
+    packed = PackedModels(tmp_path).of(exported)
+    assert packed is not None
+    plain, got = OnnxEmbedder(spec, exported).embed(SAMPLE), OnnxEmbedder(spec, exported, packed=packed).embed(SAMPLE)
+    np.testing.assert_array_equal(got, plain)
+
+
+def test_another_processor_has_another_packing(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eight_bits: bool
+) -> None:
+    packed = PackedModels(tmp_path).of(exported)
+    monkeypatch.setattr(packed_models, "multiplies_bytes", lambda: not eight_bits)
+    assert PackedModels(tmp_path).of(exported) not in (packed, None)
+
+
+def test_of_those_who_start_together_one_makes_it(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def counted(model: Path, into: Path) -> None:
+        made.append(model)
+        pack(model, into)
+
+    monkeypatch.setattr(packed_models, "pack", counted)
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: PackedModels(tmp_path).of(exported), range(4)))
+    assert len(found) == len(made) == 1
+    assert None not in found
 
 
 def test_the_weights_are_mapped(spec: EmbedderSpec, exported: Path, tmp_path: Path) -> None:

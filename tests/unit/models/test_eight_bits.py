@@ -1,0 +1,135 @@
+"""Weights in 8 bits: close to the export on texts that nothing was chosen by, and refused where they are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from kaizen.config import EmbedderSettings
+from kaizen.errors import BadModel
+from kaizen.models import eight_bits
+from kaizen.models.eight_bits import BLOCK, in_blocks, write_in_eight_bits
+from kaizen.models.embedder_spec import EmbedderSpec, read_spec
+from kaizen.models.onnx_embedder import OnnxEmbedder
+from kaizen.models.onnx_export import export_onnx
+from kaizen.models.onnx_sample import SAMPLE
+
+# Of no benchmark, and none of the sample's.
+TEXTS = (
+    "how long may a visitor park here",
+    "Can unused leave be carried over into the next year?",
+    "restart the printer without losing jobs",
+    "error 0x80070005 while installing",
+    "who was the first woman to fly around the world alone",
+    "Die Rechnung muss innerhalb von 30 Tagen bezahlt werden.",
+    "effect of vitamin d on bone density in older men",
+    "git: undo the last commit but keep the changes",
+    "A committee of seven members, elected every two years, decides on applications. " * 8,
+)
+CHANCE = np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbedderSpec, Path]:
+    """The default embedder and its export."""
+    spec, directory = read_spec(EmbedderSettings().model), tmp_path_factory.mktemp("real")
+    export_onnx(spec, directory)
+    return spec, directory
+
+
+def test_the_default_embedder_finds_the_same_places(real: tuple[EmbedderSpec, Path], tmp_path: Path) -> None:
+    spec, export = real
+    write_in_eight_bits(export, tmp_path / "model.onnx")
+    wanted = OnnxEmbedder(spec, export).embed(TEXTS)
+    got = OnnxEmbedder(spec, export, packed=tmp_path / "model.onnx").embed(TEXTS)
+    cosines = (wanted * got).sum(axis=1)
+    assert 0.999 < cosines.min() <= cosines.mean() < 0.99999  # close, and not the export itself
+    assert (tmp_path / "model.onnx").stat().st_size < 0.7 * (export / "model.onnx").stat().st_size
+
+
+def test_without_smoothing_it_is_refused(
+    real: tuple[EmbedderSpec, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few large dimensions take the steps of all others of their block."""
+    monkeypatch.setattr(eight_bits, "_factor", lambda _largest, weights: np.ones(len(weights), np.float32))
+    with pytest.raises(BadModel, match=r"cosine 0\.99"):
+        write_in_eight_bits(real[1], tmp_path / "model.onnx")
+
+
+def test_what_is_not_close_is_refused(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer whose numbers are far too large."""
+
+    def wrong(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        numbers, scales = in_blocks(weights)
+        return numbers, scales * np.float32(50)
+
+    monkeypatch.setattr(eight_bits, "in_blocks", wrong)
+    with pytest.raises(BadModel, match="are asked"):
+        write_in_eight_bits(exported, tmp_path / "model.onnx")
+
+
+def test_a_graph_without_matrices_is_left_alone(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_bytes((exported / "record.json").read_bytes())
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "none", [x], [y])
+    onnx.save(helper.make_model(graph), tmp_path / "model.onnx")
+    with pytest.raises(BadModel, match="no matrices"):
+        write_in_eight_bits(tmp_path, tmp_path / "small.onnx")
+
+
+@pytest.mark.parametrize("damage", ["no model", ""])
+def test_what_is_no_model_is_a_bad_model(exported: Path, tmp_path: Path, damage: str) -> None:
+    (tmp_path / "record.json").write_bytes((exported / "record.json").read_bytes())
+    (tmp_path / "model.onnx").write_text(damage)
+    with pytest.raises(BadModel):
+        write_in_eight_bits(tmp_path, tmp_path / "small.onnx")
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(BLOCK, 3), (2 * BLOCK, 5), (BLOCK + 7, 4), (9, 2)])
+def test_blocks_are_what_the_runtime_multiplies(tmp_path: Path, inputs: int, outputs: int) -> None:
+    """Product by ONNX Runtime beside the product by numpy; of a last block that is not full, too."""
+    weights = CHANCE.normal(size=(inputs, outputs)).astype(np.float32)
+    weights[:, 0] = 0
+    numbers, scales = in_blocks(weights)
+    assert numbers.shape == (outputs, -(-inputs // BLOCK), BLOCK)
+    constants = {"bytes": numbers, "scales": scales}
+    node = helper.make_node(
+        "MatMulNBits", ["x", "bytes", "scales"], ["y"], domain="com.microsoft", K=inputs, N=outputs, bits=8,
+        block_size=BLOCK, accuracy_level=4,
+    )  # fmt: skip
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", inputs])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", outputs])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "one.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "one.onnx"), providers=["CPUExecutionProvider"])
+    x = CHANCE.normal(size=(6, inputs)).astype(np.float32)
+    (got,) = session.run(["y"], {"x": x})
+    wanted = x @ weights
+    assert np.abs(got - wanted).max() < 0.02 * np.abs(wanted).max()
+    assert np.abs(got[:, 0]).max() < 1e-3
+
+
+def test_each_weight_is_within_half_a_step() -> None:
+    weights = CHANCE.normal(size=(BLOCK + 1, 4)).astype(np.float32)
+    numbers, scales = in_blocks(weights)
+    again = ((numbers.astype(np.float32) - 128) * scales[:, :, np.newaxis]).reshape(4, -1).T
+    assert (np.abs(again[: len(weights)] - weights) <= 0.501 * scales.max()).all()
+    assert not again[len(weights) :].any()
+
+
+def test_the_sample_has_long_and_short_texts() -> None:
+    """What the cosines are taken over must not shrink unseen."""
+    lengths = [len(text) for text in SAMPLE if len(text) <= eight_bits._MOST_CHARACTERS]
+    assert len(lengths) > 30
+    assert min(lengths) == 0
+    assert max(lengths) > 200
