@@ -77,7 +77,8 @@ def _found_or_made(store: LocalStore, root: Path, name: str, export: Path) -> Pa
 def _alone(root: Path) -> Iterator[None]:
     """One process makes what all that start with it wait for. Who is killed lets go."""
     with (root / ".making").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks: each makes its own
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

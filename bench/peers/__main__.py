@@ -10,13 +10,15 @@ process with sentence-transformers and FAISS; txtai's API; a Chroma server with 
 client; Ray Serve deployments around a store, as in Ray's example of retrieval; and the limit (`bench.search_limit`).
 
 What differs, and is not in the figures: Kaizen checks a key, writes down what it showed before it answers,
-answers with offsets and metadata, and embeds queries with ONNX Runtime, where its peers use torch in 32 bits, as they
-come. FastAPI+FAISS keeps everything in memory and loses it. Chroma and txtai are not exact: `recall` says how far.
+answers with offsets and metadata, and embeds queries with ONNX Runtime, with weights in 8 bits where the processor
+multiplies bytes; its peers use torch in 32 bits, as they come, and the limit ONNX Runtime in 32 bits. FastAPI+FAISS
+keeps everything in memory and loses it. Chroma and txtai are not exact: `recall` says how far.
 
     search   p50_ratio (goal 1.5), rps_ratio (goal .7) to the limit of the same mode, the limit embedding in batches
-             where that is faster; rps_times_best_peer (goal 2.5); by system p50 and p95 at one connection, rps and CPU
-             a request at 16, p50 and p99 at half and at four fifths of its own rps, arriving at a constant rate and
-             counted from when they were due; recall of the exact ten nearest; memory
+             where that is faster; the same ..._as_served, to a limit with the weights of Kaizen; rps_times_best_peer
+             (goal 2.5); by system p50 and p95 at one connection, rps and CPU a request at 16, p50 and p99 at half and
+             at four fifths of its own rps, arriving at a constant rate and counted from when they were due; recall of
+             the exact ten nearest; memory
     ingest   ratio to the bare model (goal .9), times_best_peer (goal 1.5)
 """
 
