@@ -31,7 +31,7 @@ log = logging.getLogger("kaizen.packed_models")
 # Those of a stable release, of the one before and of a challenger, for documents and for queries.
 KEPT = 6
 # In the name of a packing: others are made by versions that write them otherwise.
-_EIGHT_BITS, _AS_EXPORTED = "8 bits, blocks of 128, smoothed by .7", "as exported"
+_EIGHT_BITS, _AS_EXPORTED = "8 bits, by token and by block, smoothed by .7", "as exported"
 
 
 class PackedModels:

@@ -24,6 +24,8 @@ log = logging.getLogger("kaizen.onnx_embedder")
 # For each thread, with padding. A core gains nothing from more, and texts of unlike length would be padded to their
 # longest: with 512, sixteen queries cost a third more; figures are in docs/decisions.md.
 _CALL_TOKENS = 96
+# In a model's metadata: its vectors must not depend on what is computed together, see `eight_bits`.
+ONE_BY_ONE = "one_by_one"
 
 
 class OnnxEmbedder:
@@ -51,12 +53,13 @@ class OnnxEmbedder:
             raise BadModel(f"The ONNX file in {directory} is not the one that was exported.", advice="Export it again.")
         self.spec = spec
         self._prompt = spec.query_prompt if prompt is None else prompt
-        self._call_tokens = _CALL_TOKENS * threads
         self._tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self._session = _session(directory / "model.onnx", packed, options)
+        one_by_one = ONE_BY_ONE in self._session.get_modelmeta().custom_metadata_map
+        self._call_tokens = 1 if one_by_one else _CALL_TOKENS * threads
         self._dim = int(self._session.get_outputs()[0].shape[1])
 
     def embed(self, texts: Sequence[str]) -> Vectors:
