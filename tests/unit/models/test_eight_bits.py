@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from kaizen.config import EmbedderSettings
 from kaizen.errors import BadModel
 from kaizen.models import eight_bits
-from kaizen.models.eight_bits import BLOCK, in_blocks, write_in_eight_bits
+from kaizen.models.eight_bits import BLOCK, by_output, in_blocks, write_in_eight_bits
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.onnx_embedder import OnnxEmbedder
 from kaizen.models.onnx_export import export_onnx
@@ -45,14 +45,20 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbedderSpec, Path]:
     return spec, directory
 
 
-def test_the_default_embedder_finds_the_same_places(real: tuple[EmbedderSpec, Path], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def small(real: tuple[EmbedderSpec, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in 8 bits."""
+    file = tmp_path_factory.mktemp("small") / "model.onnx"
+    write_in_eight_bits(real[1], file)
+    return file
+
+
+def test_the_default_embedder_is_close_and_smaller(real: tuple[EmbedderSpec, Path], small: Path) -> None:
     spec, export = real
-    write_in_eight_bits(export, tmp_path / "model.onnx")
-    wanted = OnnxEmbedder(spec, export).embed(TEXTS)
-    got = OnnxEmbedder(spec, export, packed=tmp_path / "model.onnx").embed(TEXTS)
+    wanted, got = OnnxEmbedder(spec, export).embed(TEXTS), OnnxEmbedder(spec, export, packed=small).embed(TEXTS)
     cosines = (wanted * got).sum(axis=1)
     assert 0.999 < cosines.min() <= cosines.mean() < 0.99999  # close, and not the export itself
-    assert (tmp_path / "model.onnx").stat().st_size < 0.7 * (export / "model.onnx").stat().st_size
+    assert small.stat().st_size < 0.7 * (export / "model.onnx").stat().st_size
 
 
 def test_without_smoothing_it_is_refused(
@@ -95,19 +101,21 @@ def test_what_is_no_model_is_a_bad_model(exported: Path, tmp_path: Path, damage:
 
 
 def test_what_scales_of_tokens_spoil_is_done_by_blocks(
-    real: tuple[EmbedderSpec, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eight_bits, "by_output", lambda weights: (np.zeros(weights.shape, np.int8), weights[0]))
-    write_in_eight_bits(real[1], tmp_path / "model.onnx")
+    def wrong(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        numbers, scales = by_output(weights)
+        return numbers, scales * np.float32(50)
+
+    monkeypatch.setattr(eight_bits, "by_output", wrong)
+    write_in_eight_bits(exported, tmp_path / "model.onnx")
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
     assert "MatMulNBits" in kinds
     assert "MatMulIntegerToFloat" not in kinds
 
 
-def test_a_vector_does_not_depend_on_what_is_embedded_with_it(real: tuple[EmbedderSpec, Path], tmp_path: Path) -> None:
-    spec, export = real
-    write_in_eight_bits(export, tmp_path / "model.onnx")
-    opened = OnnxEmbedder(spec, export, packed=tmp_path / "model.onnx")
+def test_a_vector_does_not_depend_on_what_is_embedded_with_it(real: tuple[EmbedderSpec, Path], small: Path) -> None:
+    opened = OnnxEmbedder(*real, packed=small)
     alone = np.concatenate([opened.embed([text]) for text in TEXTS])
     np.testing.assert_array_equal(opened.embed(TEXTS), alone)
     np.testing.assert_array_equal(opened.embed(TEXTS[::-1])[::-1], alone)
