@@ -1,4 +1,4 @@
-"""Queries that wait for the same encoder go through it together: its weights are read once for all of them.
+"""Queries that wait for the same encoder go to its thread together: the way there and back is taken once for all.
 
 Nobody waits for company. While the encoder works, what arrives gathers; what has gathered is the next batch. Alone, a
 query is a batch of one, and starts at once.
