@@ -50,6 +50,7 @@ from bench.command import bench_parser, print_result
 from bench.corpus import queries
 from bench.http_load import Load, Target, at_once, in_turn
 from bench.process_tree import ProcessTree
+from bench.ratio import median_ratio, ratios
 from bench.search_index import Corpus, use, wait_until_quiet, wait_until_settled
 from bench.search_limit import STAGES, Limit
 from cluster.throwaway import Installation, installation, summary_of
@@ -222,14 +223,9 @@ def measure(plan: Plan, *, profile: bool) -> dict[str, Any]:
     }
 
 
-def _ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    return round(median(a / b for a, b in zip(above, below, strict=True)), 3)
-
-
 def _figures(found: Rounds) -> dict[str, Any]:
-    slower = [product / limit for product, limit in zip(found.p50_ms, found.limit_p50_ms, strict=True)]
-    share = [product / limit for product, limit in zip(found.rps, found.limit_rps, strict=True)]
-    frugal = [limit / product for product, limit in zip(found.cpu_ms, found.limit_cpu_ms, strict=True)]
+    slower, share = ratios(found.p50_ms, found.limit_p50_ms), ratios(found.rps, found.limit_rps)
+    frugal = ratios(found.limit_cpu_ms, found.cpu_ms)
     return {
         "p50_ms": round(median(found.p50_ms), 2),
         "limit_p50_ms": round(median(found.limit_p50_ms), 2),
@@ -237,8 +233,8 @@ def _figures(found: Rounds) -> dict[str, Any]:
         "rps": round(median(found.rps), 1),
         "limit_rps": round(median(found.limit_rps), 1),
         "rps_ratio": round(median(share), 3),
-        "p50_ratio_as_served": _ratio(found.p50_ms, found.as_served_p50_ms),
-        "rps_ratio_as_served": _ratio(found.rps, found.as_served_rps),
+        "p50_ratio_as_served": median_ratio(found.p50_ms, found.as_served_p50_ms),
+        "rps_ratio_as_served": median_ratio(found.rps, found.as_served_rps),
         "spread": {
             "p50_ratio": [round(min(slower), 2), round(max(slower), 2)],
             "rps_ratio": [round(min(share), 3), round(max(share), 3)],

@@ -25,6 +25,7 @@ from bench.peers.passages import Passages, passages, say
 from bench.peers.peer import Peer
 from bench.peers.ray_serve import RayServe
 from bench.peers.txtai import Txtai
+from bench.ratio import median_ratio
 from bench.search_limit import Limit
 from kaizen.config import Settings
 from kaizen.retrieval.fusion import Mode
@@ -88,19 +89,15 @@ def standing(rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
         best = [max(rounds[name][number]["rps"] for name in peers) for number in range(len(own))]
         quickest = [min(rounds[name][number]["p50_ms"] for name in peers) for number in range(len(own))]
         result[mode] = {
-            "p50_ratio": _ratio([a["p50_ms"] for a in own], [b["p50_ms"] for b in limit]),
-            "rps_ratio": _ratio([a["rps"] for a in own], [b["rps"] for b in limit]),
-            "cpu_ratio": _ratio([b["cpu_ms"] for b in limit], [a["cpu_ms"] for a in own]),
-            "p50_ratio_as_served": _ratio([a["p50_ms"] for a in own], [b["p50_ms"] for b in same]),
-            "rps_ratio_as_served": _ratio([a["rps"] for a in own], [b["rps"] for b in same]),
-            "rps_times_best_peer": _ratio([a["rps"] for a in own], best),
-            "p50_of_best_peer": _ratio([a["p50_ms"] for a in own], quickest),
+            "p50_ratio": median_ratio([a["p50_ms"] for a in own], [b["p50_ms"] for b in limit]),
+            "rps_ratio": median_ratio([a["rps"] for a in own], [b["rps"] for b in limit]),
+            "cpu_ratio": median_ratio([b["cpu_ms"] for b in limit], [a["cpu_ms"] for a in own]),
+            "p50_ratio_as_served": median_ratio([a["p50_ms"] for a in own], [b["p50_ms"] for b in same]),
+            "rps_ratio_as_served": median_ratio([a["rps"] for a in own], [b["rps"] for b in same]),
+            "rps_times_best_peer": median_ratio([a["rps"] for a in own], best),
+            "p50_of_best_peer": median_ratio([a["p50_ms"] for a in own], quickest),
         }
     return result
-
-
-def _ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    return round(median(a / b for a, b in zip(above, below, strict=True)), 3)
 
 
 def _column(rounds: Sequence[Round]) -> dict[str, float]:

@@ -54,10 +54,7 @@ class OnnxEmbedder:
         self.spec = spec
         self._prompt = spec.query_prompt if prompt is None else prompt
         self._tokenizer = EmbedderTokenizer(directory, max_tokens=spec.max_tokens, lowercase=spec.lowercase)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self._session = _session(directory / "model.onnx", packed, options)
+        self._session = _session(directory / "model.onnx", packed, threads)
         one_by_one = ONE_BY_ONE in self._session.get_modelmeta().custom_metadata_map
         self._call_tokens = 1 if one_by_one else _CALL_TOKENS * threads
         self._dim = int(self._session.get_outputs()[0].shape[1])
@@ -79,11 +76,19 @@ class OnnxEmbedder:
         return vectors, bad_rows(vectors)
 
 
-def _session(model: Path, packed: Path | None, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+def open_session(model: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A model on the CPU; `threads`: of one call."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def _session(model: Path, packed: Path | None, threads: int) -> onnxruntime.InferenceSession:
     """The packed model, or the one that it was made of: a packing may be taken away at any moment."""
     if packed is not None:
         try:
-            return onnxruntime.InferenceSession(str(packed), options, providers=["CPUExecutionProvider"])
+            return open_session(packed, threads=threads)
         except Exception as error:  # noqa: BLE001 (ONNX Runtime's errors have no class in common)
             log.warning("the packed model cannot be opened: %s", error)
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return open_session(model, threads=threads)

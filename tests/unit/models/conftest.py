@@ -12,6 +12,7 @@ import pytest
 from kaizen.config import EmbedderSettings
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.location import locate
+from kaizen.models.onnx_cache import ensure_onnx
 from kaizen.models.onnx_export import export_onnx
 
 BertMaker = Callable[..., Path]
@@ -56,6 +57,18 @@ def write_layout(directory: Path, pooling: str) -> None:
 def bert(make_bert: BertMaker) -> Path:
     """A two-layer BERT that pools by the mean."""
     return make_bert(pooling="mean_tokens")
+
+
+@pytest.fixture(scope="session")
+def default_spec() -> EmbedderSpec:
+    """Of the embedder that ships."""
+    return read_spec(EmbedderSettings().model)
+
+
+@pytest.fixture(scope="session")
+def default_export(default_spec: EmbedderSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of its export."""
+    return ensure_onnx(default_spec, tmp_path_factory.mktemp("default"))
 
 
 @pytest.fixture(scope="module")

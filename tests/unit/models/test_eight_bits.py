@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from kaizen.config import EmbedderSettings
 from kaizen.errors import BadModel
 from kaizen.models import eight_bits
 from kaizen.models.eight_bits import BLOCK, by_output, in_blocks, write_in_eight_bits
-from kaizen.models.embedder_spec import EmbedderSpec, read_spec
+from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.onnx_embedder import OnnxEmbedder
-from kaizen.models.onnx_export import export_onnx
 from kaizen.models.onnx_sample import SAMPLE
 
 # Of no benchmark, and none of the sample's.
@@ -34,40 +31,31 @@ TEXTS = (
     "A committee of seven members, elected every two years, decides on applications. " * 8,
 )
 CHANCE = np.random.default_rng(5)
-Kind = Callable[[onnx.NodeProto, np.ndarray, np.ndarray], eight_bits._Smaller]
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbedderSpec, Path]:
-    """The default embedder and its export."""
-    spec, directory = read_spec(EmbedderSettings().model), tmp_path_factory.mktemp("real")
-    export_onnx(spec, directory)
-    return spec, directory
-
-
-@pytest.fixture(scope="module")
-def small(real: tuple[EmbedderSpec, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in 8 bits."""
+def small(default_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedder that ships, in 8 bits."""
     file = tmp_path_factory.mktemp("small") / "model.onnx"
-    write_in_eight_bits(real[1], file)
+    write_in_eight_bits(default_export, file)
     return file
 
 
-def test_the_default_embedder_is_close_and_smaller(real: tuple[EmbedderSpec, Path], small: Path) -> None:
-    spec, export = real
+def test_the_default_embedder_is_close_and_smaller(
+    default_spec: EmbedderSpec, default_export: Path, small: Path
+) -> None:
+    spec, export = default_spec, default_export
     wanted, got = OnnxEmbedder(spec, export).embed(TEXTS), OnnxEmbedder(spec, export, packed=small).embed(TEXTS)
     cosines = (wanted * got).sum(axis=1)
     assert 0.999 < cosines.min() <= cosines.mean() < 0.99999  # close, and not the export itself
     assert small.stat().st_size < 0.7 * (export / "model.onnx").stat().st_size
 
 
-def test_without_smoothing_it_is_refused(
-    real: tuple[EmbedderSpec, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_smoothing_it_is_refused(default_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few large dimensions take the steps of all others of their block."""
     monkeypatch.setattr(eight_bits, "_factor", lambda _largest, weights: np.ones(len(weights), np.float32))
     with pytest.raises(BadModel, match=r"cosine 0\.99"):
-        write_in_eight_bits(real[1], tmp_path / "model.onnx")
+        write_in_eight_bits(default_export, tmp_path / "model.onnx")
 
 
 def test_what_is_not_close_is_refused(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,8 +102,10 @@ def test_what_scales_of_tokens_spoil_is_done_by_blocks(
     assert "MatMulIntegerToFloat" not in kinds
 
 
-def test_a_vector_does_not_depend_on_what_is_embedded_with_it(real: tuple[EmbedderSpec, Path], small: Path) -> None:
-    opened = OnnxEmbedder(*real, packed=small)
+def test_a_vector_does_not_depend_on_what_is_embedded_with_it(
+    default_spec: EmbedderSpec, default_export: Path, small: Path
+) -> None:
+    opened = OnnxEmbedder(default_spec, default_export, packed=small)
     alone = np.concatenate([opened.embed([text]) for text in TEXTS])
     np.testing.assert_array_equal(opened.embed(TEXTS), alone)
     np.testing.assert_array_equal(opened.embed(TEXTS[::-1])[::-1], alone)
@@ -124,13 +114,13 @@ def test_a_vector_does_not_depend_on_what_is_embedded_with_it(real: tuple[Embedd
 @pytest.mark.parametrize(
     ("inputs", "outputs"), [(BLOCK, 3), (2 * BLOCK, 5), (BLOCK + 7, 4), (9, 2), (BLOCK, 300), (9, 9)]
 )
-@pytest.mark.parametrize("kind", [eight_bits._by_block, eight_bits._by_token])
-def test_the_smaller_product_is_the_product(tmp_path: Path, kind: Kind, inputs: int, outputs: int) -> None:
+@pytest.mark.parametrize("by_block", [True, False])
+def test_the_smaller_product_is_the_product(tmp_path: Path, by_block: bool, inputs: int, outputs: int) -> None:
     """By ONNX Runtime beside numpy: of a last block that is not full, of an output and a token of noughts, too."""
     weights = CHANCE.normal(size=(inputs, outputs)).astype(np.float32)
     weights[:, 0] = 0
     factor = CHANCE.uniform(0.5, 2, inputs).astype(np.float32)
-    made = kind(helper.make_node("MatMul", ["x", "w"], ["y"]), weights, factor)
+    made = eight_bits._smaller(helper.make_node("MatMul", ["x", "w"], ["y"]), weights, factor, by_block=by_block)
     graph = helper.make_graph(
         made.nodes,
         "one",

@@ -40,13 +40,13 @@ TEXTS = (
 
 
 @pytest.fixture(scope="module")
-def spec() -> EmbedderSpec:
-    return read_spec(EmbedderSettings().model)
+def spec(default_spec: EmbedderSpec) -> EmbedderSpec:
+    return default_spec
 
 
 @pytest.fixture(scope="module")
-def export(spec: EmbedderSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ensure_onnx(spec, tmp_path_factory.mktemp("onnx"))
+def export(default_export: Path) -> Path:
+    return default_export
 
 
 @pytest.fixture(scope="module")
