@@ -17,6 +17,7 @@ from kaizen.models.eight_bits import BLOCK, by_output, in_blocks, write_in_eight
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.onnx_embedder import OnnxEmbedder
 from kaizen.models.onnx_sample import SAMPLE
+from kaizen.models.processor import multiplies_bytes
 
 # Of no benchmark, and none of the sample's.
 TEXTS = (
@@ -31,6 +32,8 @@ TEXTS = (
     "A committee of seven members, elected every two years, decides on applications. " * 8,
 )
 CHANCE = np.random.default_rng(5)
+# Without the instructions a sum of two products is cut at 16 bits, one reason why no packing is made there.
+BYTE_PRODUCTS = pytest.mark.skipif(not multiplies_bytes(), reason="this processor does not multiply bytes")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +117,7 @@ def test_a_vector_does_not_depend_on_what_is_embedded_with_it(
 @pytest.mark.parametrize(
     ("inputs", "outputs"), [(BLOCK, 3), (2 * BLOCK, 5), (BLOCK + 7, 4), (9, 2), (BLOCK, 300), (9, 9)]
 )
-@pytest.mark.parametrize("by_block", [True, False])
+@pytest.mark.parametrize("by_block", [True, pytest.param(False, marks=BYTE_PRODUCTS)])
 def test_the_smaller_product_is_the_product(tmp_path: Path, by_block: bool, inputs: int, outputs: int) -> None:
     """By ONNX Runtime beside numpy: of a last block that is not full, of an output and a token of noughts, too."""
     weights = CHANCE.normal(size=(inputs, outputs)).astype(np.float32)
