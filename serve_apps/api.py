@@ -13,7 +13,6 @@ from kaizen.records import Principal
 from serve_apps import problems
 from serve_apps.body_limit import BodyLimit
 from serve_apps.documents import Wait, with_id
-from serve_apps.gate import Gate
 from serve_apps.known_parameters import refuse_unknown_parameters
 from serve_apps.measured import Measured
 from serve_apps.metrics import exposition
@@ -66,7 +65,7 @@ def build_api(service: Service) -> FastAPI:
     app.add_middleware(Measured, metrics=service.metrics)
     app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes)
     app.add_middleware(PrintablePath)
-    app.add_middleware(Gate, rush=service.admission.rush, retry_after=retry_after, metrics=service.metrics)
+    app.add_middleware(service.gate.around)
     _add_search(app, service)
     _add_documents(app, service)
     _add_rollout(app, service)

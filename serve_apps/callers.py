@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -22,6 +24,7 @@ class Callers:
     def __init__(self, settings: Settings, authenticator: Authenticator) -> None:
         self._required = settings.server.require_keys
         self._authenticator = authenticator
+        self._asking: dict[str | None, asyncio.Future[Principal]] = {}
         self._anybody = Principal(key_id="open", tenant=settings.workspace.tenant, groups=(), scopes=SCOPES)
 
     def with_scope(self, scope: Scope) -> Dependency:
@@ -30,10 +33,7 @@ class Callers:
         async def caller(request: Request) -> Principal:
             if not self._required:
                 return self._anybody
-            header = request.headers.get("authorization")
-            principal = self._authenticator.remembered(header)
-            if principal is None:  # the ledger must be asked: not on the event loop
-                principal = await run_in_threadpool(self._authenticator.authenticate, header)
+            principal = await self._who(request.headers.get("authorization"))
             if scope not in principal.scopes:
                 raise NotAllowed(
                     f"This key has not the scope '{scope}'.",
@@ -42,3 +42,26 @@ class Callers:
             return principal
 
         return caller
+
+    async def _who(self, header: str | None) -> Principal:
+        """From memory, which is made new while it is still good: nobody who calls often ever waits for the ledger."""
+        known = self._authenticator.remembered(header)
+        if known is None:
+            return await asyncio.shield(self._asked(header))
+        if known.aging:
+            self._asked(header)
+        return known.principal
+
+    def _asked(self, header: str | None) -> asyncio.Future[Principal]:
+        """What the ledger says, asked in a thread; one asks for all that want to know meanwhile."""
+        asking = self._asking.get(header)
+        if asking is None:
+            asking = asyncio.ensure_future(run_in_threadpool(self._authenticator.authenticate, header))
+            asking.add_done_callback(partial(self._told, header))
+            self._asking[header] = asking
+        return asking
+
+    def _told(self, header: str | None, asking: asyncio.Future[Principal]) -> None:
+        del self._asking[header]
+        if not asking.cancelled():
+            asking.exception()  # it has been seen: if nobody waits for it now, whoever asks next hears of it

@@ -12,7 +12,7 @@ from ray.serve.schema import LoggingConfig
 
 from kaizen.config import Settings
 from serve_apps.api import build_api
-from serve_apps.joined_writes import join_writes
+from serve_apps.request_cycle import change_cycle
 from serve_apps.service import Service
 
 APP_NAME = "kaizen"
@@ -25,8 +25,8 @@ class Gateway:
     """One replica."""
 
     def __init__(self, settings: Settings) -> None:
-        join_writes()
         self._service = Service(settings)
+        change_cycle(self._service.gate.around)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_api(self._service)

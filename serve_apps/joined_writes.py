@@ -8,9 +8,6 @@ docs/decisions.md.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
-from uvicorn.protocols.http import httptools_impl
 
 
 class JoinedWrites:
@@ -42,15 +39,3 @@ class JoinedWrites:
         held, self._held = self._held, b""
         if held:
             self._transport.write(held)
-
-
-class _Cycle(httptools_impl.RequestResponseCycle):
-    """A request and its response, as uvicorn makes one for each request."""
-
-    def __init__(self, *, transport: asyncio.Transport, **others: Any) -> None:  # noqa: ANN401 (uvicorn's own)
-        super().__init__(transport=JoinedWrites(transport), **others)  # type: ignore[arg-type]
-
-
-def join_writes() -> None:
-    """From now on, for all servers of this process. uvicorn has no setting for it."""
-    httptools_impl.RequestResponseCycle = _Cycle  # type: ignore[misc]

@@ -25,6 +25,7 @@ from serve_apps.asking import Asking, check_user
 from serve_apps.callers import Callers
 from serve_apps.committed import committed
 from serve_apps.documents import DocumentWriter
+from serve_apps.gate import Gate
 from serve_apps.impression_log import ImpressionLog
 from serve_apps.indices import Indices
 from serve_apps.metrics import Metrics
@@ -54,6 +55,7 @@ class Service:
         self.documents = DocumentWriter(workspace, Indices(workspace.ledger, opener, self.router))
         server = settings.server
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
+        self.gate = Gate(self.admission, server.retry_after_seconds, self.metrics)
         self._impressions = ImpressionLog(workspace.ledger, settings.spool_directory)
         self.asking = Asking(settings, workspace.ledger, self._impressions, self.router, self.metrics, self.admission)
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from kaizen.errors import ConfigError, InvalidInput, NotAuthenticated
 from kaizen.records import SCOPES, Principal, Scope
@@ -70,11 +71,18 @@ def new_key(*, tenant: str, name: str, scopes: Sequence[Scope], groups: Sequence
     return secret, _record(secret, tenant=tenant, name=name, scopes=scopes, groups=groups)
 
 
+class Known(NamedTuple):
+    """Who calls, from memory. `aging`: half of its time is over; the ledger had better be asked before all of it is."""
+
+    principal: Principal
+    aging: bool
+
+
 class Authenticator:
-    """Turns an Authorization header into a Principal.
+    """Turns an Authorization header (`Bearer kz_...`) into a Principal.
 
     Good keys are remembered for `ttl_seconds`, so a revocation takes effect within that time and a busy key
-    costs one ledger read in it. Failures are not remembered: an attacker could fill any such memory.
+    costs two ledger reads in it. Failures are not remembered: an attacker could fill any such memory.
     """
 
     def __init__(self, keys: Keys, *, ttl_seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -85,38 +93,34 @@ class Authenticator:
         self._cache: dict[str, tuple[float, KeyRecord]] = {}
 
     def authenticate(self, header: str | None) -> Principal:
-        """Return who calls, given the value of the Authorization header (`Bearer kz_...`).
+        """Ask the ledger who calls, and remember it.
 
         Raises:
             NotAuthenticated: there is no key in it, or it is unknown, wrong or revoked (the answer is the same).
         """
         key_id, digest = _presented(header)
-        return _principal(self._find(key_id), digest)
-
-    def remembered(self, header: str | None) -> Principal | None:
-        """As `authenticate`, without the ledger and so without waiting: None when it must be asked."""
-        key_id, digest = _presented(header)
-        record = self._cached(key_id, self._clock())
-        return None if record is None else _principal(record, digest)
-
-    def _find(self, key_id: str) -> KeyRecord | None:
-        now = self._clock()
-        cached = self._cached(key_id, now)
-        if cached is not None:
-            return cached
+        asked = self._clock()
         record = self._keys.find(key_id)
+        self._remember(key_id, record, asked + self._ttl)
+        return _principal(record, digest)
+
+    def remembered(self, header: str | None) -> Known | None:
+        """Who calls, without the ledger and so without waiting; None: ask it. Raises as `authenticate` does."""
+        key_id, digest = _presented(header)
+        now = self._clock()
+        with self._lock:
+            expires, record = self._cache.get(key_id, (now, None))
+        if record is None or now >= expires:
+            return None
+        return Known(_principal(record, digest), aging=now >= expires - self._ttl / 2)
+
+    def _remember(self, key_id: str, record: KeyRecord | None, expires: float) -> None:
         with self._lock:
             self._cache.pop(key_id, None)
             if record is not None and record.revoked is None:
                 while len(self._cache) >= _MAX_CACHED:
                     del self._cache[next(iter(self._cache))]
-                self._cache[key_id] = (now + self._ttl, record)
-        return record
-
-    def _cached(self, key_id: str, now: float) -> KeyRecord | None:
-        with self._lock:
-            expires, cached = self._cache.get(key_id, (now, None))
-        return cached if now < expires else None
+                self._cache[key_id] = (expires, record)
 
 
 def _principal(record: KeyRecord | None, digest: str) -> Principal:

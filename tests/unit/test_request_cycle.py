@@ -1,4 +1,4 @@
-"""uvicorn's own protocol, with and without joined writes, on a transport that remembers what was written when."""
+"""uvicorn's own protocol, with our request cycle and without, on a transport that remembers what was written when."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from unittest.mock import Mock
 
 import pytest
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.server import ServerState
 
-from serve_apps.joined_writes import join_writes
+from serve_apps.request_cycle import change_cycle
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 Answer = Callable[[Any], Any]
@@ -49,6 +50,10 @@ def written(answer: Answer, requests: Sequence[bytes] = (REQUEST,)) -> tuple[lis
     return asyncio.run(run())
 
 
+def as_it_is(app: ASGIApp) -> ASGIApp:
+    return app
+
+
 def response(*bodies: bytes, headers: Sequence[tuple[bytes, bytes]] = (), pause: bool = False) -> Answer:
     async def answer(send: Any) -> None:  # noqa: ANN401
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -66,14 +71,14 @@ LENGTH = ((b"content-length", b"5"),)
 def test_a_response_leaves_in_one_write() -> None:
     apart, _ = written(response(b"hello", headers=LENGTH))
     assert len(apart) == 2  # or uvicorn joins them by itself, and ours can go
-    join_writes()
+    change_cycle(as_it_is)
     together, closed = written(response(b"hello", headers=LENGTH))
     assert together == [b"".join(apart)]
     assert not closed
 
 
 def test_what_comes_later_is_not_waited_for() -> None:
-    join_writes()
+    change_cycle(as_it_is)
     writes, _ = written(response(b"one", b"two", pause=True))
     assert [write.split(b"\r\n\r\n")[0][:12] for write in writes[:1]] == [b"HTTP/1.1 200"]
     assert [b"one" in write for write in writes] == [False, True, False, False][: len(writes)]
@@ -81,15 +86,28 @@ def test_what_comes_later_is_not_waited_for() -> None:
 
 
 def test_one_response_after_another_and_an_empty_one() -> None:
-    join_writes()
+    change_cycle(as_it_is)
     empty = response(b"", headers=((b"content-length", b"0"),))
     assert len(written(empty)[0]) == 1
     assert len(written(response(b"hello", headers=LENGTH), (REQUEST, REQUEST))[0]) == 2
 
 
 def test_a_connection_that_is_to_be_closed_is_closed_after_its_response() -> None:
-    join_writes()
+    change_cycle(as_it_is)
     asked = REQUEST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
     writes, closed = written(response(b"hello", headers=LENGTH), (asked,))
     assert closed
     assert b"".join(writes).endswith(b"hello")
+
+
+def test_what_is_around_the_application_may_answer_for_it() -> None:
+    def refusing(_app: ASGIApp) -> ASGIApp:
+        async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
+            await response(b"no", headers=((b"content-length", b"2"),))(send)
+
+        return refuse
+
+    change_cycle(refusing)
+    (one,), closed = written(response(b"hello", headers=LENGTH))
+    assert one.endswith(b"no")
+    assert not closed

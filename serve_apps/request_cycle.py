@@ -1,0 +1,30 @@
+"""What uvicorn makes of each request in this process. It has no setting for either of the two things that differ here:
+a response leaves in one write, and there is something around everything else, Serve's own part included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import ASGIApp
+from uvicorn.protocols.http import httptools_impl
+
+from serve_apps.joined_writes import JoinedWrites
+
+
+def change_cycle(around: Callable[[ASGIApp], ASGIApp]) -> None:
+    """From now on, for all servers of this process.
+
+    around: makes of an application the one that is called, for each request.
+    """
+
+    class Cycle(httptools_impl.RequestResponseCycle):
+        """A request and its response."""
+
+        def __init__(self, *, transport: Any, **others: Any) -> None:  # noqa: ANN401 (uvicorn's own)
+            super().__init__(transport=JoinedWrites(transport), **others)  # type: ignore[arg-type]
+
+        async def run_asgi(self, app: Any) -> None:  # noqa: ANN401 (uvicorn's own)
+            await super().run_asgi(around(app))  # type: ignore[arg-type]
+
+    httptools_impl.RequestResponseCycle = Cycle  # type: ignore[assignment,misc]
