@@ -94,6 +94,10 @@ class Admission:
         """Requests in the queue."""
         return sum(not place.granted.done() for place in self._line)
 
+    def free(self) -> bool:
+        """Whether who came now would get a slot at once."""
+        return self._at_work < self._ongoing
+
     def rush(self) -> bool:
         """Whether a search that came now is refused because of a rush; it need not even be read."""
         return self._full(self._searches + self._arriving)
@@ -145,7 +149,7 @@ class Admission:
             self._arriving -= 1
 
     async def _enter(self, search: bool) -> None:
-        if self._at_work < self._ongoing:
+        if self.free():
             self._at_work += 1
             return
         if self.waiting >= self._queued:

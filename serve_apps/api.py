@@ -13,6 +13,7 @@ from kaizen.records import Principal
 from serve_apps import problems
 from serve_apps.body_limit import BodyLimit
 from serve_apps.documents import Wait, with_id
+from serve_apps.entrance import SEARCH
 from serve_apps.known_parameters import refuse_unknown_parameters
 from serve_apps.measured import Measured
 from serve_apps.metrics import exposition
@@ -36,7 +37,6 @@ from serve_apps.schemas import (
     SearchResponse,
 )
 from serve_apps.service import Service
-from serve_apps.short_route import ShortRoute
 
 DESCRIPTION = """Search and grounded answers over your own documents.
 
@@ -65,7 +65,7 @@ def build_api(service: Service) -> FastAPI:
     app.add_middleware(Measured, metrics=service.metrics)
     app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes)
     app.add_middleware(PrintablePath)
-    app.add_middleware(service.gate.around)
+    app.add_middleware(service.entrance.around)
     _add_search(app, service)
     _add_documents(app, service)
     _add_rollout(app, service)
@@ -86,12 +86,10 @@ def _add_search(app: FastAPI, service: Service) -> None:
     reader = Annotated[Principal, Depends(service.callers.with_scope("search"))]
     judge = Annotated[Principal, Depends(service.callers.with_scope("feedback"))]
 
+    @app.post(SEARCH, tags=["search"])
     async def search(request: SearchRequest, principal: reader) -> SearchResponse:
         """Rank the chunks that answer a query best."""
-        async with service.admission.slot(search=not request.min_seq):
-            return await service.asking.search(principal, request)
-
-    app.router.add_api_route("/v1/search", search, methods=["POST"], tags=["search"], route_class_override=ShortRoute)
+        return await service.search(principal, request)
 
     events = {
         200: {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,7 +27,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self._service = Service(settings)
-        change_cycle(self._service.gate.around)
+        change_cycle(partial(self._service.entrance.around, outermost=True))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_api(self._service)

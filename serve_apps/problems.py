@@ -90,6 +90,11 @@ def problem_of(error: KaizenError, retry_after: int) -> Response:
     return problem(status_of(error), error.code, error.message, error.advice, waits)
 
 
+def unexpected_problem() -> Response:
+    """The response for any other error: the caller learns nothing of our insides."""
+    return problem(500, "internal-error", "Something went wrong here that should not.", "Try again; then tell us.")
+
+
 def install(app: FastAPI, retry_after: int) -> None:
     """Turn every error of the application into problem+json."""
 
@@ -108,8 +113,7 @@ def install(app: FastAPI, retry_after: int) -> None:
         return problem(error.status_code, code, str(error.detail), advice, allow=allow)
 
     async def unexpected(_: Request, error: Exception) -> Response:
-        # The server logs the traceback; the caller learns nothing of our insides.
-        return problem(500, "internal-error", "Something went wrong here that should not.", "Try again; then tell us.")
+        return unexpected_problem()  # the server logs the traceback
 
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         KaizenError: ours,

@@ -25,14 +25,21 @@ from serve_apps.asking import Asking, check_user
 from serve_apps.callers import Callers
 from serve_apps.committed import committed
 from serve_apps.documents import DocumentWriter
-from serve_apps.gate import Gate
+from serve_apps.entrance import Entrance
 from serve_apps.impression_log import ImpressionLog
 from serve_apps.indices import Indices
 from serve_apps.metrics import Metrics
 from serve_apps.recorder import UNSEEN
 from serve_apps.rollout_router import RolloutRouter
 from serve_apps.rollouts import Rollouts
-from serve_apps.schemas import FeedbackRequest, FeedbackResponse, ReleaseReply, ReleasesResponse
+from serve_apps.schemas import (
+    FeedbackRequest,
+    FeedbackResponse,
+    ReleaseReply,
+    ReleasesResponse,
+    SearchRequest,
+    SearchResponse,
+)
 from serve_apps.served import Opener, Served
 
 READY_SECONDS = 2.0
@@ -55,14 +62,22 @@ class Service:
         self.documents = DocumentWriter(workspace, Indices(workspace.ledger, opener, self.router))
         server = settings.server
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
-        self.gate = Gate(self.admission, server.retry_after_seconds, self.metrics)
         self._impressions = ImpressionLog(workspace.ledger, settings.spool_directory)
         self.asking = Asking(settings, workspace.ledger, self._impressions, self.router, self.metrics, self.admission)
+        self.entrance = Entrance(
+            self.admission,
+            self.metrics,
+            self.callers.with_scope("search"),
+            self.search,
+            retry_after=server.retry_after_seconds,
+            max_bytes=server.max_body_bytes,
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the rollout while the replica runs. It gets no requests before it has a release to answer with."""
         await self.router.first()
+        self.entrance.open()
         gc.collect()
         gc.freeze()  # what is there by now stays: the garbage collector need not walk it with every few requests
         work = (
@@ -83,6 +98,11 @@ class Service:
                 await self.router.close()
             finally:
                 await self._impressions.close()
+
+    async def search(self, principal: Principal, request: SearchRequest) -> SearchResponse:
+        """Rank chunks for a query, when it is its turn."""
+        async with self.admission.slot(search=not request.min_seq):
+            return await self.asking.search(principal, request)
 
     async def feedback(self, principal: Principal, request: FeedbackRequest) -> FeedbackResponse:
         """Keep a judgement; durable when this returns. NotFound for an impression that the caller's tenant has not."""

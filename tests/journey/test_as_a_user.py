@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import pytest
 from cluster.throwaway import environment
 from kaizen.run_state import KEY_FILE, RUN_FILE, read_run_state
 from tests.journey.openai_endpoint import KEY, MODEL, SENTENCE, Endpoint, endpoint
-from tests.product import Product, configure, installation_at, opened
+from tests.product import Product, configure, eventually, installation_at, opened
 
 KAIZEN = str(Path(sys.executable).with_name("kaizen"))
 ONGOING, QUEUED = 2, 3
@@ -137,6 +138,43 @@ def _serves(url: str, content: bytes) -> bool:
     except httpx.HTTPError:
         return False
     return response.status_code == 200 and response.content.startswith(content)
+
+
+def test_a_search_is_answered_alike_whichever_way_it_takes(theirs: Product) -> None:
+    """A plain one before Serve and the framework, another one behind them; nobody can tell by what comes back."""
+    body = b'{"query": "lighthouse", "k": 1}'
+    with theirs.client() as client:
+        plain, other = (
+            client.post("/v1/search", content=body, headers={"Content-Type": kind, "X-Request-ID": "mine"})
+            for kind in ("application/json", "application/json; charset=utf-8")
+        )
+        unnamed = client.post("/v1/search", content=body, headers={"Content-Type": "application/json"})
+    assert plain.status_code == other.status_code == 200
+    assert plain.json()["hits"] == other.json()["hits"] != []
+    assert set(plain.headers) == set(other.headers) == set(unnamed.headers)
+    assert plain.headers["x-request-id"] == other.headers["x-request-id"] == "mine" != unnamed.headers["x-request-id"]
+
+
+def test_plain_searches_do_not_pass_through_serve(theirs: Product) -> None:
+    """Serve counts what it passes on; when it has told of what came after them, they are not in it."""
+    sent = 20
+
+    def counted(client: httpx.Client) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for line in client.get("/metrics").text.splitlines():
+            if route := re.match(r'ray_serve_deployment_request_counter_total\{.*\broute="([^"]*)"', line):
+                found[route[1]] += int(float(line.rsplit(" ", 1)[1]))
+        return found
+
+    with theirs.client() as client:
+        before = counted(client)["/v1/search"]
+        for _ in range(sent):
+            assert client.post("/v1/search", json={"query": "lighthouse"}).status_code == 200
+        client.get("/v1/releases")
+        seen = eventually(
+            lambda: (now := counted(client))["/v1/releases"] and now, 60, "Serve has told what it counted"
+        )
+    assert seen["/v1/search"] - before < sent / 2
 
 
 def test_the_generator_behind_an_endpoint_answers(theirs: Product, remote: Endpoint) -> None:

@@ -111,3 +111,39 @@ def test_what_is_around_the_application_may_answer_for_it() -> None:
     (one,), closed = written(response(b"hello", headers=LENGTH))
     assert one.endswith(b"no")
     assert not closed
+
+
+def test_a_server_that_ends_finishes_what_is_answered_before_serve() -> None:
+    """Serve does not count it, so it is the HTTP server that has to wait."""
+
+    async def run() -> bytes:
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        def slowly(_app: ASGIApp) -> ASGIApp:
+            async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+                begun.set()
+                await go.wait()
+                await response(b"hello", headers=LENGTH)(send)
+
+            return answer
+
+        change_cycle(slowly)
+        config = uvicorn.Config(Mock(), http="httptools", lifespan="off", log_config=None, port=0)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST)
+        await begun.wait()
+        server.should_exit = True
+        await asyncio.sleep(0.3)  # it looks ten times a second
+        assert not serving.done()
+        go.set()
+        read = await reader.read()
+        writer.close()
+        await serving
+        return read
+
+    assert asyncio.run(asyncio.wait_for(run(), 20)).endswith(b"hello")

@@ -1,0 +1,155 @@
+"""What a search meets first: a gate that shuts in a rush, and a short way to its answer.
+
+What Serve and FastAPI do around a request takes a seventh of all the CPU time of a search, and of one that is refused
+nearly all. So the entrance stands before both, in the HTTP server of a replica; where Serve's own HTTP proxy is in
+front, before FastAPI. A request that is not plain goes on, and nobody can tell by what comes back which way it took.
+Figures are in docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kaizen.errors import KaizenError, Overloaded
+from kaizen.records import Principal
+from serve_apps.admission import Admission
+from serve_apps.metrics import Metrics
+from serve_apps.problems import problem_of, unexpected_problem
+from serve_apps.schemas import SearchRequest, SearchResponse
+
+log = logging.getLogger("kaizen.entrance")
+
+SEARCH = "/v1/search"
+# A larger body is not read before it is known whose it is.
+MOST_BYTES = 65_536
+_JSON = "application/json"
+_REQUEST_ID = "x-request-id"
+_SEEN = "kaizen.seen"  # in the scope: a request enters once
+Caller = Callable[[Request], Awaitable[Principal]]
+Search = Callable[[Principal, SearchRequest], Awaitable[SearchResponse]]
+
+
+class Entrance:
+    """Plain is a search with a small valid JSON body, without query parameters, that waits for nothing.
+
+    One that has to wait is better off with Serve, which watches whether its caller is still there.
+
+    Args:
+        caller: who calls; raises for who may not.
+        max_bytes: what any body may have.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        metrics: Metrics,
+        caller: Caller,
+        search: Search,
+        *,
+        retry_after: int,
+        max_bytes: int,
+    ) -> None:
+        self._admission = admission
+        self._metrics = metrics
+        self._caller = caller
+        self._search = search
+        self._retry_after = retry_after
+        self._most_bytes = min(max_bytes, MOST_BYTES)
+        error = Overloaded("Too many requests are waiting.", advice="Try again after the time in Retry-After.")
+        self._refusal = problem_of(error, retry_after)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self) -> None:
+        """From now on, on the running loop: what the entrance leads to belongs to it."""
+        self._loop = asyncio.get_running_loop()
+
+    def around(self, app: ASGIApp, *, outermost: bool = False) -> ASGIApp:
+        """The application `app` behind the entrance.
+
+        outermost: Serve is not around it, and responses name the request as Serve's do.
+        """
+        return partial(self._enter, app, outermost)
+
+    async def _enter(self, app: ASGIApp, outermost: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != SEARCH or _SEEN in scope or not self._is_here():
+            await app(scope, receive, send)
+            return
+        scope[_SEEN] = True
+        if self._admission.rush():
+            self._metrics.refusal(SEARCH, self._refusal.status_code)
+            await self._refusal(scope, receive, send)
+            return
+        with self._admission.arriving():
+            request, read = Request(scope), _Read(receive)
+            response = await self._answer(request, read)
+            if response is None:
+                await app(scope, read.again, send)
+                return
+            if outermost:
+                response.headers[_REQUEST_ID] = request.headers.get(_REQUEST_ID) or str(uuid.uuid4())
+            await response(scope, receive, send)
+
+    def _is_here(self) -> bool:
+        """Serve can be told to run its HTTP server on another loop than the application."""
+        return self._loop is asyncio.get_running_loop()
+
+    async def _answer(self, request: Request, read: _Read) -> Response | None:
+        """The response to a plain search; None: it is for others to answer, who read it again."""
+        began = time.perf_counter()
+        asked = await self._plain(request, read)
+        if asked is None:
+            return None
+        try:
+            reply = await self._search(await self._caller(request), asked)
+            response = Response(reply.model_dump_json(), media_type=_JSON)
+        except KaizenError as error:
+            response = problem_of(error, self._retry_after)
+        except Exception:
+            log.exception("A search failed.")
+            response = unexpected_problem()
+        self._metrics.response(SEARCH, response.status_code, time.perf_counter() - began)
+        return response
+
+    async def _plain(self, request: Request, read: _Read) -> SearchRequest | None:
+        headers = request.headers
+        if request.method != "POST" or request.scope["query_string"] or headers.get("content-type") != _JSON:
+            return None
+        length = headers.get("content-length", "")
+        if not length.isdecimal() or int(length) > self._most_bytes or not self._admission.free():
+            return None
+        try:
+            asked = SearchRequest.model_validate(json.loads(await read.body()))
+        except (ValueError, RecursionError):  # FastAPI says what is wrong
+            return None
+        return None if asked.min_seq else asked
+
+
+class _Read:
+    """What was read of a request, to be read again."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._messages: list[Message] = []
+
+    async def body(self) -> bytes:
+        """All of it; of a caller who hung up, what came before."""
+        more = True
+        while more:
+            message = await self._receive()
+            self._messages.append(message)
+            more = message.get("more_body", False)
+        return b"".join(message.get("body", b"") for message in self._messages)
+
+    async def again(self) -> Message:
+        """From the beginning."""
+        return self._messages.pop(0) if self._messages else await self._receive()
