@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from kaizen.errors import Overloaded
@@ -58,16 +57,6 @@ class Pace:
             self._limit = min(self._most, max(1.0, self._limit + (1 if good else -1) / self._limit))
 
 
-@dataclass(slots=True)
-class _Arrival:
-    """A search that is on its way to its slot, until it is there or gone."""
-
-    under_way: bool = True
-
-
-_ARRIVAL: ContextVar[_Arrival | None] = ContextVar("arrival", default=None)
-
-
 @dataclass(frozen=True, slots=True)
 class _Place:
     """In the queue. `granted` is resolved when it is this one's turn."""
@@ -86,7 +75,6 @@ class Admission:
         self._pace = Pace(ongoing)
         self._at_work = 0
         self._searches = 0  # of those at work, the ones that wait for nothing but the machine
-        self._arriving = 0
         self._line: deque[_Place] = deque()
 
     @property
@@ -99,20 +87,12 @@ class Admission:
         return self._at_work < self._ongoing
 
     def rush(self) -> bool:
-        """Whether a search that came now is refused because of a rush; it need not even be read."""
-        return self._full(self._searches + self._arriving)
-
-    @contextmanager
-    def arriving(self) -> Iterator[None]:
-        """Count a search from here on, where it has still to be read: else a crowd comes in before the first is."""
-        arrival = _Arrival()
-        token = _ARRIVAL.set(arrival)
-        self._arriving += 1
-        try:
-            yield
-        finally:
-            self._arrived(arrival)
-            _ARRIVAL.reset(token)
+        """Whether a search that came now would be refused because of a rush; it need not even be read."""
+        now = self._clock()
+        full = self._pace.full(self._searches, now)
+        if full:
+            self._pace.refused(now)
+        return full
 
     @asynccontextmanager
     async def slot(self, *, search: bool = False) -> AsyncIterator[None]:
@@ -121,8 +101,7 @@ class Admission:
         Args:
             search: a search that need not wait for changes, whose time tells how busy the machine is.
         """
-        self._arrived(_ARRIVAL.get())
-        if search and self._full(self._searches):
+        if search and self.rush():
             raise _overloaded()
         await self._enter(search)
         began = self._clock()
@@ -135,18 +114,6 @@ class Admission:
                 self._pace.took(now - began, self._searches, now)
                 self._searches -= 1
             self._leave()
-
-    def _full(self, searches: int) -> bool:
-        now = self._clock()
-        full = self._pace.full(searches, now)
-        if full:
-            self._pace.refused(now)
-        return full
-
-    def _arrived(self, arrival: _Arrival | None) -> None:
-        if arrival is not None and arrival.under_way:
-            arrival.under_way = False
-            self._arriving -= 1
 
     async def _enter(self, search: bool) -> None:
         if self.free():

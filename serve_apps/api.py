@@ -48,7 +48,7 @@ ReleaseId = Annotated[str, Path(max_length=64, pattern="^[!-~]+$")]
 
 
 def build_api(service: Service) -> FastAPI:
-    """The application around `service`; every request passes the body limit and the counting of metrics."""
+    """The application around `service`; whatever is no plain search passes the body limit and the counting."""
     app = FastAPI(
         title="Kaizen",
         version="1",

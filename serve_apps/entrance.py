@@ -3,7 +3,9 @@
 What Serve and FastAPI do around a request takes a seventh of all the CPU time of a search, and of one that is refused
 nearly all. So the entrance stands before both, in the HTTP server of a replica; where Serve's own HTTP proxy is in
 front, before FastAPI. A request that is not plain goes on, and nobody can tell by what comes back which way it took.
-Figures are in docs/decisions.md.
+
+Of a plain search whose body is there and whose caller is known, nothing is waited for between the gate and its slot:
+so a crowd that comes in one turn of the loop finds the gate shut behind its first. Figures are in docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ SEARCH = "/v1/search"
 # A larger body is not read before it is known whose it is.
 MOST_BYTES = 65_536
 _JSON = "application/json"
-_REQUEST_ID = "x-request-id"
+_REQUEST_ID = b"x-request-id"
+_SERVES_TIMEOUT = "x-request-timeout-seconds"  # Serve's to keep
 _SEEN = "kaizen.seen"  # in the scope: a request enters once
 Caller = Callable[[Request], Awaitable[Principal]]
 Search = Callable[[Principal, SearchRequest], Awaitable[SearchResponse]]
@@ -46,6 +49,7 @@ class Entrance:
 
     Args:
         caller: who calls; raises for who may not.
+        search: takes a slot at once, or raises.
         max_bytes: what any body may have.
     """
 
@@ -85,37 +89,38 @@ class Entrance:
             await app(scope, receive, send)
             return
         scope[_SEEN] = True
+        request_id = _request_id(scope) if outermost else None
         if self._admission.rush():
             self._metrics.refusal(SEARCH, self._refusal.status_code)
-            await self._refusal(scope, receive, send)
+            await _respond(self._refusal, request_id, send)
             return
-        with self._admission.arriving():
-            request, read = Request(scope), _Read(receive)
-            response = await self._answer(request, read)
-            if response is None:
-                await app(scope, read.again, send)
-                return
-            if outermost:
-                response.headers[_REQUEST_ID] = request.headers.get(_REQUEST_ID) or str(uuid.uuid4())
-            await response(scope, receive, send)
+        read = _Read(receive)
+        response = await self._answer(Request(scope), read, request_id)
+        if response is None:
+            await app(scope, read.again, send)
+        else:
+            await _respond(response, request_id, send)
 
     def _is_here(self) -> bool:
         """Serve can be told to run its HTTP server on another loop than the application."""
         return self._loop is asyncio.get_running_loop()
 
-    async def _answer(self, request: Request, read: _Read) -> Response | None:
+    async def _answer(self, request: Request, read: _Read, request_id: bytes | None) -> Response | None:
         """The response to a plain search; None: it is for others to answer, who read it again."""
         began = time.perf_counter()
         asked = await self._plain(request, read)
         if asked is None:
             return None
         try:
-            reply = await self._search(await self._caller(request), asked)
+            principal = await self._caller(request)
+            if not self._admission.free():
+                return None
+            reply = await self._search(principal, asked)
             response = Response(reply.model_dump_json(), media_type=_JSON)
         except KaizenError as error:
             response = problem_of(error, self._retry_after)
         except Exception:
-            log.exception("A search failed.")
+            log.exception("A search failed; its request is %s.", request_id)
             response = unexpected_problem()
         self._metrics.response(SEARCH, response.status_code, time.perf_counter() - began)
         return response
@@ -125,13 +130,27 @@ class Entrance:
         if request.method != "POST" or request.scope["query_string"] or headers.get("content-type") != _JSON:
             return None
         length = headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > self._most_bytes or not self._admission.free():
+        if not length.isdecimal() or int(length) > self._most_bytes or _SERVES_TIMEOUT in headers:
             return None
         try:
             asked = SearchRequest.model_validate(json.loads(await read.body()))
         except (ValueError, RecursionError):  # FastAPI says what is wrong
             return None
         return None if asked.min_seq else asked
+
+
+def _request_id(scope: Scope) -> bytes:
+    """What the caller calls the request, or a name for it."""
+    given = (value for name, value in scope["headers"] if name == _REQUEST_ID)
+    return next(given, None) or str(uuid.uuid4()).encode()
+
+
+async def _respond(response: Response, request_id: bytes | None, send: Send) -> None:
+    """Send a response that may be everybody's, with the name of a request if it has one here."""
+    named = [] if request_id is None else [(_REQUEST_ID, request_id)]
+    headers = [*response.raw_headers, *named]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 class _Read:
@@ -142,13 +161,15 @@ class _Read:
         self._messages: list[Message] = []
 
     async def body(self) -> bytes:
-        """All of it; of a caller who hung up, what came before."""
+        """All of it; nothing, when its caller hung up."""
         more = True
         while more:
             message = await self._receive()
             self._messages.append(message)
+            if message["type"] == "http.disconnect":
+                return b""
             more = message.get("more_body", False)
-        return b"".join(message.get("body", b"") for message in self._messages)
+        return b"".join(message["body"] for message in self._messages)
 
     async def again(self) -> Message:
         """From the beginning."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
@@ -34,7 +34,6 @@ EXPLAINED = Explanation(cosine=0.1, bm25=None, dense_part=1 / 3, lexical_part=0.
 
 
 async def caller(request: Request) -> Principal:
-    await asyncio.sleep(0)  # the ledger is asked
     if request.headers.get("authorization") != "Bearer good":
         raise NotAuthenticated("No key.", advice="Send one.")
     return KNOWN
@@ -75,7 +74,7 @@ class House:
         self.go = asyncio.Event()
         self.go.set()
         self.usual = 0  # requests that came to the framework
-        self.read = 0
+        self.searched = 0
         self.entrance = Entrance(
             self.admission, self.metrics, caller, self.search, retry_after=RETRY_AFTER, max_bytes=MOST_BYTES
         )
@@ -85,6 +84,7 @@ class House:
 
     async def search(self, _principal: Principal, request: SearchRequest) -> SearchResponse:
         async with self.admission.slot(search=not request.min_seq):
+            self.searched += 1
             await self.go.wait()
             if request.query == "fail":
                 raise RuntimeError("a fault of ours")
@@ -159,6 +159,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "nobody, and wrong": {"content": b"{}", "headers": JSON},
     "another method": {"method": "GET"},
     "another path": {"content": GOOD, "path": "/v1/searches"},
+    "with Serve's limit of time": {"content": GOOD, "headers": {**WHOLE, "x-request-timeout-seconds": "9"}},
     "waits for a change": {"content": b'{"query": "a", "min_seq": 1}'},
 }
 
@@ -184,21 +185,25 @@ def test_plain_searches_take_the_short_way_and_others_do_not(kind: dict[str, dic
             assert house.metrics.response.call_args[0][:2] == (SEARCH, status)
 
 
-def test_what_would_have_to_wait_takes_the_usual_way() -> None:
+@pytest.mark.parametrize("before", [True, False], ids=["it was full before", "others were known in the same moment"])
+def test_what_would_have_to_wait_takes_the_usual_way(before: bool) -> None:
     """Serve watches whether its caller is still there."""
 
-    async def run() -> tuple[int, int]:
+    async def run() -> tuple[int, Counter[int]]:
         house = House()
         house.entrance.open()
+        asking = []
         async with AsyncExitStack() as stack:
-            for _ in range(64):
+            for _ in range(64 if before else 0):
                 await stack.enter_async_context(house.admission.slot())
-            waiting = asyncio.create_task(house.ask_here(content=GOOD))
-            while not house.admission.waiting:
+            house.go.clear()
+            asking += [asyncio.create_task(house.ask_here(content=GOOD)) for _ in range(10 if before else 74)]
+            while house.admission.waiting < 10:
                 await asyncio.sleep(0)
-        return house.usual, (await waiting).status_code
+        house.go.set()
+        return house.usual, Counter([(await each).status_code for each in asking])
 
-    assert asyncio.run(run()) == (1, 200)
+    assert asyncio.run(run()) == (10, {200: 10 if before else 74})
 
 
 def test_on_another_loop_the_entrance_is_no_more_than_a_hole() -> None:
@@ -220,26 +225,29 @@ def test_a_response_is_named_as_serve_names_it() -> None:
     assert one != other
     assert "x-request-id" not in House().ask(content=GOOD).headers  # there Serve does it
     assert "x-request-id" not in house.ask(content=b"{}").headers
+    house.admission._searches = 64
+    house.admission._pace.refused(house.admission._clock())
+    refused = [house.ask(content=GOOD) for _ in range(2)]
+    assert [each.status_code for each in refused] == [429, 429]
+    assert len({each.headers["x-request-id"] for each in refused}) == 2
 
 
-def test_who_hangs_up_gets_nothing_and_harms_nobody() -> None:
-    async def run() -> list[Message]:
-        house, sent = House(), []
+@pytest.mark.parametrize("body", [GOOD[:5], GOOD], ids=["half", "whole"])
+def test_for_who_hangs_up_nothing_is_searched(body: bytes) -> None:
+    async def run() -> tuple[int, int]:
+        house = House()
         house.entrance.open()
-        messages = iter([{"type": "http.request", "body": GOOD[:5], "more_body": True}, {"type": "http.disconnect"}])
+        messages = iter([{"type": "http.request", "body": body, "more_body": True}, {"type": "http.disconnect"}])
 
         async def receive() -> Message:
             return next(messages)
 
-        async def send(message: Message) -> None:
-            sent.append(message)
-
         headers = [(name.encode(), value.encode()) for name, value in WHOLE.items()]
         scope = {"type": "http", "path": SEARCH, "method": "POST", "query_string": b"", "root_path": ""}
-        await house.app({**scope, "headers": [*headers, (b"content-length", b"30")]}, receive, send)
-        return sent
+        await house.app({**scope, "headers": [*headers, (b"content-length", b"30")]}, receive, AsyncMock())
+        return house.usual, house.searched
 
-    assert not any(message.get("status") == 200 for message in asyncio.run(run()))
+    assert asyncio.run(run()) == (1, 0)
 
 
 class Crowd:
@@ -248,13 +256,18 @@ class Crowd:
     def __init__(self, *, rush: bool) -> None:
         self.house = House()
         self.house.entrance.open()
+        self._kept: list[asyncio.Task[None]] = []
         if rush:
             self.house.admission._pace.refused(self.house.admission._clock())
 
-    async def comes(self, requests: int, content: bytes = GOOD) -> Counter[int]:
+    def keeps(self, asking: Coroutine[Any, Any, None]) -> None:
+        """Something that goes on beside it."""
+        self._kept.append(asyncio.create_task(asking))
+
+    async def comes(self, requests: int) -> Counter[int]:
         """How each fared."""
         self.house.go.clear()
-        coming = [asyncio.create_task(self.house.ask_here(content=content)) for _ in range(requests)]
+        coming = [asyncio.create_task(self.house.ask_here(content=GOOD)) for _ in range(requests)]
         for _ in range(20):
             await asyncio.sleep(0)
         self.house.go.set()
@@ -271,35 +284,38 @@ def test_a_crowd_in_calm_comes_in() -> None:
     assert asyncio.run(run()) == {200: 50}
 
 
-@pytest.mark.parametrize(("content", "status"), [(GOOD, 200), (b"{}", 422)], ids=["plain", "not plain"])
-def test_in_a_rush_no_more_come_in_than_may_be_at_work(content: bytes, status: int) -> None:
-    """They come in one turn of the loop: none of them has a slot yet when the last one knocks."""
+def test_in_a_rush_no_more_come_in_than_may_be_at_work() -> None:
+    """They come in one turn of the loop; the first two shut the gate behind them."""
 
     async def run() -> tuple[Counter[int], int]:
         crowd = Crowd(rush=True)
-        return await crowd.comes(50, content), crowd.house.metrics.refusal.call_count
+        return await crowd.comes(50), crowd.house.metrics.refusal.call_count
 
     fared, counted = asyncio.run(run())
-    assert fared == {status: FEW, 429: 50 - FEW}
+    assert fared == {200: FEW, 429: 50 - FEW}
     assert counted == 50 - FEW  # at the gate, and not for want of a slot
 
 
-@pytest.mark.parametrize("turns", range(1, 8))
-def test_who_never_came_to_a_slot_is_not_counted_for_ever(turns: int) -> None:
-    """A request that is refused for what it is, and one whose caller goes away, wherever it is then."""
+def test_who_sends_no_body_keeps_nobody_out() -> None:
+    """In a rush few may be at work, and it takes no key to begin a request."""
 
-    async def run() -> tuple[int, int]:
-        house = Crowd(rush=True).house
-        house.go.clear()
-        assert (await house.ask_here(method="GET")).status_code == 405
-        gone = asyncio.create_task(house.ask_here(content=GOOD))
-        for _ in range(turns):
+    async def run() -> Counter[int]:
+        crowd = Crowd(rush=True)
+        never = asyncio.Event()
+
+        async def receive() -> Message:
+            await never.wait()
+            raise AssertionError("nothing comes")
+
+        for kind in (b"application/json", b"application/json; charset=utf-8") * 5:
+            headers = [(b"content-type", kind), (b"content-length", b"50")]
+            scope = {"type": "http", "path": SEARCH, "method": "POST", "query_string": b"", "root_path": ""}
+            crowd.keeps(crowd.house.app({**scope, "headers": headers}, receive, AsyncMock()))
+        for _ in range(20):
             await asyncio.sleep(0)
-        gone.cancel()
-        await asyncio.gather(gone, return_exceptions=True)
-        return house.admission._arriving, house.admission._searches
+        return await crowd.comes(FEW)
 
-    assert asyncio.run(run()) == (0, 0)
+    assert asyncio.run(run()) == {200: FEW}
 
 
 def test_in_a_rush_other_paths_are_open() -> None:

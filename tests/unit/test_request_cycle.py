@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.server import ServerState
 
-from serve_apps.request_cycle import change_cycle
+from serve_apps.request_cycle import MIDDLEWARE, change_cycle
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 Answer = Callable[[Any], Any]
@@ -100,16 +100,22 @@ def test_a_connection_that_is_to_be_closed_is_closed_after_its_response() -> Non
     assert b"".join(writes).endswith(b"hello")
 
 
-def test_what_is_around_the_application_may_answer_for_it() -> None:
+@pytest.mark.parametrize(("theirs", "answer"), [("", b"no"), ("their.module:callback", b"hello")])
+def test_what_is_around_answers_unless_an_operator_has_put_something_there(
+    monkeypatch: pytest.MonkeyPatch, theirs: str, answer: bytes
+) -> None:
+    """Their middleware may look at who calls."""
+
     def refusing(_app: ASGIApp) -> ASGIApp:
         async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
             await response(b"no", headers=((b"content-length", b"2"),))(send)
 
         return refuse
 
+    monkeypatch.setenv(MIDDLEWARE, theirs)
     change_cycle(refusing)
     (one,), closed = written(response(b"hello", headers=LENGTH))
-    assert one.endswith(b"no")
+    assert one.endswith(answer)
     assert not closed
 
 
