@@ -102,7 +102,7 @@ class Admission:
             search: a search that need not wait for changes, whose time tells how busy the machine is.
         """
         if search and self.rush():
-            raise _overloaded()
+            raise overloaded()
         await self._enter(search)
         began = self._clock()
         self._searches += search
@@ -121,7 +121,7 @@ class Admission:
             return
         if self.waiting >= self._queued:
             self._overflow()
-            raise _overloaded()
+            raise overloaded()
         place = _Place(asyncio.get_running_loop().create_future(), search)
         self._line.append(place)
         try:
@@ -145,8 +145,9 @@ class Admission:
         self._pace.refused(self._clock())
         for place in self._line:
             if place.search and not place.granted.done():
-                place.granted.set_exception(_overloaded())
+                place.granted.set_exception(overloaded())
 
 
-def _overloaded() -> Overloaded:
+def overloaded() -> Overloaded:
+    """What is raised, or answered, where there is no place."""
     return Overloaded("Too many requests are waiting.", advice="Try again after the time in Retry-After.")

@@ -1,7 +1,7 @@
 """What a search meets first: a gate that shuts in a rush, and a short way to its answer.
 
-What Serve and FastAPI do around a request takes a seventh of all the CPU time of a search, and of one that is refused
-nearly all. So the entrance stands before both, in the HTTP server of a replica; where Serve's own HTTP proxy is in
+What Serve and FastAPI do around searches takes a seventh of a gateway's CPU time, and four fifths where they are
+refused. So the entrance stands before both, in the HTTP server of a replica; where Serve's own HTTP proxy is in
 front, before FastAPI. A request that is not plain goes on, and nobody can tell by what comes back which way it took.
 
 Of a plain search whose body is there and whose caller is known, nothing is waited for between the gate and its slot:
@@ -22,9 +22,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kaizen.errors import KaizenError, Overloaded
+from kaizen.errors import KaizenError
 from kaizen.records import Principal
-from serve_apps.admission import Admission
+from serve_apps.admission import Admission, overloaded
 from serve_apps.metrics import Metrics
 from serve_apps.problems import problem_of, unexpected_problem
 from serve_apps.schemas import SearchRequest, SearchResponse
@@ -69,8 +69,7 @@ class Entrance:
         self._search = search
         self._retry_after = retry_after
         self._most_bytes = min(max_bytes, MOST_BYTES)
-        error = Overloaded("Too many requests are waiting.", advice="Try again after the time in Retry-After.")
-        self._refusal = problem_of(error, retry_after)
+        self._refusal = problem_of(overloaded(), retry_after)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> None:

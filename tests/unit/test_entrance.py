@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
 from unittest.mock import AsyncMock, Mock
@@ -165,7 +165,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 def _made(sent: dict[str, Any]) -> dict[str, Any]:
-    return {name: value() if isinstance(value, Callable) else value for name, value in sent.items()}  # type: ignore[arg-type]
+    return {name: value() if callable(value) else value for name, value in sent.items()}
 
 
 @pytest.mark.parametrize("sent", [*PLAIN.values(), *OTHERS.values()], ids=[*PLAIN, *OTHERS])

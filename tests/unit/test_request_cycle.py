@@ -144,7 +144,8 @@ def test_a_server_that_ends_finishes_what_is_answered_before_serve() -> None:
         writer.write(REQUEST)
         await begun.wait()
         server.should_exit = True
-        await asyncio.sleep(0.3)  # it looks ten times a second
+        while server.servers[0].is_serving():
+            await asyncio.sleep(0.01)
         assert not serving.done()
         go.set()
         read = await reader.read()
