@@ -95,7 +95,7 @@ class IndexSettings(Section):
     """How vectors and words are held."""
 
     kind: Literal["auto", "flat", "hnsw", "ivf", "sq8"] = Field(
-        "auto", description="FAISS kind of a sealed segment; auto chooses by size."
+        "auto", description="FAISS kind of a segment; auto chooses by size. Fewer than 624 rows are flat instead of ivf."
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     flat_max_rows: int = Field(

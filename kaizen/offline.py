@@ -22,6 +22,7 @@ from kaizen.packed_models import PackedModels
 from kaizen.records import Principal, Release
 from kaizen.release import index_of, query_encoder_of, retrieval_of
 from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.chunk_table import SCHEMA
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardAnswer, ShardQuery, search
 from kaizen.retrieval.ranked import Ranked
@@ -143,17 +144,16 @@ class OfflineIndex:
             for view in self.views.values()
             for live in view.segments
         ]
-        return pa.concat_tables(tables)
+        return pa.concat_tables([SCHEMA.empty_table().select(list(columns)), *tables])
 
     def vectors(self) -> np.ndarray:
-        """(living chunks, dim) float32."""
+        """(living chunks, dim) float32; (0, 0) of an index without segments, which knows no dimension."""
         parts = [
             np.asarray(live.segment.vectors.vectors[live.alive])
             for view in self.views.values()
             for live in view.segments
         ]
-        stacked: np.ndarray = np.concatenate(parts)
-        return stacked
+        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 
 QueryEmbedder = Callable[[Sequence[str]], np.ndarray]

@@ -54,7 +54,7 @@ class Tidy:
 class Seal:
     """Merge `parts`, the whole head among them, write the result to the object store and move the pointer.
 
-    `parts` is empty when only tombstones are new.
+    `parts` is empty when only tombstones are new, and in the first generation of a shard without documents.
     """
 
     view: View
@@ -105,7 +105,7 @@ class Shard:
         if self.state is State.RETIRED or changes.seq <= self.view.seq:
             return
         self._changed_at = now
-        if changes.replaced:
+        if changes.replaced or not self._generation_seq:  # without a generation nobody could tell empty from lost
             self._dirty_since = now if self._dirty_since is None else self._dirty_since
         self.view = self.view.apply(changes.seq, changes.replaced, changes.added)
         if not self._seals:
@@ -137,6 +137,7 @@ class Shard:
         """The generation of `done.view.seq` is durable and current; what came since waits for the next one."""
         if done.parts:
             self.view = self.view.exchange(done.parts, merged, sealed=True)
+        self._generation_seq = done.view.seq
         self._dirty_since = None if self.view.seq == done.view.seq else now
 
     def retire(self) -> None:

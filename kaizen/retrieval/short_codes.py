@@ -28,6 +28,7 @@ TRAINING_ROWS = 40  # a list; FAISS asks for 39
 TRAINING_ROWS_LEAST = 10_000
 ROTATION_ROWS = 80_000  # of those, at most, tell the spectrum
 CODE_ROWS = 20_000  # and these, at most, what rows differ by from their centres
+SHORT_CODES_LEAST = 39 * 16  # rows that FAISS wants to learn codes of half a byte from; of 15 it learns none
 # A dimension of variance v adds v^2 to the variance of a product of two vectors. What is left out is at most this
 # share of the sum of them; dimensions are kept in dozens that fill a register.
 LEFT_OUT = 0.015

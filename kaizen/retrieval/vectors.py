@@ -20,6 +20,7 @@ import numpy as np
 
 from kaizen.errors import BadModel, ConfigError, Corrupt
 from kaizen.retrieval.short_codes import (
+    SHORT_CODES_LEAST,
     WITH_TWINS,
     build_short_codes,
     has_twins,
@@ -44,10 +45,15 @@ FINE_FACTOR: Mapping[Kind, float] = {"ivf": 8.0, "sq8": 1.25}
 
 
 def choose_kind(wanted: str, rows: int, flat_max_rows: int) -> Kind:
-    """Return the kind for a segment: what was asked, or by size flat (exact) and then IVF."""
-    if wanted != "auto":
-        return wanted  # type: ignore[return-value]  # the configuration admits only kinds
-    return "flat" if rows <= flat_max_rows else "ivf"
+    """Return the kind for a segment: what was asked, or by size flat (exact) and then IVF.
+
+    Few rows have no structure to be learnt: they are flat where IVF is asked for, too.
+    """
+    if wanted == "auto":
+        wanted = "flat" if rows <= flat_max_rows else "ivf"
+    if wanted == "ivf" and rows < SHORT_CODES_LEAST:
+        return "flat"
+    return wanted  # type: ignore[return-value]  # the configuration admits only kinds
 
 
 class VectorIndex:

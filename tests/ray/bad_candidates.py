@@ -31,7 +31,7 @@ from tests.ray.small_world import (
     write_tokenizer,
 )
 
-IDLE = 150_000  # units: an encoder with so many more takes five times as long for a query
+IDLE = 250_000  # units: an encoder with so many more takes ten times as long for a query
 
 
 def clicks_that_are_meant(world: World) -> Dataset:

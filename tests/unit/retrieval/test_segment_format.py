@@ -14,7 +14,7 @@ from tests.unit.retrieval.rows import document, segment, vector
 
 
 def _saved(folder: Path) -> Segment:
-    made = segment(*(document(f"d{n}", f"text number {n}") for n in range(400)), kind="ivf")
+    made = segment(*(document(f"d{n}", f"text number {n}") for n in range(700)), kind="ivf")
     made.save(folder)
     return made
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kaizen.errors import BadModel, Corrupt
+from kaizen.retrieval.short_codes import SHORT_CODES_LEAST
 from kaizen.retrieval.vectors import VectorIndex, choose_kind
 
 KINDS = ("flat", "hnsw", "ivf", "sq8")
@@ -72,11 +73,19 @@ def test_a_nan_query_is_refused() -> None:
 
 
 def test_the_kind_follows_the_size_unless_it_is_set() -> None:
-    assert [choose_kind("auto", 100, 100), choose_kind("auto", 101, 100), choose_kind("sq8", 1, 100)] == [
+    assert [choose_kind("auto", 1000, 1000), choose_kind("auto", 1001, 1000), choose_kind("sq8", 1, 1000)] == [
         "flat",
         "ivf",
         "sq8",
     ]
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16, SHORT_CODES_LEAST - 1, SHORT_CODES_LEAST])
+def test_an_index_of_few_rows_can_be_made_whatever_kind_is_set(rows: int) -> None:
+    vectors = unit_vectors(rows)
+    kinds = [choose_kind("ivf", rows, 100), choose_kind("auto", rows, 0)]
+    assert kinds == ["ivf" if rows == SHORT_CODES_LEAST else "flat"] * 2
+    assert VectorIndex.build(vectors, kinds[0]).top(vectors[0], 1, None)[0].tolist() == [0]
 
 
 def test_a_cosine_is_the_rows_own_whoever_is_asked_for_beside_it() -> None:
