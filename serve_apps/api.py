@@ -15,6 +15,7 @@ from serve_apps.body_limit import BodyLimit
 from serve_apps.documents import Wait, with_id
 from serve_apps.entrance import SEARCH
 from serve_apps.known_parameters import refuse_unknown_parameters
+from serve_apps.known_sender import KnownSender
 from serve_apps.measured import Measured
 from serve_apps.metrics import exposition
 from serve_apps.openapi import PROBLEMS, description
@@ -63,6 +64,7 @@ def build_api(service: Service) -> FastAPI:
     app.openapi = partial(description, app, service.settings.server)  # type: ignore[method-assign]
     problems.install(app, retry_after)
     app.add_middleware(Measured, metrics=service.metrics)
+    app.add_middleware(KnownSender, check=service.callers.check, retry_after=retry_after)
     app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes)
     app.add_middleware(PrintablePath)
     app.add_middleware(service.entrance.around)

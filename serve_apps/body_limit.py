@@ -7,9 +7,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kaizen.errors import TooLarge
 from serve_apps.problems import problem_of
 
+DOCUMENTS = "/v1/documents"
+MOST_ELSEWHERE = 524_288  # the longest query with the largest filter, or the longest comment, takes less
+
 
 class BodyLimit:
-    """ASGI middleware: 413 for a declared or an actual body of more than `max_bytes`."""
+    """ASGI middleware: 413 for a declared or an actual body that is too large.
+
+    max_bytes: of documents; what else there is has at most MOST_ELSEWHERE of it.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -20,7 +26,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        counted = _Counted(receive, send, self._max_bytes)
+        documents = scope["path"].startswith(DOCUMENTS)
+        counted = _Counted(receive, send, self._max_bytes if documents else min(self._max_bytes, MOST_ELSEWHERE))
         try:
             counted.check(_declared_bytes(scope))
             await self._app(scope, counted.receive, counted.send)
@@ -45,7 +52,8 @@ class _Counted:
         if size > self._max_bytes:
             self.error = TooLarge(
                 f"The body is over the limit of {self._max_bytes} bytes.",
-                advice="Send less at a time; bulk goes through `kaizen ingest`. The limit is server.max_body_bytes.",
+                advice="Send less at a time; bulk goes through `kaizen ingest`. For documents, the limit is "
+                "server.max_body_bytes.",
             )
             raise self.error
 

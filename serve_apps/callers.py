@@ -43,6 +43,11 @@ class Callers:
 
         return caller
 
+    async def check(self, header: str | None) -> None:
+        """Raise NotAuthenticated for a header that names no caller."""
+        if self._required:
+            await self._who(header)
+
     async def _who(self, header: str | None) -> Principal:
         """From memory, which is made new while it is still good: nobody who calls often ever waits for the ledger."""
         known = self._authenticator.remembered(header)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from concurrent.futures import Future
 from typing import Literal
 
 from kaizen.errors import InvalidInput, NotFound, TooLarge
@@ -43,9 +44,8 @@ class DocumentWriter:
                 f"{len(documents)} documents are more than {self._max_documents}.",
                 advice="Send fewer at a time, or use `kaizen ingest`. The limit is server.max_batch_documents.",
             )
-        # Megabytes of text take a while to normalise and hash: not on the event loop.
-        rows = await asyncio.to_thread(lambda: [_document(principal, document) for document in documents])
-        change = self._ledger.documents.submit_upsert_many(rows, key)
+        # Megabytes of text take a while to normalise, hash and pack: not on the event loop.
+        change = await asyncio.to_thread(self._submit, principal, documents, key)
         return await self._acknowledge(committed(change), wait)
 
     async def delete(self, principal: Principal, document_id: str, wait: Wait) -> ChangeResponse:
@@ -78,6 +78,9 @@ class DocumentWriter:
         self._indices.poke()
         reached = wait == "searchable" and await self._indices.reach(seq, WAIT_SECONDS)
         return ChangeResponse(seq=seq, searchable=reached)
+
+    def _submit(self, principal: Principal, documents: list[DocumentWithId], key: str | None) -> Future[int]:
+        return self._ledger.documents.submit_upsert_many([_document(principal, one) for one in documents], key)
 
     def _read(self, tenant: str, document_id: str) -> tuple[DocumentState, Document]:
         state, document = self._ledger.documents.get(tenant, document_id)

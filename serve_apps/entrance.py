@@ -32,7 +32,7 @@ from serve_apps.schemas import SearchRequest, SearchResponse
 log = logging.getLogger("kaizen.entrance")
 
 SEARCH = "/v1/search"
-# A larger body is not read before it is known whose it is.
+# A larger body is not read before it is known whose it is (`known_sender`).
 MOST_BYTES = 65_536
 _JSON = "application/json"
 _REQUEST_ID = b"x-request-id"

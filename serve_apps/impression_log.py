@@ -40,6 +40,10 @@ class ImpressionLog:
         self._well_again = asyncio.Event()
         self._arrivals = asyncio.Semaphore(ARRIVALS)
 
+    def waiting(self) -> int:
+        """How many are in the spool and not in the ledger yet: hardly any, unless the ledger is in trouble."""
+        return self._spool.waiting if self._spool is not None else 0
+
     def submit(self, impression: Impression) -> Future[None] | None:
         """Begin to store it. Returns what its response must wait for; None when it is safe already."""
         spool = None if self._owed else self._spool

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import httpx
 import ray
-from ray.util.metrics import Counter, Histogram
+from ray.util.metrics import Counter, Gauge, Histogram
 
 _LATENCY_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
 _TELL_SECONDS = 0.5
@@ -21,9 +21,13 @@ _SERVES = "ray_serve_"
 
 
 class Metrics:
-    """Counters and histograms of one replica. Belongs to its event loop."""
+    """Counters, histograms and a gauge of one replica. Belongs to its event loop.
 
-    def __init__(self) -> None:
+    waiting: how many impressions are shown and not in the ledger.
+    """
+
+    def __init__(self, waiting: Callable[[], int]) -> None:
+        self._waiting = waiting
         self._requests = Counter(
             "kaizen_requests_total", description="Requests by route and status.", tag_keys=("route", "status")
         )
@@ -44,6 +48,10 @@ class Metrics:
             "kaizen_mixed_total",
             description="Stages whose work was not of the release that the response names; there must be none.",
             tag_keys=("stage",),
+        )
+        self._backlog = Gauge(
+            "kaizen_impressions_waiting",
+            description="Impressions that are in a spool and not in the ledger yet; add the replicas up.",
         )
 
         self._counted: dict[tuple[Counter, tuple[tuple[str, str], ...]], int] = defaultdict(int)
@@ -91,6 +99,7 @@ class Metrics:
             counter.inc(count, tags=dict(tags))
         for histogram, value, tags_of_one in observed:
             histogram.observe(value, tags=tags_of_one)
+        self._backlog.set(self._waiting())
 
     def _count(self, counter: Counter, **tags: str) -> None:
         self._counted[counter, tuple(tags.items())] += 1

@@ -45,6 +45,7 @@ STATUS: dict[type[KaizenError], int] = {
     KaizenError: 500,
 }
 MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 20  # that one response names
 # What the framework refuses by itself.
 _HTTP = {
     400: ("invalid-json", "Send valid JSON in UTF-8. The schema with examples is at /docs."),
@@ -148,12 +149,14 @@ def _not_json() -> Response:
 
 
 def _invalid(error: RequestValidationError) -> Response:
-    """Name the places and what is wrong there, without echoing the input."""
+    """Name the first places and what is wrong there, without echoing the input."""
+    all_found = error.errors()
     errors = [
-        {"at": ".".join(str(part) for part in found["loc"]), "message": str(found["msg"])} for found in error.errors()
+        {"at": ".".join(str(part) for part in found["loc"]), "message": str(found["msg"])}
+        for found in all_found[:MOST_ERRORS]
     ]
-    unknown = any(found["type"] == "extra_forbidden" for found in error.errors())
-    broken = any(found["type"] == "json_invalid" for found in error.errors())
+    unknown = any(found["type"] == "extra_forbidden" for found in all_found)
+    broken = any(found["type"] == "json_invalid" for found in all_found)
     code = "unknown-field" if unknown else "invalid-json" if broken else "invalid-input"
     first = errors[0] if errors else {"at": "body", "message": "invalid"}
     detail = f"{first['at']}: {first['message']}"

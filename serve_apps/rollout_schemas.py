@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from kaizen.body import Body
 from kaizen.records import RolloutMode
-from serve_apps.schemas import Body, Number, Reply, Whole
+from serve_apps.schemas import Number, Reply, Whole
 
 Weight = Annotated[Number, Field(gt=0, le=1, description="Share of the identities (canary, ab) or of the searches.")]
 Reason = Annotated[str, Field(max_length=4096, description="Why; kept in the ledger with who did it.")]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
+from kaizen.body import Body
 from kaizen.retrieval.filters import FilterExpression
 from kaizen.text.metadata import MAX_FIELDS, MAX_NAME_CHARS, MAX_NUMBER, MAX_VALUE_CHARS
 
@@ -27,6 +28,13 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _few_fields(value: object) -> object:
+    """The bound on a dictionary counts when all of it has been read, with an error for each bad value."""
+    if isinstance(value, dict) and len(value) > MAX_FIELDS:
+        raise ValueError(f"a document has at most {MAX_FIELDS} fields")
+    return value
+
+
 Whole = BeforeValidator(_whole)  # after the bounds of a field, else the schema lacks them
 Number = Annotated[float, Field(strict=True)]  # not "5": the schema says number
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
@@ -36,8 +44,9 @@ MetadataItem = (
     | StrictBool
     | Annotated[int, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
     | Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
-    | list[ShortText]
+    | Annotated[list[ShortText], Field(fail_fast=True)]
 )
+
 
 IdempotencyKey = Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")]
 DOCUMENT_ID = {
@@ -45,12 +54,6 @@ DOCUMENT_ID = {
     "maxLength": 512,
 }  # of `ids.check_document_id`, which says it in words
 WITHOUT_NUL = {"pattern": r"^[^\x00]*$"}  # said here, seen to in `documents`, in words
-
-
-class Body(BaseModel):
-    """Base of every request body."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Reply(BaseModel):
@@ -279,8 +282,14 @@ class DocumentBody(Body):
     )
     text: Annotated[str, Field(min_length=1, json_schema_extra=WITHOUT_NUL)]
     title: Annotated[str, Field(max_length=4096, json_schema_extra=WITHOUT_NUL)] = ""
-    metadata: dict[Name, MetadataItem] = Field({}, max_length=MAX_FIELDS, description="What can be filtered on.")
-    groups: list[Name] = Field([], description="Groups that may see it; empty: everybody of the tenant.")
+    metadata: Annotated[
+        dict[Name, MetadataItem],
+        Field(max_length=MAX_FIELDS, description="What can be filtered on."),
+        BeforeValidator(_few_fields),
+    ] = Field({})
+    groups: list[Name] = Field(
+        [], fail_fast=True, description="Groups that may see it; empty: everybody of the tenant."
+    )
 
 
 class DocumentWithId(DocumentBody):
@@ -298,7 +307,7 @@ class DocumentBatch(Body):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"documents": [{"id": "holidays", "text": "Closed on 24 December."}]}]}
     )
-    documents: Annotated[list[DocumentWithId], Field(min_length=1)]
+    documents: Annotated[list[DocumentWithId], Field(min_length=1, fail_fast=True)]
 
 
 class ChangeResponse(Reply):

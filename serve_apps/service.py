@@ -15,6 +15,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from actors.names import FLEET
 from kaizen.config import Settings
+from kaizen.config_sources import mask_secrets
 from kaizen.errors import NotFound
 from kaizen.ids import made_at, new_id
 from kaizen.records import Feedback, Principal, Release, identity_of
@@ -55,7 +56,6 @@ class Service:
         workspace = open_workspace(settings)
         self._ledger = workspace.ledger
         self.callers = Callers(settings, Authenticator(workspace.ledger.keys))
-        self.metrics = Metrics()
         opener = Opener(settings, workspace)
         self.router = RolloutRouter(workspace.ledger.rollout.state, opener.open, self._caught_up)
         self.rollouts = Rollouts(workspace.ledger, self.router, partial(self._ask_fleet, "wake", READY_SECONDS))
@@ -63,6 +63,7 @@ class Service:
         server = settings.server
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
         self._impressions = ImpressionLog(workspace.ledger, settings.spool_directory)
+        self.metrics = Metrics(self._impressions.waiting)
         self.asking = Asking(settings, workspace.ledger, self._impressions, self.router, self.metrics, self.admission)
         self.entrance = Entrance(
             self.admission,
@@ -137,7 +138,7 @@ class Service:
         """All releases, newest first."""
         stable, listed = await asyncio.to_thread(lambda: (self._ledger.rollout.current(), self._ledger.releases.list()))
         newest_first = sorted(listed, key=lambda release: -release.number)
-        return ReleasesResponse(stable=stable, releases=[_release_reply(release) for release in newest_first])
+        return ReleasesResponse(stable=stable, releases=[release_reply(release) for release in newest_first])
 
     async def status(self, principal: Principal) -> dict[str, Any]:
         """Fleet, index and ledger, for an operator."""
@@ -183,15 +184,21 @@ class Service:
         return answer
 
 
-def _release_reply(release: Release) -> ReleaseReply:
+def release_reply(release: Release) -> ReleaseReply:
+    """What anybody with the scope `search` may read of a release."""
     return ReleaseReply(
         id=release.id,
         number=release.number,
         at=release.at,
         fingerprint=release.fingerprint,
         parent=release.parent,
-        parts={name: dict(part) for name, part in release.parts.items()},
+        parts={name: {key: _shown(value) for key, value in part.items()} for name, part in release.parts.items()},
     )
+
+
+def _shown(value: object) -> object:
+    """An endpoint's URL may hold a password; whoever searches may read what a release is made of."""
+    return mask_secrets(value) if isinstance(value, str) else value
 
 
 def _just_made(name: str) -> bool:

@@ -17,9 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     StrictBool,
@@ -32,6 +30,7 @@ from pydantic import (
     model_validator,
 )
 
+from kaizen.body import Body
 from kaizen.errors import InvalidInput, UnknownField
 from kaizen.records import FieldType
 from kaizen.retrieval.columns import Column, Mask
@@ -54,11 +53,7 @@ Ordered = Annotated[StrictInt | StrictFloat | StrictStr, BeforeValidator(_exact)
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class _Node(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Bounds(_Node):
+class Bounds(Body):
     """An interval of numbers or of strings (by code point, so ISO dates work); at least one end."""
 
     gt: Ordered | None = None
@@ -80,46 +75,46 @@ class Bounds(_Node):
         return tuple(end for end in (self.gt, self.gte, self.lt, self.lte) if end is not None)
 
 
-class Equals(_Node):
+class Equals(Body):
     """The field has this value (or holds it)."""
 
     field: Name
     equals: Value
 
 
-class In(_Node):
+class In(Body):
     """The field has (or holds) one of these values."""
 
     field: Name
-    values: tuple[Value, ...] = Field(alias="in", min_length=1, max_length=MAX_VALUES)
+    values: tuple[Value, ...] = Field(alias="in", min_length=1, max_length=MAX_VALUES, fail_fast=True)
 
 
-class Range(_Node):
+class Range(Body):
     """The field's value lies in the interval."""
 
     field: Name
     range: Bounds
 
 
-class And(_Node):
+class And(Body):
     """All of them match."""
 
-    parts: tuple[Filter, ...] = Field(alias="and", min_length=1)
+    parts: tuple[Filter, ...] = Field(alias="and", min_length=1, fail_fast=True)
 
 
-class Or(_Node):
+class Or(Body):
     """At least one of them matches."""
 
-    parts: tuple[Filter, ...] = Field(alias="or", min_length=1)
+    parts: tuple[Filter, ...] = Field(alias="or", min_length=1, fail_fast=True)
 
 
-class Not(_Node):
+class Not(Body):
     """It does not match."""
 
     part: Filter = Field(alias="not")
 
 
-_KINDS: dict[type[_Node], str] = {Equals: "equals", In: "in", Range: "range", And: "and", Or: "or", Not: "not"}
+_KINDS: dict[type[Body], str] = {Equals: "equals", In: "in", Range: "range", And: "and", Or: "or", Not: "not"}
 
 
 def _kind(value: object) -> str | None:

@@ -66,6 +66,11 @@ class Spool:
                     return  # the next time: until then it keeps what is stored already, and becomes full
                 self._size = 0
 
+    @property
+    def waiting(self) -> int:
+        """Records that are not settled yet."""
+        return self._waiting
+
     def left(self) -> list[bytes]:
         """All records in the file: those that wait, and others that were stored since one of them came."""
         with self._lock:

@@ -79,18 +79,23 @@ def test_ray_reports_nothing_to_its_makers(product: Product) -> None:
     assert [one.environ()["RAY_USAGE_STATS_ENABLED"] for one in dashboards] == ["0"]
 
 
+BACKLOG = "kaizen_impressions_waiting"
+
+
 def test_metrics_count_requests(product: Product, handbook: Handbook) -> None:
     handbook.search("pump")
 
     def counted() -> bool:
         with product.client() as client:
             text = client.get("/metrics").text
-        return any(
+        found = any(
             line.startswith("kaizen_requests_total{") and 'route="/v1/search"' in line and 'status="200"' in line
             for line in text.splitlines()
         )
+        waiting = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"{BACKLOG}{{")]
+        return found and len(waiting) == product.parts.settings.server.replicas and set(waiting) == {"0.0"}
 
-    eventually(counted, 60, "searches are counted")
+    eventually(counted, 60, "searches are counted, and of both replicas is known that nothing waits for the ledger")
     with product.client() as client:
         text = client.get("/metrics").text
     assert 'stage="shards"' in text

@@ -72,10 +72,10 @@ def test_a_response_need_not_wait_for_the_ledger(place: Place) -> None:
     held = place.hold()
     assert place.log.submit(impression()) is None
     assert place.names() == set()
-    assert place.spooled() > 0
+    assert (place.spooled() > 0, place.log.waiting()) == (True, 1)
     held.set()
     eventually(lambda: place.names() == {"imp_1"}, 10, "it is in the ledger")
-    eventually(lambda: place.spooled() == 0, 10, "the spool is empty")
+    eventually(lambda: (place.spooled(), place.log.waiting()) == (0, 0), 10, "the spool is empty")
 
 
 def test_what_is_stored_is_what_was_shown(place: Place) -> None:

@@ -1,0 +1,124 @@
+"""What is wrong with a body is told in no time, whatever was sent; a large one is read from known callers only."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from kaizen.config import Settings
+from kaizen.errors import NotAuthenticated
+from kaizen.records import SCOPES, Principal
+from kaizen.security.keys import Known
+from serve_apps.api import build_api
+from serve_apps.body_limit import MOST_ELSEWHERE
+from serve_apps.callers import Callers
+from serve_apps.entrance import MOST_BYTES
+from serve_apps.problems import MOST_ERRORS
+
+BATCH, SEARCH = "/v1/documents:batch", "/v1/search"
+JSON = {"Content-Type": "application/json"}
+KNOWN = {**JSON, "Authorization": "Bearer known"}
+MANY = 100_000
+# Each bad part makes up to five errors of a dictionary each: all of them would take seconds and hundreds of megabytes.
+SECONDS = 1.0
+
+
+class Keys:
+    """Knows one caller, and nothing of anybody else."""
+
+    def remembered(self, header: str | None) -> Known | None:
+        caller = Principal(key_id="k", tenant="acme", groups=(), scopes=SCOPES)
+        return Known(caller, aging=False) if header == "Bearer known" else None
+
+    def authenticate(self, _: str | None) -> Principal:
+        raise NotAuthenticated("Nobody knows this key.", advice="Make one.")
+
+
+class Everybody:
+    @asynccontextmanager
+    async def slot(self, **_: object) -> AsyncIterator[None]:
+        yield
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[TestClient]:
+    nothing: Any = SimpleNamespace(response=lambda *_: None)
+    service: Any = SimpleNamespace(
+        settings=Settings(),
+        callers=Callers(Settings(), Keys()),  # type: ignore[arg-type]
+        metrics=nothing,
+        entrance=SimpleNamespace(around=lambda app: app),
+        rollouts=None,
+        admission=Everybody(),
+    )
+    yield TestClient(build_api(service))
+
+
+BAD: dict[str, tuple[str, Any]] = {
+    "values of a filter": (SEARCH, {"query": "a", "filter": {"field": "x", "in": [None] * MANY}}),
+    "parts of a filter": (SEARCH, {"query": "a", "filter": {"or": [{}] * MANY}}),
+    "unknown fields": (SEARCH, {"query": "a", **{f"f{n}": 1 for n in range(MANY // 4)}}),
+    "unknown fields of a filter": (
+        SEARCH,
+        {"query": "a", "filter": {"equals": 1} | dict.fromkeys(map(str, range(MANY // 4)))},
+    ),
+    "documents": (BATCH, {"documents": [{}] * MANY}),
+    "groups": (BATCH, {"documents": [{"id": "a", "text": "b", "groups": [None] * MANY}]}),
+    "metadata": (BATCH, {"documents": [{"id": "a", "text": "b", "metadata": {f"f{n}": None for n in range(MANY)}}]}),
+    "values of a field": (BATCH, {"documents": [{"id": "a", "text": "b", "metadata": {"tags": [None] * MANY}}]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_very_many_mistakes_are_told_like_a_few(api: TestClient, what: str) -> None:
+    path, body = BAD[what]
+    content = json.dumps(body, separators=(",", ":"))
+    began = time.perf_counter()
+    response = api.post(path, content=content, headers=KNOWN)
+    spent = time.perf_counter() - began
+    assert response.status_code == 422, response.text
+    assert 1 <= len(response.json()["errors"]) <= MOST_ERRORS
+    assert len(response.content) < 10_000
+    assert spent < SECONDS
+
+
+def test_one_unknown_field_among_many_is_named(api: TestClient) -> None:
+    response = api.post(SEARCH, json={"query": "a", "colour": "red"}, headers=KNOWN)
+    assert response.json()["type"] == "urn:kaizen:unknown-field"
+    assert response.json()["errors"] == [{"at": "body.colour", "message": "Extra inputs are not permitted"}]
+
+
+def test_only_documents_may_be_large(api: TestClient) -> None:
+    content = json.dumps({"query": "a" * MOST_ELSEWHERE})
+    refused = api.post(SEARCH, content=content, headers=KNOWN)
+    assert (refused.status_code, str(MOST_ELSEWHERE) in refused.json()["detail"]) == (413, True)
+    wrong = json.dumps({"documents": [{"id": "a", "text": "b" * MOST_ELSEWHERE, "colour": "red"}]})
+    assert api.post(BATCH, content=wrong, headers=KNOWN).status_code == 422, "it was read"
+
+
+@pytest.mark.parametrize("path", [BATCH, SEARCH, "/v1/feedback", "/v1/documents/a"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_large_body_of_somebody_unknown_is_not_read(api: TestClient, path: str, declared: bool) -> None:
+    read = []
+
+    def body() -> Iterator[bytes]:
+        for _ in range(40):
+            read.append(MOST_BYTES)
+            yield b"[" * MOST_BYTES
+
+    length = {"Content-Length": str(40 * MOST_BYTES)} if declared else {}
+    method = "PUT" if path.endswith("a") else "POST"
+    response = api.request(method, path, content=body(), headers={**JSON, **length, "Authorization": "Bearer other"})
+    expected = 413 if declared and "documents" not in path else 401
+    assert (response.status_code, len(read)) == (expected, 0)
+
+
+def test_a_small_body_of_somebody_unknown_is_a_401(api: TestClient) -> None:
+    assert api.post(SEARCH, json={"query": "a"}).status_code == 401
