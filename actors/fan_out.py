@@ -6,7 +6,9 @@ import asyncio
 import itertools
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -19,6 +21,7 @@ from kaizen.errors import NotYetSearchable, TransientError
 from kaizen.retrieval.query import ShardAnswer, ShardQuery
 from kaizen.retrieval.ranked import FinalAnswer
 from kaizen.retrieval.ranking import unpickled
+from kaizen.single_flight import SingleFlight
 
 # A copy that has not answered within this share of the deadline, or this time, gets company: another is asked too.
 HEDGE_SHARE = 0.5
@@ -71,6 +74,9 @@ class FanOut:
         self._replicas = replicas
         self._namespace = namespace
         self._handles: dict[tuple[int, int], ActorHandle] = {}
+        self._looking: SingleFlight[tuple[int, int], ActorHandle] = SingleFlight()
+        # One for each copy, begun when it is needed: no look-up waits behind another, and nothing else behind them.
+        self._threads = ThreadPoolExecutor(shards * replicas, thread_name_prefix="look-up")
         self._lines: dict[tuple[int, int], DirectCaller | None] = {}  # None: only Ray leads to the copy
         self._turn = itertools.count()
 
@@ -219,14 +225,20 @@ class FanOut:
         return await asyncio.wait_for(asyncio.wrap_future(reference.future()), _left(deadline))
 
     async def _handle(self, shard: int, replica: int, deadline: float) -> ActorHandle:
-        """The copy's handle. To look for one asks the cluster's head, which may take seconds while an actor restarts:
-        in a thread, so that the other copies and all other requests do not wait for it."""
-        key = (shard, replica)
-        if key not in self._handles:
-            name = shard_name(self.index_id, *key)
-            look = asyncio.to_thread(ray.get_actor, name, namespace=self._namespace)
-            self._handles[key] = await asyncio.wait_for(look, _left(deadline))
-        return self._handles[key]
+        """The copy's handle, looked for once for all who want it."""
+        known = self._handles.get((shard, replica))
+        if known is not None:
+            return known
+        looked = self._looking.answer((shard, replica), partial(self._look, shard, replica))
+        return await asyncio.wait_for(looked, _left(deadline))
+
+    async def _look(self, shard: int, replica: int) -> ActorHandle:
+        """Ask the cluster's head, which may take seconds while an actor restarts, and keep what it says: when all who
+        asked have given up by then, the next finds it."""
+        look = partial(ray.get_actor, shard_name(self.index_id, shard, replica), namespace=self._namespace)
+        handle = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        self._handles[shard, replica] = handle
+        return handle
 
 
 def _left(deadline: float) -> float:

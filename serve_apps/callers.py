@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from kaizen.config import Settings
 from kaizen.errors import NotAllowed
 from kaizen.records import SCOPES, Principal, Scope
 from kaizen.security.keys import Authenticator
+from kaizen.single_flight import SingleFlight
 
 Dependency = Callable[..., Coroutine[Any, Any, Principal]]
 
@@ -24,7 +24,7 @@ class Callers:
     def __init__(self, settings: Settings, authenticator: Authenticator) -> None:
         self._required = settings.server.require_keys
         self._authenticator = authenticator
-        self._asking: dict[str | None, asyncio.Future[Principal]] = {}
+        self._asking: SingleFlight[str | None, Principal] = SingleFlight()
         self._anybody = Principal(key_id="open", tenant=settings.workspace.tenant, groups=(), scopes=SCOPES)
 
     def with_scope(self, scope: Scope) -> Dependency:
@@ -52,21 +52,11 @@ class Callers:
         """From memory, which is made new while it is still good: nobody who calls often ever waits for the ledger."""
         known = self._authenticator.remembered(header)
         if known is None:
-            return await asyncio.shield(self._asked(header))
+            return await self._asking.answer(header, partial(self._ask, header))
         if known.aging:
-            self._asked(header)
+            self._asking.begin(header, partial(self._ask, header))
         return known.principal
 
-    def _asked(self, header: str | None) -> asyncio.Future[Principal]:
-        """What the ledger says, asked in a thread; one asks for all that want to know meanwhile."""
-        asking = self._asking.get(header)
-        if asking is None:
-            asking = asyncio.ensure_future(run_in_threadpool(self._authenticator.authenticate, header))
-            asking.add_done_callback(partial(self._told, header))
-            self._asking[header] = asking
-        return asking
-
-    def _told(self, header: str | None, asking: asyncio.Future[Principal]) -> None:
-        del self._asking[header]
-        if not asking.cancelled():
-            asking.exception()  # it has been seen: if nobody waits for it now, whoever asks next hears of it
+    async def _ask(self, header: str | None) -> Principal:
+        """What the ledger says, asked in a thread; the authenticator remembers it."""
+        return await run_in_threadpool(self._authenticator.authenticate, header)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 from kaizen import rollout
@@ -34,7 +34,7 @@ class Rollouts:
         wake: tells the fleet that it has something to do.
     """
 
-    def __init__(self, ledger: Ledger, router: RolloutRouter, wake: Callable[[], object]) -> None:
+    def __init__(self, ledger: Ledger, router: RolloutRouter, wake: Callable[[], Awaitable[object]]) -> None:
         self._ledger = ledger
         self._router = router
         self._wake = wake
@@ -76,7 +76,7 @@ class Rollouts:
 
         stored = await asyncio.to_thread(decide)
         await self._router.look()
-        await asyncio.to_thread(self._wake)
+        await self._wake()
         return self._reply(stored)
 
     def _reply(self, state: Rollout) -> RolloutReply:

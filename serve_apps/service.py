@@ -6,14 +6,11 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
-import ray
-from ray.exceptions import GetTimeoutError, RayError
-
-from actors.names import FLEET
+from actors.fleet_client import READY_SECONDS, FleetClient
 from kaizen.config import Settings
 from kaizen.config_sources import mask_secrets
 from kaizen.errors import NotFound
@@ -43,7 +40,10 @@ from serve_apps.schemas import (
 )
 from serve_apps.served import Opener, Served
 
-READY_SECONDS = 2.0
+# Threads that wait for actors. The ledger is read and written in others, so that no write or rollback waits behind an
+# actor that does not answer. Each release of a rollout takes one until it is ready, the fleet three: for its states,
+# for its status, and to be woken.
+RAY_THREADS = 6
 # An impression this old is in the ledger, or there is none: a spool is looked after every five seconds.
 JUST_MADE_SECONDS = 20.0
 
@@ -58,7 +58,9 @@ class Service:
         self.callers = Callers(settings, Authenticator(workspace.ledger.keys))
         opener = Opener(settings, workspace)
         self.router = RolloutRouter(workspace.ledger.rollout.state, opener.open, self._caught_up)
-        self.rollouts = Rollouts(workspace.ledger, self.router, partial(self._ask_fleet, "wake", READY_SECONDS))
+        self._ray_threads = ThreadPoolExecutor(RAY_THREADS, thread_name_prefix="ray")
+        self._fleet = FleetClient(settings.cluster.namespace, self._ray_threads)
+        self.rollouts = Rollouts(workspace.ledger, self.router, self._fleet.wake)
         self.documents = DocumentWriter(workspace, Indices(workspace.ledger, opener, self.router))
         server = settings.server
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
@@ -142,7 +144,7 @@ class Service:
 
     async def status(self, principal: Principal) -> dict[str, Any]:
         """Fleet, index and ledger, for an operator."""
-        fleet = await asyncio.to_thread(self._ask_fleet, "status", 10.0)
+        fleet = await self._fleet.status()
         ledger = await asyncio.to_thread(
             lambda: {
                 "head": self._ledger.documents.head(),
@@ -156,9 +158,7 @@ class Service:
 
     async def readiness(self) -> dict[str, Any]:
         """Whether a release is in service here and every actor that it needs serves; others may come and go."""
-        stable = self.router.stable
-        releases = None if stable is None else [stable]
-        states = await asyncio.to_thread(self._ask_fleet, "states", READY_SECONDS, releases)
+        states = await self._fleet.states(self.router.stable)
         waiting = sorted(name for name, state in states.items() if state != "serving")
         return {
             "ready": self.router.ready and bool(states) and not waiting,
@@ -170,18 +170,11 @@ class Service:
         """Whether a release's actors serve, and its index holds what the ledger holds once they do."""
         if not await served.fan_out.serving(time.monotonic() + READY_SECONDS):
             return False
-        if not await asyncio.to_thread(served.serving, READY_SECONDS):
+        loop = asyncio.get_running_loop()
+        if not await loop.run_in_executor(self._ray_threads, served.serving, READY_SECONDS):
             return False
         head = await asyncio.to_thread(self._ledger.documents.head)
         return await served.fan_out.reach(head, time.monotonic() + READY_SECONDS)
-
-    def _ask_fleet(self, what: str, seconds: float, *arguments: object) -> dict[str, Any]:
-        try:
-            fleet = ray.get_actor(FLEET, namespace=self.settings.cluster.namespace)
-            answer: dict[str, Any] = ray.get(getattr(fleet, what).remote(*arguments), timeout=seconds)
-        except (RayError, GetTimeoutError, ValueError):
-            return {FLEET: "not answering"}
-        return answer
 
 
 def release_reply(release: Release) -> ReleaseReply:

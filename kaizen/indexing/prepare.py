@@ -25,10 +25,10 @@ class ChecksVectors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """`table`: chunk rows with `vector`. `refused`: ids of documents one of whose chunks got no usable vector."""
+    """`table`: chunk rows with `vector`. `refused`: (tenant, id) of documents one of whose chunks got no usable one."""
 
     table: pa.Table
-    refused: tuple[str, ...]
+    refused: frozenset[tuple[str, str]]
 
 
 def made_by(embedder_fingerprint: str, chunking: dict[str, int]) -> str:
@@ -42,9 +42,9 @@ def prepare(documents: Sequence[Document], chunker: Chunker, embedder: ChecksVec
     table = chunk_table(documents, chunks)
     texts = [text for d, own in zip(documents, chunks, strict=True) for text in chunker.embedded_texts(d, own)]
     vectors, bad = embedder.embed_checked(texts)
-    names = table.column("document_id").to_pylist()
-    refused = tuple(sorted({names[row] for row in bad}))
+    keys = list(zip(table.column("tenant").to_pylist(), table.column("document_id").to_pylist(), strict=True))
+    refused = frozenset(keys[row] for row in bad)
     rows = with_vectors(table, np.nan_to_num(vectors))
     if refused:
-        rows = rows.filter(pa.array([name not in refused for name in names]))
+        rows = rows.filter(pa.array([key not in refused for key in keys]))
     return Prepared(rows, refused)

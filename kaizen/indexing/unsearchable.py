@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 
 from kaizen.records import Document, Quarantined
 from kaizen.storage.ledger import Ledger
@@ -11,13 +11,13 @@ from kaizen.storage.ledger import Ledger
 NO_VECTOR = "The embedder gave no usable vector for a chunk of it; it cannot be searched. Check the embedder."
 
 
-def quarantine_refused(ledger: Ledger, documents: Sequence[Document], refused: Collection[str]) -> None:
-    """Quarantine those of `documents` whose id is in `refused`; see `prepare.Prepared`."""
+def quarantine_refused(ledger: Ledger, documents: Sequence[Document], refused: Set[tuple[str, str]]) -> None:
+    """Quarantine those of `documents` whose (tenant, id) is in `refused`; see `prepare.Prepared`."""
     now = time.time()
     told = [
         Quarantined(tenant=d.tenant, source=d.source, document_id=d.id, reason=NO_VECTOR, at=now)
         for d in documents
-        if d.id in refused
+        if (d.tenant, d.id) in refused
     ]
     if told:
         ledger.quarantine.add_many(told)

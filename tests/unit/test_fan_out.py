@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from actors import fan_out
 from actors.direct_line import DirectCaller, DirectLine
 from actors.fan_out import FanOut, Gathered
+from actors.names import shard_name
 from kaizen.config import Retrieval
 from kaizen.errors import Unavailable
 from kaizen.records import Document, Principal
@@ -22,6 +23,7 @@ from kaizen.retrieval.ranking import finished
 from kaizen.retrieval.view import View
 from tests.unit.retrieval.rows import document, segment, vector
 
+MANY = 40  # more than an event loop's own threads
 TEXT = "pump motor"
 DOCUMENTS = [document(f"d{i}", text) for i, text in enumerate(("pump", "motor", "pump motor", "belt", "gear"))]
 Rest = Callable[[], bytes]
@@ -205,3 +207,92 @@ def test_where_only_ray_leads_the_vector_is_waited_for(monkeypatch: pytest.Monke
 
     wanted = search(VIEW, WHOLE).candidates.cosine.tolist()
     assert asyncio.run(ask()).answers[0].candidates.cosine.tolist() == wanted
+
+
+class Head:
+    """The cluster's head, as Ray asks it for an actor: it answers when it may, for shard 1 at once."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.may_answer = threading.Event()
+        self.error: Exception | None = None
+
+    def get_actor(self, name: str, **_: object) -> str:
+        self.asked.append(name)
+        if name != shard_name("index", 1, 0):
+            assert self.may_answer.wait(10)
+        if self.error is not None:
+            raise self.error
+        return f"handle of {name}"
+
+
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
+    made = Head()
+    monkeypatch.setattr(fan_out, "ray", made)
+    yield made
+    made.may_answer.set()
+
+
+def handle(fan: FanOut, shard: int = 0, seconds: float = 10.0) -> Coroutine[Any, Any, Any]:
+    return fan._handle(shard, 0, time.monotonic() + seconds)
+
+
+def test_one_looks_for_a_copy_for_all(head: Head) -> None:
+    async def ask() -> None:
+        fan = FanOut("index", shards=1, replicas=1, namespace="tests")
+        waiting = [asyncio.create_task(handle(fan)) for _ in range(MANY)]
+        with pytest.raises(TimeoutError):
+            await handle(fan, seconds=0.05)
+        waiting[0].cancel()
+        await asyncio.wait({waiting[0]})
+        head.may_answer.set()
+        assert set(await asyncio.gather(*waiting[1:])) == {f"handle of {shard_name('index', 0, 0)}"}
+        assert head.asked == [shard_name("index", 0, 0)]
+
+    asyncio.run(ask())
+
+
+def test_neither_other_copies_nor_writes_wait_for_a_look_up(head: Head) -> None:
+    async def ask() -> None:
+        fan = FanOut("index", shards=MANY, replicas=1, namespace="tests")
+        waiting = [asyncio.create_task(handle(fan, shard)) for shard in range(MANY) if shard != 1]
+        while not head.asked:
+            await asyncio.sleep(0.001)
+        await asyncio.wait_for(asyncio.to_thread(lambda: None), 5)
+        assert await handle(fan, shard=1, seconds=5) == f"handle of {shard_name('index', 1, 0)}"
+        head.may_answer.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(ask())
+
+
+def test_what_is_found_too_late_is_there_for_the_next(head: Head) -> None:
+    async def ask() -> None:
+        fan = FanOut("index", shards=1, replicas=1, namespace="tests")
+        with pytest.raises(TimeoutError):
+            await handle(fan, seconds=0.05)
+        head.may_answer.set()
+        await handle(fan)
+        await handle(fan)
+
+    asyncio.run(ask())
+    assert len(head.asked) == 1
+
+
+def test_a_copy_that_is_not_there_is_looked_for_again(head: Head) -> None:
+    head.may_answer.set()
+
+    async def ask() -> None:
+        fan = FanOut("index", shards=1, replicas=1, namespace="tests")
+        head.error = ValueError("no such actor")
+        for _ in range(2):
+            with pytest.raises(ValueError, match="no such actor"):
+                await handle(fan)
+        head.error = None
+        await handle(fan)
+        fan._forget(0, 0)
+        await handle(fan)
+
+    asyncio.run(ask())
+    assert len(head.asked) == 4

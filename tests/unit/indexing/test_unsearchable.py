@@ -36,3 +36,13 @@ def test_what_the_embedder_refuses_is_left_out_and_quarantined(tmp_path: Path) -
         quarantine_refused(ledger, documents, done.refused)
         (told,) = ledger.quarantine.list("acme")
     assert (told.document_id, told.reason) == ("b", NO_VECTOR)
+
+
+def test_a_document_of_the_same_id_is_another_tenants_own(tmp_path: Path) -> None:
+    counter = TokenCounter.from_directory(write_tiny_model(tmp_path / "tiny"), prompt="", lowercase=False)
+    documents = [document("a", "the valve", tenant="acme"), document("a", "the pump", tenant="other")]
+    done = prepare(documents, Chunker(counter, Chunking()), Blind())
+    assert (done.refused, done.table["tenant"].to_pylist()) == ({("acme", "a")}, ["other"])
+    with Ledger.open(LedgerSettings(), f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
+        quarantine_refused(ledger, documents, done.refused)
+        assert (ledger.quarantine.count("acme"), ledger.quarantine.count("other")) == (1, 0)
