@@ -138,6 +138,7 @@ class Impression:
         arm: on which side of a rollout it was made. `shadow` ones were never shown to anybody.
         rollout: version of the rollout's row that it was made under.
         challenger: the other release, when `arm` is `interleaved`; `release` is then the stable one.
+        hurried: the caller gave it less time than it gets by default. What it lacks then is no fault of a release.
     """
 
     id: str
@@ -158,6 +159,7 @@ class Impression:
     arm: Arm = "stable"
     rollout: int = 0
     challenger: str = ""
+    hurried: bool = False
 
     @property
     def identity(self) -> str:

@@ -48,6 +48,7 @@ class Asking:
         admission: Admission,
     ) -> None:
         self._max_k = settings.server.max_k
+        self._answer_seconds = settings.answering.timeout_seconds
         self._ledger = ledger
         self._head = 0  # as last read; it only grows
         self._router = router
@@ -62,7 +63,7 @@ class Asking:
         watch = Stopwatch()
         self._check_k(request.k)
         await self._check_seq(request.min_seq)
-        asked = self._asked(principal, request.user, "search")
+        asked = self._asked(principal, request, "search")
         query = _query(asked, request)
         outcome = await self._arms.search(asked.assigned, principal, query, watch, asked.id)
         degraded = await self._recorder.record(asked, query, outcome, watch)
@@ -104,7 +105,7 @@ class Asking:
 
     async def _answer(self, principal: Principal, request: AnswerRequest) -> AsyncIterator[Delta | AnswerResponse]:
         await self._check_seq(request.min_seq)
-        asked = self._asked(principal, request.user, "answer")
+        asked = self._asked(principal, request, "answer")
         async for event in self._answerer.events(asked.assigned, principal, request):
             yield event if isinstance(event, Delta) else await self._respond(asked, request, event)
 
@@ -126,6 +127,7 @@ class Asking:
         """What the challenger would have shown."""
         watch, timeout = Stopwatch(), asked.assigned.served.retrieval.timeout_seconds
         again = replace(query, deadline=time.monotonic() + timeout)
+        asked = replace(asked, hurried=False)
         async with self._recorder.failures(asked, query.text):
             outcome = await self._arms.search_alone(asked.assigned, asked.principal, again, watch)
         await self._recorder.record(asked, again, outcome, watch)
@@ -143,11 +145,15 @@ class Asking:
         text = None if shared else answered.answer.text
         await self._recorder.record(asked, answered.query, answered.outcome, answered.watch, text)
 
-    def _asked(self, principal: Principal, user: str, kind: Literal["search", "answer"]) -> Asked:
-        check_user(principal, user)
+    def _asked(
+        self, principal: Principal, request: SearchRequest | AnswerRequest, kind: Literal["search", "answer"]
+    ) -> Asked:
+        check_user(principal, request.user)
         name = new_id("imp")
-        assigned = self._router.for_caller(principal, user, name)
-        return Asked(id=name, kind=kind, principal=principal, user=user, assigned=assigned)
+        assigned = self._router.for_caller(principal, request.user, name)
+        usual = assigned.stable.retrieval.timeout_seconds if kind == "search" else self._answer_seconds
+        hurried = request.timeout_seconds is not None and request.timeout_seconds < usual
+        return Asked(id=name, kind=kind, principal=principal, user=request.user, assigned=assigned, hurried=hurried)
 
     def _check_k(self, k: int) -> None:
         if k > self._max_k:

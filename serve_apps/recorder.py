@@ -25,13 +25,14 @@ UNSEEN = "-shadow"  # how the id of an impression ends that nobody saw
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request: who asks for whom, and what it holds to its end. `id` will be its impression's."""
+    """One request: who asks for whom, and what it holds to its end. `id` will be its impression's, `hurried` too."""
 
     id: str
     kind: Literal["search", "answer"]
     principal: Principal
     user: str
     assigned: Assigned
+    hurried: bool
 
     def unseen(self) -> Asked:
         """The same once more, by the challenger, for nobody's eyes."""
@@ -111,4 +112,5 @@ def _impression(asked: Asked, query: Query, outcome: Outcome, watch: Stopwatch, 
         arm="shadow" if asked.assigned.arm == "shadow" else outcome.arm,
         rollout=asked.assigned.rollout,
         challenger=outcome.challenger,
+        hurried=asked.hurried,
     )

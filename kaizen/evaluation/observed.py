@@ -21,7 +21,7 @@ UNITS_EACH, UNITS_SHARE = (
     20,
     0.1,
 )  # one identity (a robot that clicks nothing, a batch job) is at most so much of a mean
-_PATIENCE_SECONDS = (1.0, 120.0)  # least and most
+LEAST_PATIENCE_SECONDS, MOST_PATIENCE_SECONDS = 1.0, 120.0
 _USUAL_PATIENCE_SECONDS = 20.0  # before anybody was seen to click
 
 
@@ -72,6 +72,14 @@ class Seen:
             abstained=impression.answer == NOT_IN_DOCUMENTS if impression.kind == "answer" else None,
             fell_back=impression.arm == "stable" and bool(impression.challenger),
         )
+
+
+def tells(impression: Impression) -> bool:
+    """Whether an impression says something of its release: not what lacks a part because its caller would not wait.
+
+    Else one client with a short timeout could take any release back, without even wanting to.
+    """
+    return not (impression.hurried and (impression.coverage < 1 or impression.degraded))
 
 
 def liking(judgement: Feedback) -> int:
@@ -140,7 +148,7 @@ def level(seen: Collection[Seen], rewards: Rewards) -> Level:
         abstentions=(sum(answers), len(answers)),
         p95_ms={kind: value for kind in ("search", "answer") if (value := _p95(seen, kind)) is not None},
         reward=(float(values.mean()) if len(values) else 0.0, spread, len(values)),
-        patience_s=_patience([rewards[one.seq].after_s for one in seen if one.seq in rewards]),
+        patience_s=patience([rewards[one.seq].after_s for one in seen if one.seq in rewards]),
     )
 
 
@@ -157,11 +165,11 @@ def unit_rewards(seen: Iterable[Seen], rewards: Rewards) -> list[float]:
     return list(first.values())
 
 
-def _patience(delays: Collection[float]) -> float:
+def patience(delays: Collection[float]) -> float:
+    """Return the seconds in which 95 % of the likings came that had these delays, within bounds."""
     if len(delays) < _ENOUGH:
         return _USUAL_PATIENCE_SECONDS
-    least, most = _PATIENCE_SECONDS
-    return float(np.clip(np.percentile(list(delays), 95), least, most))
+    return float(np.clip(np.percentile(list(delays), 95), LEAST_PATIENCE_SECONDS, MOST_PATIENCE_SECONDS))
 
 
 def kind_of(seen: Seen) -> str:

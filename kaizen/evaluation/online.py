@@ -22,7 +22,7 @@ import numpy as np
 
 from kaizen.evaluation.guards import GuardBounds, guard_evidence
 from kaizen.evaluation.interleaving import credit
-from kaizen.evaluation.observed import Key, Level, Rewards, Seen, Unit, level, liked, liking, unit_rewards
+from kaizen.evaluation.observed import Key, Level, Rewards, Seen, Unit, level, liked, liking, tells, unit_rewards
 from kaizen.evaluation.sequential import gain, mean_above, share_above, share_interval
 from kaizen.records import Feedback, Impression, Rollout
 
@@ -114,7 +114,7 @@ def fold(
     seen, rewards, votes = dict(test.seen), dict(test.rewards), dict(test.votes)
     impression_seq, feedback_seq = test.impression_seq, test.feedback_seq
     for impression_seq, impression in impressions:
-        if _belongs(impression, test.rollout):
+        if _belongs(impression, test.rollout) and tells(impression):
             seen[impression.tenant, impression.id] = Seen.of(impression_seq, impression)
     for feedback_seq, judgement in feedback:  # noqa: B007 (the last one is kept)
         opinion, about = liking(judgement), seen.get((judgement.tenant, judgement.impression_id))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kaizen.errors import InvalidInput
-from kaizen.evaluation.observed import Level, Liked, Seen, level, liked, liking
+from kaizen.evaluation.observed import Level, Liked, Seen, level, liked, liking, tells
 from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, begin, decide, fold
 from kaizen.records import Decision, Rollout
 from kaizen.storage.ledger import Ledger
@@ -78,7 +78,7 @@ def _level_before(ledger: Ledger, rollout: Rollout, release: str) -> Level:
     seen = {
         (impression.tenant, impression.id): Seen.of(seq, impression)
         for seq, impression in rows
-        if impression.release == release and impression.arm != "shadow"
+        if impression.release == release and impression.arm != "shadow" and tells(impression)
     }
     rewards: dict[int, Liked] = {}
     for _, judgement in rows_between(

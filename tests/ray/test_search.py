@@ -107,3 +107,10 @@ def test_a_change_that_there_is_not_is_not_waited_for(handbook: Handbook) -> Non
     response = handbook.client.post("/v1/search", json={"query": "x", "min_seq": 10**9, "timeout_seconds": 30})
     assert (response.status_code, response.json()["type"]) == (422, "urn:kaizen:invalid-input")
     assert response.elapsed.total_seconds() < 10
+
+
+@pytest.mark.parametrize(("seconds", "hurried"), [(1e-6, True), (30, False)])
+def test_who_would_not_wait_is_on_record(handbook: Handbook, seconds: float, hurried: bool) -> None:
+    """What a search lacks whose caller gave it no time must not be held against the release."""
+    answer = handbook.search("pump", timeout_seconds=seconds, min_seq=0)
+    assert (answer["coverage"] < 1, handbook.impression(answer["impression_id"]).hurried) == (hurried, hurried)

@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from bench.people import CHALLENGER, Habits, Traffic, begun
+from bench.people import CHALLENGER, Habits, Rows, Traffic, begun
 from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, decide, fold
+from kaizen.records import Impression
 
 BOUNDS = Bounds()
 GOOD, POOR, SO_SO = Habits(good_first=0.8), Habits(good_first=0.1, click=0.4), Habits()
@@ -79,6 +80,45 @@ def test_a_batch_job_that_clicks_nothing_takes_nothing_back() -> None:
     silent = Traffic(9, identities=1).rows(300, "off", Habits(click=0.0), GOOD)
     moved = [(seq + 2000, replace(made, id=f"job_{seq}", user="job", at=made.at + 2000)) for seq, made in silent[0]]
     assert decide(fold(test, moved, []), BOUNDS).action == "continue"
+
+
+def one_more(rows: Rows, every: int, **wrong: object) -> Rows:
+    """The rows, and after so many of them one of a caller of its own, with something wrong."""
+    impressions, feedback = rows
+    mixed: list[tuple[int, Impression]] = []
+    for seq, made in impressions:
+        mixed.append((2 * seq, made))
+        if seq % every == 0:
+            mixed.append((2 * seq + 1, replace(made, id=f"odd_{seq}", user="odd", **wrong)))
+    return mixed, feedback
+
+
+@pytest.mark.parametrize("wrong", [{"coverage": 0.0}, {"timings_ms": {"total": 900.0}}])
+def test_one_caller_takes_no_release_back(wrong: dict[str, object]) -> None:
+    """A third of all requests are of one caller, and all of them bad: it asks for too much, or leaves no time."""
+    before = Traffic(1).rows(1000, "off", GOOD, GOOD)
+    after = one_more(Traffic(2).rows(1000, "off", GOOD, GOOD), 2, **wrong)
+    for mode in ("off", "canary"):
+        assert decide(fold(begun(mode, before), *after), BOUNDS).action == "continue"
+
+
+@pytest.mark.parametrize("identities", [1, 2, 3])
+def test_of_few_callers_all_count(identities: int) -> None:
+    traffic = Traffic(2, identities=identities)
+    bad = Habits(good_first=0.8, faulty=0.5)
+    before = traffic.rows(1000, "off", GOOD, GOOD)
+    outcome, impressions = run(begun("off", before), traffic, bad, bad, looks=10)
+    assert (outcome.action, outcome.code, impressions <= 100) == ("rollback", "faults", True)
+
+
+def test_what_is_missing_because_its_caller_would_not_wait_is_nobodys_fault() -> None:
+    traffic = Traffic(2)
+    before = traffic.rows(1000, "off", GOOD, GOOD)
+    impressions, feedback = traffic.rows(600, "off", GOOD, GOOD)
+    missing = [(seq, replace(one, coverage=0.0)) if seq % 2 else (seq, one) for seq, one in impressions]
+    hurried = [(seq, replace(one, hurried=one.coverage < 1)) for seq, one in missing]
+    assert decide(fold(begun("off", before), hurried, feedback), BOUNDS).action == "continue"
+    assert decide(fold(begun("off", before), missing, feedback), BOUNDS).code == "faults"
 
 
 def test_clicks_that_are_still_to_come_are_waited_for() -> None:
