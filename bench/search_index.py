@@ -37,7 +37,8 @@ SETTLE_SECONDS = 300.0
 CALM_SHARE = 0.6
 CALM_LOOKS = 3
 LOOK_SECONDS = 2.0
-# After so many searches the steward measures drift for the first time, and again after a quarter of an hour.
+# From so many searches on the steward measures drift, a quarter of an hour after it first saw the release, and again
+# after each quarter of an hour.
 USED_SEARCHES = REFERENCE_ROWS + WINDOW_ROWS
 USE_SECONDS = 5.0
 
@@ -100,8 +101,8 @@ def use(target: Target, bodies: Sequence[Mapping[str, Any]], *, connections: int
 def wait_until_quiet(running: Installation) -> dict[str, dict[str, int]]:
     """Wait until an installation has done what it does by itself after many writes and searches; returns sizes.
 
-    A minute after the last change a shard makes one segment of several, and when it was asked for the USED_SEARCHES-th
-    time the steward measures drift. Each takes most of a core for a while, and neither is what a search costs.
+    A minute after the last change a shard makes one segment of several, which takes most of a core for a while and is
+    not what a search costs.
     """
     pause = threading.Event()
     pause.wait(QUIET * load_settings(running.config).settings.index.seal_seconds)

@@ -5,13 +5,15 @@
         [--since SEQ --end SEQ]      impressions of the recent window, in (since, end]
 
 Without bounds the reference is the oldest half of the newest impressions and the window is the other half. A reference
-is embedded once and kept as `monitoring/reference-RELEASE-AFTER-UNTIL`. The same bounds give the same report.
+is embedded once and kept as `monitoring/reference-RELEASE-AFTER-UNTIL`. Searches that may yet be clicked on (the last
+two minutes at most) are left out of the rate of clicks; older ones give the same rate whenever they are measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 
 import numpy as np
 
@@ -34,7 +36,7 @@ def measure_drift(workspace: Workspace, release: str, reference: tuple[int, int]
     """Compare the traffic of `release` in two ranges of `seq`, each (after, up to). Raises KaizenError."""
     embed = open_query_embedder(workspace, workspace.ledger.releases.get(release))
     base = _reference(workspace, release, reference, embed)
-    window = _window(workspace.ledger, release, recent, WINDOW_QUERIES)
+    window = _window(workspace.ledger, release, recent, WINDOW_QUERIES, base.window.patience_s)
     return compare(base.window, window, (base.sketch, sketch(_embedded(embed, window))))
 
 
@@ -50,14 +52,18 @@ def _reference(workspace: Workspace, release: str, bounds: tuple[int, int], embe
     return made
 
 
-def _window(ledger: Ledger, release: str, bounds: tuple[int, int], queries: int) -> Window:
+def _window(
+    ledger: Ledger, release: str, bounds: tuple[int, int], queries: int, patience_s: float | None = None
+) -> Window:
     impressions = [(seq, one) for seq, one in rows_between(ledger.impressions.after, *bounds) if one.release == release]
     if not impressions:
         raise NotFound(
             f"{release} answered nothing between the impressions {bounds[0]} and {bounds[1]}.",
             advice="Name bounds between which it was in service.",
         )
-    return window_of(impressions, _feedback_on(ledger, impressions), queries=queries)
+    now = time.time()  # before the feedback is read: what is old enough then has all of its clicks
+    given = _feedback_on(ledger, impressions)
+    return window_of(impressions, given, queries=queries, now=now, patience_s=patience_s)
 
 
 def _feedback_on(ledger: Ledger, impressions: list[tuple[int, Impression]]) -> list[Feedback]:

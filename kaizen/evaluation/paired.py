@@ -1,5 +1,9 @@
 """Two releases on the same queries: how much better, how sure, and how small a gain could have been seen.
 
+A difference is proven when the bootstrap and the randomisation both say so. They agree where many queries change. Where
+few do, the bootstrap's bound alone calls chance a gain too often: when 3 of 100 gain and none loses, it is above 0, and
+one throw of signs in eight gives as much.
+
 M. Smucker, J. Allan, B. Carterette: A comparison of statistical significance tests for information retrieval
     evaluation. CIKM 2007 (randomisation; the bootstrap agrees with it).
 """
@@ -29,7 +33,8 @@ class Paired:
     Attributes:
         stable, candidate: means over the queries.
         difference: candidate minus stable. low, high: each holds with 95 % (percentile bootstrap over the queries).
-        p: chance of a difference as large or larger if the sides could be swapped query by query (randomisation).
+        p, p_worse: chance of a difference as large or larger, and as small or smaller, if the sides could be swapped
+            query by query (randomisation).
         smallest: the least gain that a test of this size finds four times in five.
     """
 
@@ -40,7 +45,26 @@ class Paired:
     low: float
     high: float
     p: float
+    p_worse: float
     smallest: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the candidate is proven better."""
+        return self.low > 0 and self.p <= 1 - LEVEL
+
+    @property
+    def worse(self) -> bool:
+        """Whether the candidate is proven worse."""
+        return self.high < 0 and self.p_worse <= 1 - LEVEL
+
+    @property
+    def doubt(self) -> str:
+        """For people: why one that is not `better` is not."""
+        if self.low > 0:
+            likely = f"chance alone gives as much with p {self.p:.2g}, and {1 - LEVEL:.2g} is borne"
+            return f"{likely}: few queries changed, and more judged ones may prove it"
+        return f"a gain of {self.smallest:.3f} would have been found four times in five"
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -66,9 +90,15 @@ def compare(stable: Mapping[str, float], candidate: Mapping[str, float], *, seed
         difference=mean,
         low=float(low),
         high=float(high),
-        p=float((np.count_nonzero(flipped >= mean - 1e-12) + 1) / (ROUNDS + 1)),
+        p=_share(flipped >= mean - 1e-12),
+        p_worse=_share(flipped <= mean + 1e-12),
         smallest=_smallest(differences),
     )
+
+
+def _share(as_far: npt.NDArray[np.bool_]) -> float:
+    """(ROUNDS,) -> the p-value; what was seen is one throw more."""
+    return float((np.count_nonzero(as_far) + 1) / (ROUNDS + 1))
 
 
 def _means(values: Values, draw: Callable[[tuple[int, int]], npt.NDArray[np.int64]]) -> Values:

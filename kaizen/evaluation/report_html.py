@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+from kaizen.evaluation.paired import LEVEL
+
 _TITLES = {
     "trusted": "Trusted set",
     "held_out": "Held-out queries with feedback",
@@ -94,7 +96,7 @@ def _interval(number: int, one: tuple[str, Mapping[str, float], bool], reach: fl
     name, figure, hollow = one
     y, middle, scale = _ROW * number + _ROW / 2, _LABELS + _PLOT / 2, _PLOT / 2 / reach
     x, low, high = (middle + scale * figure[key] for key in ("difference", "low", "high"))
-    colour = "#b3261e" if figure["high"] < 0 else "#1b7f3b" if figure["low"] > 0 else "#555"
+    colour = _colour(figure)
     fill = "white" if hollow else colour
     return (
         f'<text x="0" y="{y + 4}">{escape(_cut(name))}</text>'
@@ -102,6 +104,13 @@ def _interval(number: int, one: tuple[str, Mapping[str, float], bool], reach: fl
         f'<circle cx="{x:.1f}" cy="{y}" r="4" fill="{fill}" stroke="{colour}" stroke-width="2"/>'
         f'<text x="{_LABELS + _PLOT + 12}" y="{y + 4}">{figure["difference"]:+.4f} ({int(figure["queries"])})</text>'
     )
+
+
+def _colour(figure: Mapping[str, float]) -> str:
+    """Of what is proven. A slice has no p: its interval holds for all slices at once, and decides alone."""
+    if figure["high"] < 0 and figure.get("p_worse", 0.0) <= 1 - LEVEL:
+        return "#b3261e"
+    return "#1b7f3b" if figure["low"] > 0 and figure.get("p", 0.0) <= 1 - LEVEL else "#555"
 
 
 def _cut(name: str) -> str:

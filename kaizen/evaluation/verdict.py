@@ -1,7 +1,8 @@
 """Promote, reject or keep testing: rules over figures, in the order in which they are decisive.
 
-A candidate must prove that it is better; a doubt is not a proof. What is broken or worse is rejected with the reason
-that fits best; what is neither proven better nor shown worse stays for the online test, which may yet decide.
+A candidate must prove that it is better (`Paired.better`); a doubt is not a proof. What is broken or worse is rejected
+with the reason that fits best; what is neither proven better nor proven worse stays for the online test, which may yet
+decide. Other metrics and slices are guards: a fall beyond what is borne needs no proof, an interval below 0 is enough.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def _disagrees(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
     if trusted is None or learnt is None or trusted.queries < bounds.min_queries:
         return None
     wanted, got = learnt.metrics[PRIMARY], trusted.metrics[PRIMARY]
-    if wanted.low <= 0 or got.difference >= 0 or got.low > -bounds.metric_drop:
+    if not wanted.better or got.difference >= 0 or got.low > -bounds.metric_drop:
         return None
     said = f"It gains {wanted.difference:+.3f} on feedback and {_said(got)} on the trusted set."
     return _reject("feedback-disagrees", said, {"feedback": wanted.record(), "trusted": got.record()})
@@ -155,10 +156,10 @@ def _disagrees(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
 
 def _over_fitted(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
     name, primary = _primary(evidence, bounds)
-    if evidence.train is None or primary.low > 0:
+    if evidence.train is None or primary.better:
         return None
     learnt = evidence.train.metrics[PRIMARY]
-    if learnt.low <= 0 or learnt.difference - primary.difference <= bounds.fit_gap:
+    if not learnt.better or learnt.difference - primary.difference <= bounds.fit_gap:
         return None
     said = f"It gains {learnt.difference:+.3f} on what it learnt from and {_said(primary)} on {_words(name)}."
     return _reject("over-fitted", said, {"train": learnt.record(), name: primary.record()})
@@ -166,7 +167,7 @@ def _over_fitted(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
 
 def _worse(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
     name, primary = _primary(evidence, bounds)
-    if primary.high >= 0:
+    if not primary.worse:
         return None
     return _reject("worse", f"It is worse: {_said(primary)} on {_words(name)}.", {name: primary.record()})
 
@@ -193,7 +194,7 @@ def _slice(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
 
 def _better(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
     name, primary = _primary(evidence, bounds)
-    if primary.low <= 0:
+    if not primary.better:
         return None
     hours = evidence.cpu_s / 3600
     figures = {name: primary.record(), "cpu_hours": round(hours, 4)}
@@ -206,10 +207,7 @@ def _better(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
 
 def _unproven(evidence: Evidence, bounds: VerdictBounds) -> Judged | None:
     name, primary = _primary(evidence, bounds)
-    said = (
-        f"Not proven better: {_said(primary)} on {_words(name)}; "
-        f"a gain of {primary.smallest:.3f} would have been found four times in five."
-    )
+    said = f"Not proven better: {_said(primary)} on {_words(name)}; {primary.doubt}."
     return Judged(verdict="keep_testing", code="unproven", reason=said, figures={name: primary.record()})
 
 
@@ -241,7 +239,8 @@ def _reject(code: str, reason: str, figures: Mapping[str, Any]) -> Judged:
 def _said(figure: Paired) -> str:
     return (
         f"{figure.stable:.3f} -> {figure.candidate:.3f} "
-        f"({figure.difference:+.3f}, 90 % interval {figure.low:+.3f} to {figure.high:+.3f}, p {figure.p:.2g})"
+        f"({figure.difference:+.3f}, 90 % interval {figure.low:+.3f} to {figure.high:+.3f}, "
+        f"p {min(figure.p, figure.p_worse):.2g})"
     )
 
 

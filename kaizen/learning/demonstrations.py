@@ -42,7 +42,7 @@ class _Question:
     tenant: str
     text: str
     sources: dict[str, tuple[str, ...]] = field(default_factory=dict)  # answer -> what it was made from
-    votes: dict[tuple[str, str], float] = field(default_factory=dict)  # (answer, identity) -> -1 to 1
+    votes: dict[tuple[str, str], float] = field(default_factory=dict)  # (answer, identity) -> -1 to 1, its last
     corrections: dict[str, _Answered] = field(default_factory=dict)  # identity -> what it wrote
 
 
@@ -65,7 +65,7 @@ class Demonstrations:
         """Count what was said of the whole of an impression; return the ids of the feedback that counted.
 
         Args:
-            value: what a thumb or a rating says, from -1 to 1, None for nothing.
+            value: what a thumb or a rating says, from -1 to 1; 0 takes a vote back, None is no vote.
         """
         counted = []
         sources = tuple(chunk.chunk_id for chunk in impression.shown)

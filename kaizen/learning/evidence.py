@@ -127,13 +127,23 @@ class Evidence:
         self.asked_by.append(who)
         self.asked_at.append(impression.at)
         items = {chunk.chunk_id: self._item(query, chunk) for chunk in impression.shown}
-        opinions = {(given.chunk_id, given.identity): opinion_value(given) for given in feedback}
-        said = {place: value for place, value in opinions.items() if value is not None and place[0] in items}
+        said = {
+            (given.chunk_id, given.identity): value
+            for given in feedback
+            if given.chunk_id in items and (value := opinion_value(given)) is not None
+        }
         for (chunk, identity), value in said.items():
-            self._opinions[items[chunk], self.identity(impression.tenant, identity)] = value
+            self._say(items[chunk], self.identity(impression.tenant, identity), value)
         clicked = {given.chunk_id for given in feedback if given.kind == "click"}
         if clicked or not said:  # who judges instead of clicking says nothing by not clicking
             self._look(impression.shown, items, clicked, who, session)
+
+    def _say(self, item: int, who: int, value: float) -> None:
+        """Keep the last word of an identity on an item: with 0 it has none any more."""
+        if value:
+            self._opinions[item, who] = value
+        else:
+            self._opinions.pop((item, who), None)
 
     def _look(
         self, shown: Sequence[ShownChunk], items: Mapping[str, int], clicked: Set[str], who: int, session: int
@@ -173,7 +183,7 @@ class Evidence:
         return _number(self._identity_numbers, f"{tenant}\0{identity}", self.identities)
 
     def opinions(self) -> Opinions:
-        """The last word of each identity on each item."""
+        """The last word of each identity on each item. Clicks and comments are none, and leave it as it is."""
         places = np.array(list(self._opinions), np.int32).reshape(-1, 2)
         return Opinions(item=places[:, 0], who=places[:, 1], value=np.array(list(self._opinions.values())))
 
@@ -199,10 +209,13 @@ class Evidence:
 
 
 def opinion_value(given: Feedback) -> float | None:
-    """What a thumb or a rating says, from -1 to 1; None for one that says nothing, and for other kinds."""
+    """What a thumb or a rating says, from -1 to 1; None for other kinds, which say nothing of the kind.
+
+    A rating of 3 says 0: neither. It takes back what the same identity said before.
+    """
     if given.kind == "thumb":
         return given.value
-    if given.kind == "rating" and given.value is not None and given.value != 3:
+    if given.kind == "rating" and given.value is not None:
         return (given.value - 3) / 2
     return None
 

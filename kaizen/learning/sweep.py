@@ -119,13 +119,13 @@ def conclude(trials: Sequence[Trial], lucky: Luck, test: Paired | None) -> Concl
     if test is None:
         return Conclusion(decision="keep", reason=f"None of {len(trials)} trials beat the present settings.")
     seen = f"{gain:+.4f} on the validation half, where the luckiest of equals gains {lucky.expected:.4f}"
-    tested = f"{test.difference:+.4f} on {test.queries} other queries ({test.low:+.4f} to {test.high:+.4f})"
-    if test.low > 0:
+    sure = f"{test.low:+.4f} to {test.high:+.4f}, p {test.p:.2g}"
+    tested = f"{test.difference:+.4f} on {test.queries} other queries ({sure})"
+    if test.better:
         return Conclusion(decision="proven", reason=f"Trial {winner.number}: {seen}; {tested}.")
     weak = f"No trial is proven better. Trial {winner.number}: {seen}; {tested}."
-    return Conclusion(
-        decision="keep", reason=f"{weak} {round(LEVEL * 100)} % certainty is asked for: keep what you have."
-    )
+    asked = f"{round(LEVEL * 100)} % certainty is asked for; {test.doubt}"
+    return Conclusion(decision="keep", reason=f"{weak} {asked}. Keep what you have.")
 
 
 def _maxima(centred: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -38,7 +38,10 @@ def write_reference(store: ObjectStore, name: str, reference: Reference) -> None
 
 
 def read_reference(store: ObjectStore, name: str) -> Reference | None:
-    """Return a reference, None when there is none (or it was damaged: then it is taken anew)."""
+    """Return a reference, None when there is none.
+
+    One that was damaged, or is of a version that counted every click whenever it came, is deleted: it is taken anew.
+    """
     try:
         folder = store.fetch_directory(name)
     except NotFound:
@@ -47,5 +50,8 @@ def read_reference(store: ObjectStore, name: str) -> Reference | None:
         store.delete(name)
         return None
     record = json.loads((folder / "record.json").read_text())
+    if "patience_s" not in record["window"]:
+        store.delete(name)
+        return None
     window = Window(**{**record["window"], "queries": (), "cosines": tuple(record["window"]["cosines"])})
     return Reference(record["release"], window, np.load(folder / "sketch.npy", allow_pickle=False))

@@ -1,4 +1,7 @@
-"""When drift is measured: once for every window of traffic, in a process of its own, because it embeds queries."""
+"""When drift is measured: once for every window of traffic, in a process of its own, because it embeds queries.
+
+A window ends where nobody is any more about to click: what came later belongs to the next one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kaizen.evaluation.observed import MOST_PATIENCE_SECONDS
 from kaizen.ids import fingerprint
 from kaizen.records import Turn
 from kaizen.steward.messages import Ended, Run
@@ -15,7 +19,7 @@ from kaizen.storage.ledger import Ledger
 REFERENCE_ROWS = 1000  # impressions from when the release was first seen: what it is used for
 WINDOW_ROWS = 500
 MOST_ROWS = 2000  # newest of a window that are read
-PAUSE_SECONDS = 900.0
+PAUSE_SECONDS = 900.0  # between measurements, and from a new reference to the first one
 MEMORY = "drift"
 
 
@@ -30,7 +34,10 @@ class Bounds:
 
 
 class DriftWatch:
-    """Keeps what was measured last in the steward's memory: `release`, `after`, `checked`, `at`, `report`."""
+    """Keeps what was measured last in the steward's memory: `release`, `after`, `checked`, `at`, `report`.
+
+    `at`: when that was, or when the reference began.
+    """
 
     def __init__(self, ledger: Ledger, run: Callable[[Run], Ended], clock: Callable[[], float]) -> None:
         self._ledger = ledger
@@ -39,28 +46,34 @@ class DriftWatch:
 
     def look(self) -> bool:
         """Measure drift if a whole window has come since the last time; return whether it did."""
-        kept, stable = self._ledger.turns.memory().get(MEMORY, {}), self._ledger.rollout.current()
+        kept, stable, now = self._kept(), self._ledger.rollout.current(), self._clock()
         if stable is None:
             return False
-        end = self._ledger.impressions.end()
         if kept.get("release") != stable or self._answered(kept):
-            remember(self._ledger, {MEMORY: {"release": stable, "after": end, "checked": 0, "at": 0.0}})
+            end = self._ledger.impressions.end()
+            remember(self._ledger, {MEMORY: {"release": stable, "after": end, "checked": 0, "at": now}})
             return False
-        bounds = bounds_of(kept, end)
-        if bounds.end - bounds.since < WINDOW_ROWS or self._clock() - kept["at"] < PAUSE_SECONDS:
+        if now - kept["at"] < PAUSE_SECONDS:
+            return False
+        bounds = bounds_of(kept, self._ledger.impressions.end(now - MOST_PATIENCE_SECONDS))
+        if bounds.end - bounds.since < WINDOW_ROWS:
             return False
         ended = self._run(measurement(stable, bounds))
         report = ended.output if ended.output is not None else {"error": ended.error}
-        remember(self._ledger, {MEMORY: {**kept, "checked": end, "at": self._clock(), "report": report}})
+        remember(self._ledger, {MEMORY: {**kept, "checked": bounds.end, "at": self._clock(), "report": report}})
         return True
 
     def unanswered(self, last: Turn | None) -> Sequence[Mapping[str, Any]]:
         """The readings of the latest report, unless the turn `last` began after it."""
-        kept = self._ledger.turns.memory().get(MEMORY, {})
+        kept = self._kept()
         if last is not None and kept.get("at", 0.0) <= last.at:
             return ()
         readings: Sequence[Mapping[str, Any]] = kept.get("report", {}).get("readings", ())
         return readings
+
+    def _kept(self) -> Mapping[str, Any]:
+        kept: Mapping[str, Any] = self._ledger.turns.memory().get(MEMORY, {})
+        return kept
 
     def _answered(self, kept: Mapping[str, Any]) -> bool:
         """A turn has learnt from what changed: from now on that is what is normal, and a new reference is taken."""

@@ -10,7 +10,7 @@ from kaizen.config import Learning
 from kaizen.monitoring.triggers import Signs
 from kaizen.records import Turn
 from kaizen.steward.drift_watch import MEMORY as DRIFT
-from kaizen.steward.drift_watch import WINDOW_ROWS, bounds_of
+from kaizen.steward.drift_watch import PAUSE_SECONDS, WINDOW_ROWS, bounds_of
 from kaizen.steward.keeper import Keeper
 from kaizen.steward.messages import Ended, Run, Watch
 from kaizen.steward.record import SAVED, state_of
@@ -76,7 +76,9 @@ def _until_measured(ledger: Ledger) -> str:
     if kept is None:
         return "not measured yet"
     bounds = bounds_of(kept, ledger.impressions.end())
-    return f"not measured; {max(0, bounds.since + WINDOW_ROWS - bounds.end)} more impressions make a window"
+    more = max(0, bounds.since + WINDOW_ROWS - bounds.end)
+    often = f"every {PAUSE_SECONDS / 60:g} minutes at most"
+    return f"not measured; {more} more impressions make a window; one is measured {often}"
 
 
 def _runs_nothing(step: Run) -> Ended:

@@ -47,7 +47,7 @@ def test_the_smallest_gain_is_found_four_times_in_five() -> None:
     smallest = sides(0.0, spread=0.2).smallest
     rng = np.random.default_rng(2)
     found = [
-        compare(dict.fromkeys(QUERIES, 0.0), dict(zip(QUERIES, rng.normal(smallest, 0.2, 200), strict=True))).low > 0
+        compare(dict.fromkeys(QUERIES, 0.0), dict(zip(QUERIES, rng.normal(smallest, 0.2, 200), strict=True))).better
         for _ in range(60)
     ]
     assert 0.65 < np.mean(found) < 0.95
@@ -55,7 +55,55 @@ def test_the_smallest_gain_is_found_four_times_in_five() -> None:
 
 def test_equal_sides_are_no_difference() -> None:
     found = sides(0.0, spread=0.0)
-    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+    assert (found.difference, found.low, found.high, found.p, found.p_worse) == (0, 0, 0, 1, 1)
+    assert not found.better
+    assert not found.worse
+
+
+def few(*changes: float, queries: int = 100) -> Paired:
+    """All queries are the same on both sides, but for these."""
+    before = dict.fromkeys(QUERIES[:queries], 0.5)
+    return compare(before, before | {name: 0.5 + change for name, change in zip(QUERIES, changes, strict=False)})
+
+
+@pytest.mark.parametrize(("changed", "proven"), [(3, False), (4, False), (6, True)])
+def test_a_difference_of_few_queries_is_proven_when_signs_thrown_at_random_hardly_give_it(
+    changed: int, proven: bool
+) -> None:
+    up, down = few(*[0.1] * changed), few(*[-0.1] * changed)
+    assert (up.low > 0, down.high < 0) == (True, True)
+    assert (up.better, down.worse) == (proven, proven)
+    assert (up.p, up.p_worse) == pytest.approx((0.5**changed, 1), abs=0.02)
+    assert (down.p, down.p_worse) == pytest.approx((1, 0.5**changed), abs=0.02)
+
+
+def test_chance_on_few_queries_proves_nothing() -> None:
+    rng = np.random.default_rng(1)
+    found = [few(*rng.choice([-1, 1], 3) * rng.uniform(0.05, 0.4, 3)) for _ in range(100)]
+    assert sum(one.low > 0 for one in found) > 5
+    assert not [one for one in found if one.better or one.worse]
+
+
+def test_a_verdict_says_why_a_gain_is_not_proven() -> None:
+    judged = judge(Evidence(held_out=Compared(metrics={"ndcg@10": few(0.1, 0.1, 0.1)})))
+    assert (judged.verdict, judged.code) == ("keep_testing", "unproven")
+    assert "chance alone gives as much with p 0.13, and 0.05 is borne" in judged.reason
+    missed = judge(Evidence(held_out=on(0.005))).reason
+    assert missed.endswith("would have been found four times in five.")
+
+
+def test_a_fall_on_few_queries_is_left_to_people_unless_it_is_more_than_is_borne() -> None:
+    small, large = few(*[-0.1] * 3), few(*[-0.4] * 3)
+    found = [judge(Evidence(held_out=Compared(metrics={"ndcg@10": fall}))) for fall in (small, large)]
+    assert [one.code for one in found] == ["unproven", "guard-metric"]
+    assert judge(Evidence(held_out=Compared(metrics={"ndcg@10": few(*[-0.1] * 6)}))).code == "worse"
+
+
+def test_a_gain_that_is_not_proven_does_not_hide_that_it_learnt_by_heart() -> None:
+    held_out = Compared(metrics={"ndcg@10": few(0.1, 0.1, 0.1)})
+    assert judge(Evidence(held_out=held_out, train=on(0.3))).code == "over-fitted"
+    doubtful = Compared(metrics={"ndcg@10": few(*[0.4] * 3)})
+    assert judge(Evidence(trusted=on(-0.005), held_out=doubtful)).code != "feedback-disagrees"
 
 
 def test_slices_of_metadata_and_length() -> None:
@@ -120,6 +168,17 @@ def test_better_on_average_and_far_worse_on_a_slice_is_rejected() -> None:
     assert slices[0].name == "lang = de"
     judged = judge(Evidence(held_out=Compared(metrics=on(0.1).metrics, slices=slices)))
     assert (judged.verdict, judged.code) == ("reject", "slice")
+
+
+@pytest.mark.parametrize(("changed", "colour"), [(3, "#555"), (6, "#1b7f3b"), (-3, "#555"), (-6, "#b3261e")])
+def test_a_chart_colours_what_is_proven(changed: int, colour: str) -> None:
+    figure = few(*[0.001 if changed > 0 else -0.001] * abs(changed))
+    evidence = Evidence(held_out=Compared(metrics={"ndcg@10": figure}))
+    report = build_report(
+        candidate="r2", stable="r1", at=0.0, index_seq=7, record={}, evidence=evidence, bounds=VerdictBounds(),
+        judged=judge(evidence),
+    )  # fmt: skip
+    assert f'stroke="{colour}" stroke-width="2"' in report_html(report)
 
 
 class _Tags(HTMLParser):

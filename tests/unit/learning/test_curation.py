@@ -115,6 +115,16 @@ def test_robots_teach_nothing_and_their_feedback_is_not_in_it() -> None:
     ]
 
 
+def test_the_feedback_of_a_data_set_is_what_was_learnt_from() -> None:
+    world = lathe()
+    shown = world.impressions[1]
+    for kind, value in (("thumb", -1.0), ("comment", None), ("rating", 3.0)):
+        world.judge(shown, kind, chunk_id="pumps#0", value=value)
+    kept = {given.id: given.kind for given in world.feedback}
+    ids = world.curate().feedback_ids.to_pydict()["id"]
+    assert [kept[name] for name in ids] == ["click", "click", "thumb", "rating"]
+
+
 def test_unshown_candidates_are_hard_negatives_unless_they_were_shown() -> None:
     world = lathe()
     curation = Curation(enumerate(world.feedback, start=1))
@@ -180,6 +190,18 @@ def test_the_last_word_of_an_identity_counts_once() -> None:
     (row,) = world.curate().demonstrations.to_pylist()
     assert (row["chosen"], row["rejected"]) == ("The company.", "The driver.")
     assert 0 < row["weight"] <= 1
+
+
+def test_a_rating_of_3_takes_a_thumb_on_an_answer_back_and_a_comment_does_not() -> None:
+    def pairs(kind: str, value: float | None) -> int:
+        world = World()
+        for user, answer, thumb in (("ann", "The company.", 1.0), ("bob", "The driver.", -1.0)):
+            shown = world.show("who pays for trains", LATHE, kind="answer", answer=answer, user=user)
+            world.judge(shown, "thumb", value=thumb)
+            world.judge(shown, kind, value=value)
+        return world.curate().demonstrations.num_rows
+
+    assert (pairs("rating", 3.0), pairs("comment", None)) == (0, 1)
 
 
 def test_answers_are_no_clicks() -> None:

@@ -85,6 +85,44 @@ def test_thumbs_find_what_nobody_clicks_and_ratings_refute_what_somebody_clicked
     assert label(after, clicked) < label(before, clicked) / 4
 
 
+@pytest.mark.parametrize("after", [("click", 1.0), ("comment", None)], ids=lambda pair: pair[0])
+@pytest.mark.parametrize("thumb", [-1.0, 1.0], ids=["down", "up"])
+def test_a_thumb_outlives_what_its_identity_clicks_or_writes_later(
+    thumb: float, after: tuple[str, float | None]
+) -> None:
+    kind, value = after
+    later, earlier = labelled(("thumb", thumb), (kind, value)), labelled((kind, value), ("thumb", thumb))
+    assert later == earlier
+    assert (later > 0.9) if thumb > 0 else (later < 0.01)
+
+
+def test_a_rating_of_3_takes_back_what_was_said_before_and_may_be_taken_back_itself() -> None:
+    silent = labelled()
+    assert labelled(("rating", 3.0)) == pytest.approx(silent, abs=0.03)
+    assert labelled(("thumb", -1.0), ("rating", 3.0)) == labelled(("rating", 3.0))
+    assert labelled(("rating", 3.0), ("thumb", -1.0)) == labelled(("thumb", -1.0))
+    assert labelled(("thumb", -1.0), visits=2) < silent / 5
+    assert labelled(("thumb", -1.0), between=("rating", 3.0), visits=2) == pytest.approx(silent, abs=0.03)
+
+
+def labelled(
+    *said: tuple[str, float | None], between: tuple[str, float | None] | None = None, visits: int = 1
+) -> float:
+    """The label of a chunk that nobody clicked until four critics saw it and said this, one after the other.
+
+    Args:
+        visits: how often they came; `between`: what they said at the last visit instead.
+    """
+    world, document = visited(QUERIES, 6), ranking(1)[4]
+    for visit in range(visits):
+        words = said if between is None or visit < visits - 1 else (between,)
+        for critic in range(4):
+            shown = world.show(query_text(1), ranking(1), user=f"critic-{critic}")
+            for kind, value in words:
+                world.judge(shown, kind, chunk_id=f"{document}#0", value=value)
+    return label(world.curate(), document)
+
+
 def test_a_handful_of_clicks_gives_cautious_labels() -> None:
     world = World()
     world.show("pump", ["a", "b", "c"], [1], user="ann")

@@ -80,6 +80,17 @@ def test_equals_are_hardly_ever_proven_and_a_real_gain_is() -> None:
     assert "+0.1000" in concluded.reason
 
 
+def test_a_gain_on_four_queries_is_not_proven_though_its_interval_is_above_0() -> None:
+    base = np.full(len(NAMES), 0.5)
+    trials = [trial(1, base), trial(2, base + 0.1 * (np.arange(len(NAMES)) < 4))]
+    test = compare(trials[0].values, trials[1].values)
+    assert test.low > 0
+    concluded = conclude(trials, luck(trials), test)
+    assert concluded.decision == "keep"
+    assert f"chance alone gives as much with p {test.p:.2g}, and 0.05 is borne" in concluded.reason
+    assert concluded.reason.endswith("Keep what you have.")
+
+
 def test_without_a_winner_one_keeps_what_one_has() -> None:
     trials = equals(1, 0)
     assert conclude(trials, luck(trials), None).decision == "keep"

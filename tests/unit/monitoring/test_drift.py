@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from kaizen.answering.answer import NOT_IN_DOCUMENTS
 from kaizen.monitoring.drift import Report, compare, sketch
 from kaizen.monitoring.reference import Reference, read_reference, reference_name, write_reference
 from kaizen.monitoring.window import Window, window_of
 from kaizen.records import Feedback, Impression, ShownChunk
+from kaizen.storage.manifest import MANIFEST_FILE
 from kaizen.storage.object_store import open_store
 
 
@@ -19,8 +23,9 @@ def traffic(draw: np.random.Generator, count: int, *, cosine: float = 0.6, click
     """A window of `count` searches, no two alike."""
     return Window(
         first=1, last=count, queries=tuple(f"q{number}" for number in range(count)),
-        cosines=tuple(draw.normal(cosine, 0.1, count)), unclicked=int(draw.binomial(count, 1 - clicks)),
-        searches=count, abstained=0, answers=0, thumbs_down=0, thumbs=0,
+        cosines=tuple(draw.normal(cosine, 0.1, count)), patience_s=20.0,
+        unclicked=int(draw.binomial(count, 1 - clicks)), searches=count,
+        abstained=0, answers=0, thumbs_down=0, thumbs=0,
     )  # fmt: skip
 
 
@@ -76,24 +81,102 @@ def test_what_a_window_counts() -> None:
     rows = [shown(1, "Why?"), shown(2, "why?"), shown(3, "how", shadow=True), shown(4, "who", answer="Me.")]
     rows.append(shown(5, "where", answer=NOT_IN_DOCUMENTS))
     given = [judged("imp_1", "click", 1), judged("imp_4", "thumb", -1), judged("imp_9", "thumb", 1)]
-    window = window_of(rows, given, queries=2)
+    window = window_of(rows, given, queries=2, now=100)
     assert window == Window(
-        first=1, last=5, queries=("Why?", "who"), cosines=(0.5, 0.5), unclicked=1, searches=2, abstained=1,
-        answers=2, thumbs_down=1, thumbs=1,
+        first=1, last=5, queries=("Why?", "who"), cosines=(0.5, 0.5), patience_s=20, unclicked=1, searches=2,
+        abstained=1, answers=2, thumbs_down=1, thumbs=1,
     )  # fmt: skip
 
 
-def shown(seq: int, query: str, *, shadow: bool = False, answer: str | None = None) -> tuple[int, Impression]:
+def test_a_search_counts_when_it_is_old_enough_and_a_click_when_it_came_in_time() -> None:
+    rows = [shown(seq, f"q{seq}", at=at) for seq, at in enumerate((0, 10, 20, 71), start=1)]
+    given = [judged("imp_1", "click", 1, at=29), judged("imp_2", "click", 1, at=41), judged("imp_3", "click", 1, at=99)]
+    given += [judged("imp_3", "click", 1, at=30), judged("imp_4", "click", 1, at=72)]
+
+    def rate(now: float) -> tuple[int, int]:
+        window = window_of(rows, given, queries=9, now=now, patience_s=30)
+        return window.unclicked, window.searches
+
+    assert [rate(now) for now in (29, 30, 49, 50, 100, 101, 10_000)] == [
+        (0, 0), (0, 1), (1, 2), (1, 3), (1, 3), (1, 4), (1, 4),
+    ]  # fmt: skip
+
+
+def test_the_patience_of_a_window_is_that_in_which_nearly_all_of_its_clicks_came() -> None:
+    rows = [shown(seq, f"q{seq}") for seq in range(1, 101)]
+    clicks = [judged(f"imp_{seq}", "click", 1, at=seq) for seq in range(1, 101)]
+    assert window_of(rows, clicks, queries=9, now=1000).patience_s == pytest.approx(95, abs=1)
+    assert window_of(rows, clicks[:20], queries=9, now=1000).patience_s == 20
+    late = [replace(click, at=10 * click.at) for click in clicks]
+    assert window_of(rows, late, queries=9, now=1000).patience_s == 120
+
+
+@pytest.mark.parametrize(("rate", "later"), [(1, 0), (3, 0), (10, 120), (10, 86400)])
+def test_clicks_that_are_still_to_come_are_no_drift(rate: int, later: float) -> None:
+    """Traffic that never changes, measured so much later than its end: half of it is clicked on, after a minute."""
+    draw, alarms, readings = np.random.default_rng(11), 0, 0
+    for _ in range(5):
+        at = np.arange(1, 2001) / rate
+        clicked = np.where(draw.random(2000) < 0.5, at + draw.lognormal(np.log(60), 1, 2000), np.inf)
+        rows = [shown(seq, "q", at=float(moment)) for seq, moment in enumerate(at, start=1)]
+        now = float(at[-1]) + later
+        clicks = [
+            judged(f"imp_{seq}", "click", 1, at=float(moment)) for seq, moment in enumerate(clicked, 1) if moment <= now
+        ]
+        before = window_of(rows[:1000], clicks, queries=9, now=now)
+        recent = window_of(rows[1000:], clicks, queries=9, now=now, patience_s=before.patience_s)
+        report = compare(before, recent, (np.zeros((0, 32)), np.zeros((0, 32))))
+        alarms += bool(report.alarms)
+        readings += len(report.readings)
+    assert alarms == 0
+    assert readings == 5
+
+
+def test_fewer_clicks_are_still_seen() -> None:
+    draw = np.random.default_rng(12)
+    rows = [shown(seq, "q", at=seq) for seq in range(1, 1701)]
+    liked = np.where(np.arange(1700) < 1000, 0.5, 0.35)
+    clicks = [
+        judged(f"imp_{seq}", "click", 1, at=seq + float(draw.lognormal(np.log(20), 1)))
+        for seq in range(1, 1701)
+        if draw.random() < liked[seq - 1]
+    ]
+    before = window_of(rows[:1000], clicks, queries=9, now=1700)
+    recent = window_of(rows[1000:], clicks, queries=9, now=1700, patience_s=before.patience_s)
+    assert signals(compare(before, recent, (np.zeros((0, 32)), np.zeros((0, 32))))) == {"no_click"}
+
+
+def test_a_reference_that_counted_clicks_whenever_they_came_is_taken_anew(tmp_path: Path) -> None:
+    store, draw = open_store(str(tmp_path / "store")), np.random.default_rng(9)
+    made, name = Reference("r1-00000000", traffic(draw, 120), points(draw, 120)), reference_name("r1-00000000", 0, 120)
+    write_reference(store, name, made)
+    old = tmp_path / "old"
+    shutil.copytree(store.fetch_directory(name), old, ignore=shutil.ignore_patterns(MANIFEST_FILE))
+    record = json.loads((old / "record.json").read_text())
+    del record["window"]["patience_s"]
+    (old / "record.json").write_text(json.dumps(record))
+    store.delete(name)
+    store.put_directory(name, old)
+    assert read_reference(store, name) is None
+    write_reference(store, name, made)
+    found = read_reference(store, name)
+    assert found is not None
+    assert found.window.patience_s == 20
+
+
+def shown(
+    seq: int, query: str, *, shadow: bool = False, answer: str | None = None, at: float = 0
+) -> tuple[int, Impression]:
     chunk = ShownChunk(chunk_id="c", document_id="c", position=1, score=1, dense=0.5, lexical=None, propensity=1)
     return seq, Impression(
-        id=f"imp_{seq}", at=0, tenant="t", key_id="k", release="r", index_seq=1, query=query, mode="hybrid",
+        id=f"imp_{seq}", at=at, tenant="t", key_id="k", release="r", index_seq=1, query=query, mode="hybrid",
         kind="search" if answer is None else "answer", shown=(chunk,), answer=answer, coverage=1, degraded=(),
         timings_ms={}, arm="shadow" if shadow else "stable",
     )  # fmt: skip
 
 
-def judged(impression: str, kind: str, value: float) -> Feedback:
+def judged(impression: str, kind: str, value: float, *, at: float = 0) -> Feedback:
     return Feedback(
-        id=f"fb_{impression}", at=0, tenant="t", impression_id=impression, kind=kind,  # type: ignore[arg-type]
+        id=f"fb_{impression}", at=at, tenant="t", impression_id=impression, kind=kind,  # type: ignore[arg-type]
         chunk_id="", value=value, text="", identity="k", idempotency_key="",
     )  # fmt: skip

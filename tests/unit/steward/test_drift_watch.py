@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kaizen.evaluation.observed import MOST_PATIENCE_SECONDS
 from kaizen.steward import drift_watch
 from tests.unit.steward.world import NO_FEEDBACK, SETTINGS, World
 
@@ -36,11 +37,53 @@ def test_each_window_is_measured_once_against_what_the_release_was_seen_with_fir
     ]  # fmt: skip
 
 
+def test_a_window_ends_where_nobody_is_about_to_click_any_more(world: World) -> None:
+    keeper = world.keeper(QUIET)
+    keeper.tick()
+    world.people(75)
+    world.now += drift_watch.PAUSE_SECONDS
+    world.people(50)  # a burst just now: a minute later half of its clicks are under way
+    assert keeper.tick()
+    world.people(9)
+    world.now += drift_watch.PAUSE_SECONDS
+    assert keeper.tick()
+    assert measured(world) == [("60", "100", "100", "135"), ("60", "100", "135", "194")]
+
+
+def test_a_burst_and_then_nobody_is_measured_when_its_clicks_are_in(world: World) -> None:
+    keeper = world.keeper(QUIET)
+    keeper.tick()
+    world.now += drift_watch.PAUSE_SECONDS
+    world.people(80)
+    assert not keeper.tick()
+    world.now += MOST_PATIENCE_SECONDS - 60
+    assert keeper.tick()
+    assert measured(world) == [("60", "100", "100", "140")]
+
+
+def test_a_new_reference_is_not_measured_against_at_once(world: World) -> None:
+    keeper, world.drifted = world.keeper(QUIET), True
+    world.broken["jobs.curate"] = NO_FEEDBACK
+    keeper.tick()
+    world.people(80)
+    world.now += drift_watch.PAUSE_SECONDS
+    keeper.tick()
+    world.until_ended(keeper)
+    keeper.tick()  # the turn has answered: a new reference begins
+    begun = world.now
+    while len(measured(world)) == 1:
+        world.people(80)
+        world.now += MOST_PATIENCE_SECONDS
+        world.keeper(QUIET).tick()  # as after a restart
+    assert world.now - begun >= drift_watch.PAUSE_SECONDS
+
+
 def test_an_alarm_starts_a_turn_and_then_what_changed_is_normal(world: World) -> None:
     keeper, world.drifted = world.keeper(QUIET), True
     world.broken["jobs.curate"] = NO_FEEDBACK
     keeper.tick()
     world.people(80)
+    world.now += drift_watch.PAUSE_SECONDS
     assert keeper.tick()
     turn = world.until_ended(keeper)
     assert turn.trigger == "They ask other things."
@@ -56,6 +99,7 @@ def test_a_measurement_that_failed_starts_nothing(world: World) -> None:
     world.broken["jobs.measure_drift"] = NO_FEEDBACK
     keeper.tick()
     world.people(80)
+    world.now += drift_watch.PAUSE_SECONDS
     assert [keeper.tick(), keeper.tick()] == [True, False]
     assert world.ledger.turns.newest(1) == []
     assert "error" in world.ledger.turns.memory()["drift"]["report"]
