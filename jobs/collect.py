@@ -1,10 +1,11 @@
-"""Take away what nobody needs any more: indices of retired releases, and what kills left behind.
+"""Take away what nobody needs any more: indices and models of releases, data sets, logs, and what kills left behind.
 
     python -m jobs.collect [--dry-run] [--config FILE] [--json]
 
 The service does the same every `collect.every_hours`. Nothing goes at first sight: it is remembered, and goes when it
 was of no use at every look for `collect.age_hours`. --dry-run says what would go, and changes nothing. With --json one
-line: {"gone": [..], "waiting": [..], "freed_bytes": n, "idempotency_keys": n, "checkpoints": [..], "seconds": ..}.
+line: {"gone": [..], "waiting": [..], "freed_bytes": n, "idempotency_keys": n, "checkpoints": [..], "logs": [..],
+"seconds": ..}.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from rich.table import Table
 from kaizen.collect import Collected, collect
 from kaizen.job import configured_workspace, job_parser, print_result, run_job
 
-INDICES, PARTS, BATCHES = "indices", "parts of shards", "batches"
-RUNS, KEYS = "runs of training", "idempotency keys"
+INDICES, PARTS = "indices", "parts of shards"
+KINDS = {"batches": "batches", "models": "models", "datasets": "data sets", "monitoring": "references of drift"}
+RUNS, LOGS, KEYS = "runs of training", "logs of the steward's steps", "idempotency keys"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,9 +48,9 @@ def _collect(options: argparse.Namespace) -> None:
 
 def _show(collected: Collected, age_hours: float, *, dry_run: bool) -> None:
     going, waiting = Counter(map(_kind, collected.gone)), Counter(map(_kind, collected.waiting))
-    going |= {RUNS: len(collected.checkpoints), KEYS: collected.idempotency_keys}
+    going |= {RUNS: len(collected.checkpoints), LOGS: len(collected.logs), KEYS: collected.idempotency_keys}
     table = Table("of no use", "would go" if dry_run else "gone", f"goes within {age_hours:g} hours", box=SIMPLE_HEAD)
-    for kind in (INDICES, PARTS, BATCHES, RUNS, KEYS):
+    for kind in (INDICES, PARTS, *KINDS.values(), RUNS, LOGS, KEYS):
         table.add_row(kind, str(going[kind]), str(waiting[kind]))
     console = Console()
     console.print(table)
@@ -56,9 +58,8 @@ def _show(collected: Collected, age_hours: float, *, dry_run: bool) -> None:
 
 
 def _kind(name: str) -> str:
-    if name.startswith("batches/"):
-        return BATCHES
-    return INDICES if name.count("/") == 1 else PARTS
+    folder, _, rest = name.partition("/")
+    return KINDS.get(folder) or (PARTS if "/" in rest else INDICES)
 
 
 if __name__ == "__main__":

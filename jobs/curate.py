@@ -1,6 +1,7 @@
 """Make a data set of the impressions and the feedback in the ledger.
 
-    python -m jobs.curate [--since 2026-11-01] [--until-impression SEQ --until-feedback SEQ] [--config FILE] [--json]
+    python -m jobs.curate [--since 2026-11-01] [--after-impression SEQ] [--until-impression SEQ --until-feedback SEQ]
+        [--config FILE] [--json]
 
 Reads the ledger and the sealed index of the stable release; asks nothing of the service. The same ledger gives the
 same data set again. Prints a summary, or with --json one line: {"dataset": id, "artifact": .., "examples": n,
@@ -34,12 +35,18 @@ from kaizen.workspace import Workspace
 
 
 def curate(
-    workspace: Workspace, *, since: float = 0.0, until: tuple[int, int] | None = None, quiet: bool = True
+    workspace: Workspace,
+    *,
+    since: float = 0.0,
+    after: int = 0,
+    until: tuple[int, int] | None = None,
+    quiet: bool = True,
 ) -> tuple[Dataset, DatasetContent]:
     """Make, store and record a data set.
 
     Args:
         since: leave out what was shown before this moment (seconds since the epoch).
+        after: `seq` of the last impression that is not read any more, nor what was said of those before it.
         until: `seq` of the last impression and of the last feedback that are read, so that a run at another time
             gives the same; None: all that there is.
 
@@ -51,12 +58,15 @@ def curate(
     # Impressions after this point may yet get feedback that is not read: they are the next data set's.
     end, feedback_end = until or (ledger.impressions.end(), None)
     curation = Curation(
-        rows_between(ledger.feedback.after, until=feedback_end),
+        rows_between(ledger.feedback.after, ledger.feedback.start(after) if after else 0, feedback_end),
         trusted=ledger.judgements.all(),
         groups={key.id: key.groups for key in ledger.keys.list()},
     )
     shown = track(
-        rows_between(ledger.impressions.after, until=end), total=end, console=Console(stderr=True), disable=quiet
+        rows_between(ledger.impressions.after, after, end),
+        total=max(0, end - after),
+        console=Console(stderr=True),
+        disable=quiet,
     )
     for seq, impression in shown:
         if impression.at >= since:
@@ -120,6 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
     parser = job_parser("jobs.curate", __doc__)
     parser.add_argument("--since", metavar="DATE", help="leave out what was shown before; UTC unless it says otherwise")
+    parser.add_argument("--after-impression", type=int, metavar="SEQ", default=0, help="the first is the one after it")
     parser.add_argument("--until-impression", type=int, metavar="SEQ", help="the last that is read; default: all")
     parser.add_argument("--until-feedback", type=int, metavar="SEQ", help="with --until-impression: the last feedback")
     options = parser.parse_args(arguments)
@@ -134,7 +145,9 @@ def _curate(options: argparse.Namespace) -> None:
     started = time.monotonic()
     workspace = configured_workspace(options)
     with workspace.ledger:
-        dataset, content = curate(workspace, since=since, until=until, quiet=options.json)
+        dataset, content = curate(
+            workspace, since=since, after=options.after_impression, until=until, quiet=options.json
+        )
     summary = {"dataset": dataset.id, "artifact": dataset.artifact, **_sizes(content)}
     summary |= {"left_out": content.record["left_out"], "seconds": round(time.monotonic() - started, 3)}
     if options.json:

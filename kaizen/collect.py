@@ -15,13 +15,27 @@ from pathlib import Path
 
 from kaizen.errors import Corrupt, NotFound
 from kaizen.indexing.generation import GenerationStore
+from kaizen.steward.process import FOLDER as STEPS
 from kaizen.steward.record import state_of
+from kaizen.steward.state import LEARNING
 from kaizen.storage.durable import disk_faults
-from kaizen.waste import Needs, due, needed_indices, shards_of, unneeded
+from kaizen.storage.ledger import Ledger
+from kaizen.waste import (
+    Known,
+    Needs,
+    due,
+    is_learnt,
+    needed_datasets,
+    needed_indices,
+    needed_models,
+    shards_of,
+    unneeded,
+)
 from kaizen.workspace import Workspace
 
 SEEN = "collection/seen"  # a pointer: what was found of no use, and since when
 _HOUR = 3600.0
+LOG_DAYS = 30  # of a step of the steward: a decision names the log of what failed, and somebody may ask weeks later
 _CHECKPOINTS = "train"  # folder of the workspace in which runs of training lie
 _LEAVING = ".leaving-"
 
@@ -34,6 +48,7 @@ class Collected:
         gone: names in the object store; `waiting`: those that go later, when they are still of no use then.
         freed_bytes: of `gone`, as their manifests say.
         checkpoints: folders of runs of training that nobody went on with.
+        logs: of steps that the steward ran long ago.
     """
 
     gone: tuple[str, ...]
@@ -41,6 +56,7 @@ class Collected:
     freed_bytes: int
     idempotency_keys: int
     checkpoints: tuple[str, ...]
+    logs: tuple[str, ...]
 
 
 def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Collected:
@@ -67,27 +83,42 @@ def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Colle
         freed_bytes=sum(sizes[name] for name in going),
         idempotency_keys=_forget_keys(workspace, now - age, dry_run=dry_run),
         checkpoints=tuple(_checkpoints(workspace, now - age, dry_run=dry_run)),
+        logs=tuple(_logs(workspace, now - LOG_DAYS * 24 * _HOUR, dry_run=dry_run)),
     )
 
 
 def _needs(workspace: Workspace, names: Sequence[str], after: float) -> Needs:
     """Read after the store was listed: what is recorded in between is then known to be needed."""
-    indices = _indices(workspace, after)
+    known = _known(workspace.ledger, after)
+    indices = needed_indices(known)
     shards = [shard for shard in shards_of(names) if shard.split("/")[1] in indices]
     return Needs(
         indices=indices,
         batches=workspace.ledger.documents.batches(),
         in_use={shard: GenerationStore(workspace.store, shard).in_use() for shard in shards},
+        learnt=needed_models(known) | needed_datasets(known),
+        watched=known.rollout.releases,
     )
 
 
-def _indices(workspace: Workspace, after: float) -> frozenset[str]:
-    ledger = workspace.ledger
+def _known(ledger: Ledger, after: float) -> Known:
     turn = ledger.turns.open()
     state = state_of(turn) if turn else None
     tried = {name for one in state.attempts for name in (one.release, one.parent)} if state else set()
     tried |= {state.stable, state.candidate} if state else set()
-    return needed_indices(ledger.rollout.state(), ledger.releases.list(), ledger.candidates.list(), tried, after=after)
+    return Known(
+        rollout=ledger.rollout.state(),
+        releases=ledger.releases.list(),
+        candidates=ledger.candidates.list(),
+        datasets=ledger.datasets.list(),
+        tried=tried,
+        material=state.material.dataset if state and state.material else "",
+        after=after,
+    )
+
+
+def _indices(workspace: Workspace, after: float) -> frozenset[str]:
+    return needed_indices(_known(workspace.ledger, after))
 
 
 def _seen(workspace: Workspace) -> Mapping[str, float]:
@@ -127,6 +158,8 @@ def _take_all(workspace: Workspace, held: Mapping[str, Sequence[str]], after: fl
     for name, files in held.items():
         if name.startswith("index/") and name.count("/") == 1:
             went = _take_index(workspace, name, files, after)
+        elif is_learnt(name):
+            went = _take_learnt(workspace, name, after)
         elif went := name not in recorded:
             workspace.store.delete(name)
         if went:
@@ -152,6 +185,18 @@ def _take_index(workspace: Workspace, index: str, names: Sequence[str], after: f
     return True
 
 
+def _take_learnt(workspace: Workspace, name: str, after: float) -> bool:
+    """Not while a turn learns: a step that comes to the same once more finds it there, and names it a moment later."""
+    turn = workspace.ledger.turns.open()
+    if turn is not None and state_of(turn).phase in LEARNING:
+        return False
+    known = _known(workspace.ledger, after)
+    if name in needed_models(known) | needed_datasets(known):
+        return False
+    workspace.store.delete(name)
+    return True
+
+
 def _pointer(workspace: Workspace, name: str) -> str | None:
     try:
         return workspace.store.read_pointer(name)
@@ -174,6 +219,15 @@ def _checkpoints(workspace: Workspace, before: float, *, dry_run: bool) -> Itera
         if not dry_run:
             with disk_faults(f"the run of training {run.name!r}"):
                 _remove(run)
+
+
+def _logs(workspace: Workspace, before: float, *, dry_run: bool) -> Iterator[str]:
+    folder = workspace.settings.workspace.directory / STEPS
+    for log in sorted(path for path in folder.glob("*.log") if _newest(path) < before):
+        yield log.name
+        if not dry_run:
+            with disk_faults(f"the log {log.name!r}"):
+                log.unlink(missing_ok=True)
 
 
 def _remove(run: Path) -> None:

@@ -95,7 +95,7 @@ class IndexSettings(Section):
     """How vectors and words are held."""
 
     kind: Literal["auto", "flat", "hnsw", "ivf", "sq8"] = Field(
-        "auto", description="FAISS kind of a segment; auto chooses by size. Fewer than 624 rows are flat instead of ivf."
+        "auto", description="FAISS kind of a segment; auto chooses by size. ivf is flat below 624 rows."
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     flat_max_rows: int = Field(
@@ -218,7 +218,7 @@ class Ingest(Section):
     max_expansion: int = Field(100, ge=2, description="Most that an archive (docx) may grow when unpacked.")
     parse_seconds: float = Field(60, gt=0, description="Most that one document may take to parse.")
     batch_chunks: int = Field(512, ge=1, description="Chunks in one durable batch: what a kill can cost to redo.")
-    deduplicate: bool = Field(True, description="Skip documents whose content is already there under another id.")
+    deduplicate: bool = Field(True, description="Skip new documents whose content is there under another id.")
 
 
 class Learning(Section):
@@ -267,7 +267,7 @@ class Learning(Section):
 
 
 class Collect(Section):
-    """What nobody needs any more, and when it goes: indices of retired releases, what a kill left behind, old keys."""
+    """What nobody needs any more, and when it goes: indices and models of releases, what kills left, old keys."""
 
     age_hours: float = Field(
         24, gt=0, description="How long a thing must have been of no use before it goes; an idempotency key's life."

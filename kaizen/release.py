@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kaizen.config import Answering, Chunking, GeneratorSettings, Retrieval, Settings
 from kaizen.ids import fingerprint
 from kaizen.indexing.prepare import made_by
+from kaizen.models.location import OBJECT
 from kaizen.records import Release
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.ranker import Ranker, open_ranker
@@ -95,6 +96,24 @@ def ranker_of(release: Release, store: ObjectStore) -> Ranker | None:
     if part is None:
         return None
     return open_ranker(part, store.fetch_directory(part["artifact"]) if "artifact" in part else None)
+
+
+def models_of(release: Release) -> frozenset[str]:
+    """Names in the object store of the models that a release is made of, wherever in its parts they are named."""
+    found = (text.removeprefix(OBJECT) for text in _texts(release.parts))
+    return frozenset("/".join(name.split("/")[:2]) for name in found if name.startswith("models/"))
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def index_id(release: Release) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kaizen.errors import Corrupt
+from kaizen.errors import Corrupt, NotFound
 from kaizen.storage.object_store import ObjectStore, holds
 
 FORMAT = 1
@@ -108,7 +108,13 @@ def read_dataset(store: ObjectStore, artifact: str) -> DatasetContent:
     Raises:
         NotFound: there is none. Corrupt: it does not match its sums, or is of another format.
     """
-    directory = store.fetch_directory(artifact)
+    try:
+        directory = store.fetch_directory(artifact)
+    except NotFound as error:
+        raise NotFound(
+            f"The data set {artifact!r} is not in the object store any more.",
+            advice="Curate one anew: those that nothing in use was learnt from go after a while.",
+        ) from error
     tables = {name: pq.read_table(directory / f"{name}.parquet") for name in _TABLES}
     for name, schema in _TABLES.items():
         if tables[name].schema.names != schema.names:

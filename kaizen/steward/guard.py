@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from kaizen.config import Learning
 from kaizen.ids import fingerprint
-from kaizen.records import Rollout
+from kaizen.records import Decision, Rollout
 from kaizen.steward.messages import Change, Observed
 from kaizen.steward.record import remember
 from kaizen.steward.rollout_change import BY, carry_out
 from kaizen.steward.watch import Watcher
 from kaizen.storage.ledger import Ledger
 
-_DECISIONS = 50  # among which the one that made the present rollout is looked for
 MEMORY = "guarded"  # version of the rollout whose watch is over
 
 
@@ -24,6 +23,7 @@ class Guard:
     def __init__(self, ledger: Ledger, settings: Learning, clock: Callable[[], float] = time.time) -> None:
         self._ledger = ledger
         self._watcher = Watcher(ledger, settings, clock)
+        self._made: tuple[int, Decision | None] = (0, None)  # version of the rollout, and the decision that made it
 
     def tick(self) -> bool:
         """Look once; return whether the watch over the present promotion came to an end."""
@@ -46,15 +46,14 @@ class Guard:
         """A promotion is the last that happened to the rollout, no turn made it, and its watch is not over."""
         if rollout.previous is None or rollout.mode != "off" or rollout.version == self._guarded():
             return False
-        made = next(
-            (
-                one
-                for one in self._ledger.decisions.newest(_DECISIONS)
-                if one.evidence.get("rollout_version") == rollout.version
-            ),
-            None,
-        )
+        made = self._decision(rollout.version)
         return made is not None and made.kind == "promote" and not made.turn
+
+    def _decision(self, version: int) -> Decision | None:
+        """Looked for once: it stays what it is, and may lie far behind."""
+        if self._made[0] != version:
+            self._made = version, self._ledger.decisions.of_rollout(version)
+        return self._made[1]
 
     def _guarded(self) -> int | None:
         version: int | None = self._ledger.turns.memory().get(MEMORY)

@@ -13,17 +13,35 @@ from kaizen.errors import Conflict
 from kaizen.monitoring.triggers import Signs, Trigger, triggers
 from kaizen.records import Turn
 from kaizen.steward.budget import spent_cpu_s
+from kaizen.steward.costs import estimates, index_estimate
 from kaizen.steward.drift_watch import DriftWatch
-from kaizen.steward.messages import Change, Choose, Chosen, Ended, Event, Finish, Instruction, Note, Run, Watch
-from kaizen.steward.policy import Facts, choose, estimates
+from kaizen.steward.messages import (
+    Afford,
+    Afforded,
+    Change,
+    Choose,
+    Chosen,
+    Ended,
+    Event,
+    Finish,
+    Instruction,
+    Note,
+    Run,
+    Watch,
+)
+from kaizen.steward.policy import Facts, choose
 from kaizen.steward.record import asked, save, state_of
 from kaizen.steward.rollout_change import carry_out, overtaken
-from kaizen.steward.state import Material, TurnState
-from kaizen.steward.turn import after, instruction
+from kaizen.steward.state import Attempt, Material, TurnState
+from kaizen.steward.turn import after, bounds, instruction
 from kaizen.steward.watch import Watcher
 from kaizen.storage.ledger import Ledger
 
 _HOUR = 3600.0
+# The newest, from which a turn learns: five times what the rungs were measured on. A ledger grows for ever, and with
+# all of it to read, curating alone came to use a day's budget. These take 40 CPU seconds and .3 to .7 GB of memory.
+MOST_IMPRESSIONS = 50_000
+_RUNS = 20  # of ingest, the newest: what they took for a document
 _TURNS = 200  # as far back as is looked: more than there are in a day, whose cost is added up
 
 
@@ -90,6 +108,8 @@ class Keeper:
             return carry_out(self._ledger, todo, state.turn)
         if isinstance(todo, Watch):
             return self._watch(todo, paused)
+        if isinstance(todo, Afford):
+            return self._afford()
         return self._choose(state) if isinstance(todo, Choose) else None
 
     def _choose(self, state: TurnState) -> Chosen:
@@ -97,13 +117,28 @@ class Keeper:
         facts = Facts(
             settings=self._settings,
             left_cpu_s=self.left_cpu_s(),
-            costs=estimates(self._ledger.candidates.list()),
+            costs=estimates(self._attempts(), self._afford().needed_cpu_s),
             trainable_generator=generator.get("kind") == "transformers",
             losers=self._losers(),
             trusted_queries=len({(one.tenant, one.query_id) for one in self._ledger.judgements.all()}),
         )
         material = state.material or Material(dataset="", examples=0, queries=0, demonstrations=0)
         return Chosen(choice=choose(state.attempts, state.stable, material, facts))
+
+    def _afford(self) -> Afforded:
+        """What an index of all documents may take, and what there is for it."""
+        documents = self._ledger.documents.total()
+        ingested = [(run.counts.get("documents", 0), run.cpu_seconds or 0.0) for run in self._ledger.runs.newest(_RUNS)]
+        return Afforded(
+            documents=documents,
+            needed_cpu_s=index_estimate(documents, self._attempts(), ingested),
+            left_cpu_s=self.left_cpu_s(),
+        )
+
+    def _attempts(self) -> list[Attempt]:
+        """Of the open turn and those before it, the newest first."""
+        turns = self._ledger.turns.newest(_TURNS)
+        return [one for turn in turns for one in reversed(state_of(turn).attempts)]
 
     def _losers(self) -> frozenset[str]:
         turns = self._ledger.turns.newest(_TURNS)
@@ -127,9 +162,10 @@ class Keeper:
         if self.left_cpu_s() <= 0 and found[0].kind != "request":
             return False
         until_feedback = self._ledger.feedback.end()  # first, so that the impression of each is among those read
+        until_impression = self._ledger.impressions.end()
         state = TurnState(
-            turn="", stable=rollout.stable, until_impression=self._ledger.impressions.end(),
-            until_feedback=until_feedback,
+            turn="", stable=rollout.stable, until_impression=until_impression, until_feedback=until_feedback,
+            after_impression=max(0, until_impression - MOST_IMPRESSIONS),
         )  # fmt: skip
         try:
             self._ledger.turns.start(_words(found), {**state.to_json(), "trigger": [one.record() for one in found]})
@@ -141,12 +177,12 @@ class Keeper:
         """Write the turn's first decision; here and not when it is opened, where a kill could come between."""
         if self._ledger.decisions.newest(1, turn=turn.id):
             return
-        bounds = {name: turn.state[name] for name in ("until_impression", "until_feedback")}
+        state = state_of(turn)
         note = Note(
-            kind="start_turn", release=turn.state["stable"], reason=turn.trigger,
-            evidence={"triggers": turn.state.get("trigger", []), **bounds},
+            kind="start_turn", release=state.stable, reason=turn.trigger,
+            evidence={"triggers": turn.state.get("trigger", []), **bounds(state)},
         )  # fmt: skip
-        save(self._ledger, state_of(turn), [note])
+        save(self._ledger, state, [note])
 
     def _last_turn(self) -> Turn | None:
         return next(iter(self._ledger.turns.newest(1)), None)

@@ -28,6 +28,11 @@ class Choose:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Afford:
+    """Ask whether the budget allows the index that a candidate needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """Change the rollout, if it still is as the turn left it: `stable`, and `challenger` (empty: none) on trial."""
 
@@ -59,7 +64,7 @@ class Finish:
     reason: str
 
 
-Instruction = Run | Choose | Change | Watch | Finish
+Instruction = Run | Choose | Afford | Change | Watch | Finish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,15 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Afforded:
+    """What an index of all `documents` may take, and what the budget leaves now."""
+
+    documents: int
+    needed_cpu_s: float
+    left_cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
     """The rollout was changed, now or before a kill."""
 
@@ -108,7 +122,7 @@ class Observed:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-Event = Ended | Chosen | Changed | Overtaken | Observed
+Event = Ended | Chosen | Afforded | Changed | Overtaken | Observed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

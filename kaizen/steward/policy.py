@@ -12,14 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 from kaizen.config import Learning
-from kaizen.records import Candidate
+from kaizen.steward.costs import FIRST_ESTIMATES
 from kaizen.steward.state import Attempt, Material, Outcome
 
-# Until there are candidates whose cost is known: CPU seconds of learning and judging on a small machine.
-FIRST_ESTIMATES: Mapping[int, float] = {0: 120, 1: 60, 2: 900, 3: 7200, 4: 14_400}
 SWEEP = 0
 SWEEP_MIN_TRUSTED = 80
 NAMES: Mapping[int, str] = {
@@ -43,7 +40,7 @@ class Facts:
 
     Attributes:
         left_cpu_s: what the budget of the last 24 hours leaves.
-        costs: CPU seconds expected of each rung.
+        costs: CPU seconds expected of each rung, with its judgement and the index that it needs.
         trainable_generator: the stable release's generator is one that rung 4 can teach.
         losers: releases that users had in an earlier turn, and did not prefer.
         trusted_queries: how many have a trusted judgement.
@@ -96,19 +93,6 @@ def choose(tried: Sequence[Attempt], stable: str, material: Material, facts: Fac
             return Learn(rung=rung, parent=parent, reason=_why(rung, parent, stable, facts))
         hindrances.append(f"Rung {rung} ({NAMES[rung]}) is left out: {hindrance}")
     return _best(tried, hindrances, facts.losers)
-
-
-def estimates(candidates: Sequence[Candidate]) -> dict[int, float]:
-    """Return the CPU seconds that each rung may take: the median of what its last candidates took."""
-    known = {
-        rung: [float(one.record["cost"]["cpu_s"]) for one in candidates if one.rung == rung and _has_cost(one)][:5]
-        for rung in FIRST_ESTIMATES
-    }
-    return {rung: median(costs) if costs else FIRST_ESTIMATES[rung] for rung, costs in known.items()}
-
-
-def _has_cost(candidate: Candidate) -> bool:
-    return "cpu_s" in candidate.record.get("cost", {})
 
 
 def _ladder(tried: Sequence[Attempt], stable: str) -> Iterator[tuple[int, str]]:

@@ -19,7 +19,7 @@ from kaizen.errors import KaizenError, TransientError
 from kaizen.steward.messages import Ended, Run
 from kaizen.steward.turn import JUDGE
 
-_FOLDER = "steward"
+FOLDER = "steward"  # of the workspace
 _ERROR_CHARACTERS = 500
 
 
@@ -38,7 +38,7 @@ class StepRunner:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.folder = settings.workspace.directory.absolute() / _FOLDER
+        self.folder = settings.workspace.directory.absolute() / FOLDER
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._config = self.folder / "kaizen.toml"
         self._seconds = settings.learning.step_seconds

@@ -9,12 +9,16 @@ from typing import Any, Literal
 from kaizen.records import Verdict
 
 Phase = Literal[
-    "curate", "choose", "learn", "index", "judge", "begin", "test", "stop", "promote", "guard", "rollback", "done"
-]
+    "curate", "choose", "learn", "afford", "index", "judge",
+    "begin", "test", "stop", "promote", "guard", "rollback", "done",
+]  # fmt: skip
+AttemptVerdict = Verdict | Literal["failed", "left_out"]
 Stage = Literal["interleave", "shadow", "canary", "ab"]
 Outcome = Literal[
     "", "promoted", "rolled_back", "not_better", "rejected", "nothing_to_learn", "failed", "overtaken", "stopped"
 ]
+LEARNING: frozenset[Phase] = frozenset({"curate", "choose", "learn", "afford", "index", "judge"})
+"""Phases in which a step may write data sets and models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,18 +27,22 @@ class Attempt:
 
     Attributes:
         parent: the release that it began from.
-        verdict: None until it is judged; `failed` when the step itself did not come to an end.
+        verdict: None until it is judged; `failed` when the step itself did not come to an end, `left_out` when the
+            budget did not allow the index that it is judged on.
         gain: of the judgement, in points of its main measure; None when it did not say.
-        cpu_s: what learning and judging took.
+        cpu_s: what learning, its index and judging took.
+        index_cpu_s: the index alone; `documents`: how many it was to hold. 0 where it needs none of its own.
     """
 
     rung: int
     parent: str
     release: str = ""
-    verdict: Verdict | Literal["failed"] | None = None
+    verdict: AttemptVerdict | None = None
     reason: str = ""
     gain: float | None = None
     cpu_s: float = 0.0
+    index_cpu_s: float = 0.0
+    documents: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +71,7 @@ class TurnState:
         turn: its id.
         stable: release that was stable when the turn began; what candidates are judged against.
         until_impression, until_feedback: `seq` up to which it learns; frozen, so that a repeated step reads the same.
+        after_impression: `seq` after which it begins to; frozen likewise.
         material: None until it is curated.
         attempts: rungs tried, in order; the last one is being learnt or judged in those phases.
         candidate, stage: the release on trial on users, and how; empty before.
@@ -75,6 +84,7 @@ class TurnState:
     stable: str
     until_impression: int
     until_feedback: int
+    after_impression: int = 0
     phase: Phase = "curate"
     material: Material | None = None
     attempts: tuple[Attempt, ...] = ()

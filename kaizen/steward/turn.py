@@ -4,7 +4,8 @@
                  |                                                       |                    |
                  +-> done (nothing proved better)                        +-> stop -> done     +-> rollback -> done
 
-An embedder that was learnt needs an index of its own before it can be judged.
+An embedder that was learnt needs an index of its own before it can be judged. Whether the budget allows one is asked
+before it is built (`afford`), and not only when the rung is chosen: learning may have taken more than was expected.
 
 The state is stored before and after everything that is done. What is done may be done twice, because a kill can come
 between the doing and the storing; so a step gives the same for the same bounds, and a change of the rollout carries an
@@ -16,12 +17,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from kaizen.config import Learning
 from kaizen.errors import NotFound
 from kaizen.ids import fingerprint
+from kaizen.steward.costs import NEW_INDEX
 from kaizen.steward.messages import (
+    Afford,
+    Afforded,
     Change,
     Changed,
     ChangeKind,
@@ -38,12 +42,11 @@ from kaizen.steward.messages import (
     Watch,
 )
 from kaizen.steward.policy import SWEEP, GiveUp, Learn
-from kaizen.steward.state import Attempt, Material, Outcome, Phase, Spent, Stage, TurnState
+from kaizen.steward.state import Attempt, AttemptVerdict, Material, Outcome, Phase, Spent, Stage, TurnState
 
 RETRIES = 2  # of a step that ended with an error
 SETBACKS = 20  # of a step that was killed (by a person, a test, or for want of memory), or that said: not now
 JUDGE = "jobs.judge"
-NEW_INDEX = 3  # the rung whose candidates search another index
 LEARNERS: Mapping[int, str] = {
     SWEEP: "tune.sweep", 1: "train.ranker", 2: "train.query_encoder", 3: "train.embedder", 4: "train.generator"
 }  # fmt: skip
@@ -72,7 +75,10 @@ def after(state: TurnState, event: Event, settings: Learning) -> tuple[TurnState
 
 
 def _curate(state: TurnState, _settings: Learning) -> Run:
-    bounds = ("--until-impression", str(state.until_impression), "--until-feedback", str(state.until_feedback))
+    bounds = (
+        "--until-impression", str(state.until_impression), "--until-feedback", str(state.until_feedback),
+        "--after-impression", str(state.after_impression),
+    )  # fmt: skip
     return _run(state, "jobs.curate", *bounds)
 
 
@@ -113,6 +119,7 @@ _INSTRUCTIONS: Mapping[Phase, Callable[[TurnState, Learning], Instruction]] = {
     "curate": _curate,
     "choose": lambda _state, _settings: Choose(),
     "learn": _learn,
+    "afford": lambda _state, _settings: Afford(),
     "index": lambda state, _settings: _run(state, "jobs.build_index", "--release", state.attempt.release),
     "judge": _judge,
     "begin": _begin,
@@ -185,7 +192,7 @@ def _curated(state: TurnState, event: Ended, _settings: Learning) -> _Next:
     note = Note(
         kind="curate",
         reason=f"Data set {material.dataset}: {material.examples} examples of {material.queries} queries.",
-        evidence={"dataset": material.dataset, **_bounds(state)},
+        evidence={"dataset": material.dataset, **bounds(state)},
     )
     return _enter(replace(state, material=material), "choose"), (note,)
 
@@ -206,39 +213,50 @@ def _chosen(state: TurnState, event: Chosen, _settings: Learning) -> _Next:
 
 def _learnt(state: TurnState, event: Ended, _settings: Learning) -> _Next:
     if event.output is None:
-        return _again_or(state, event, lambda reason: _judged_as(state, "failed", reason, event))
+        return _again_or(state, event, lambda reason: _judged_as(state, "failed", reason))
     release = str(event.output["release"] or "")
     following = state.with_attempt(release=release, cpu_s=state.attempt.cpu_s + event.cpu_s)
     if not release:  # a sweep that found nothing better
-        return _judged_as(following, "reject", str(event.output["reason"]), event)
+        return _judged_as(following, "reject", str(event.output["reason"]))
     if release in (state.stable, state.attempt.parent):
-        return _judged_as(following, "reject", "What was learnt is the release that it began from.", event)
-    return _enter(following, "index" if state.attempt.rung == NEW_INDEX else "judge"), ()
+        return _judged_as(following, "reject", "What was learnt is the release that it began from.")
+    return _enter(following, "afford" if state.attempt.rung == NEW_INDEX else "judge"), ()
+
+
+def _afforded(state: TurnState, event: Afforded, _settings: Learning) -> _Next:
+    if event.needed_cpu_s <= event.left_cpu_s:
+        return _enter(state.with_attempt(documents=event.documents), "index"), ()
+    release = state.attempt.release
+    reason = (
+        f"Its index of {event.documents} documents may take {event.needed_cpu_s:.0f} CPU seconds and the budget leaves "
+        f"{max(0, event.left_cpu_s):.0f}. Raise learning.budget_cpu_seconds, or build it and judge by hand: "
+        f"`python -m jobs.build_index --release {release}`, `kaizen judge {release}`."
+    )
+    return _judged_as(state, "left_out", reason)
 
 
 def _indexed(state: TurnState, event: Ended, _settings: Learning) -> _Next:
     if event.output is None:
-        return _again_or(state, event, lambda reason: _judged_as(state, "failed", reason, event))
-    return _enter(state.with_attempt(cpu_s=state.attempt.cpu_s + event.cpu_s), "judge"), ()
+        return _again_or(state, event, lambda reason: _judged_as(state, "failed", reason))
+    cpu_s = state.attempt.cpu_s + event.cpu_s
+    return _enter(state.with_attempt(cpu_s=cpu_s, index_cpu_s=event.cpu_s), "judge"), ()
 
 
 def _judged(state: TurnState, event: Ended, _settings: Learning) -> _Next:
     if event.output is None:
-        return _again_or(state, event, lambda reason: _judged_as(state, "failed", reason, event))
+        return _again_or(state, event, lambda reason: _judged_as(state, "failed", reason))
     told = event.output
     gain = told.get("gain")
     following = state.with_attempt(gain=None if gain is None else float(gain), cpu_s=state.attempt.cpu_s + event.cpu_s)
-    return _judged_as(following, told["verdict"], str(told["reason"]), event)
+    return _judged_as(following, told["verdict"], str(told["reason"]), report=told.get("report", ""))
 
 
-def _judged_as(
-    state: TurnState, verdict: Literal["promote", "reject", "keep_testing", "failed"], reason: str, event: Ended
-) -> _Next:
+def _judged_as(state: TurnState, verdict: AttemptVerdict, reason: str, *, report: str = "") -> _Next:
     following = state.with_attempt(verdict=verdict, reason=reason)
     attempt = following.attempt
     evidence = {
         "rung": attempt.rung, "parent": attempt.parent, "gain": attempt.gain, "cpu_s": round(attempt.cpu_s, 2),
-        "report": (event.output or {}).get("report", ""),
+        "report": report,
     }  # fmt: skip
     note = Note(kind=verdict, release=attempt.release, reason=reason, evidence=evidence)
     return _enter(following, "choose"), (note,)
@@ -294,14 +312,17 @@ def _material(state: TurnState) -> Material:
     return state.material
 
 
-def _bounds(state: TurnState) -> dict[str, int]:
-    return {"until_impression": state.until_impression, "until_feedback": state.until_feedback}
+def bounds(state: TurnState) -> dict[str, int]:
+    """What a turn learns from, as its decisions tell it."""
+    names = ("until_impression", "until_feedback", "after_impression")
+    return {name: getattr(state, name) for name in names}
 
 
 _FOLLOWING: Mapping[tuple[Phase, type], Callable[[TurnState, Any, Learning], _Next]] = {
     ("curate", Ended): _curated,
     ("choose", Chosen): _chosen,
     ("learn", Ended): _learnt,
+    ("afford", Afforded): _afforded,
     ("index", Ended): _indexed,
     ("judge", Ended): _judged,
     ("begin", Changed): _begun,

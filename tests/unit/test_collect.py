@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kaizen.collect import Collected, collect
+from kaizen import waste
+from kaizen.collect import LOG_DAYS, Collected, collect
 from kaizen.config import Settings
+from kaizen.errors import NotFound
 from kaizen.indexing.batch import document_table, write_batch
 from kaizen.indexing.generation import GenerationStore
-from kaizen.records import Release
+from kaizen.learning.dataset import read_dataset
+from kaizen.monitoring.reference import reference_name
+from kaizen.records import Candidate, Dataset, Release, Verdict
 from kaizen.retrieval.chunk_table import with_vectors
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.rollout import promote
-from kaizen.steward.state import TurnState
+from kaizen.steward.state import Material, TurnState
 from kaizen.storage.object_store import ObjectStore, holds
 from kaizen.workspace import Workspace, open_workspace
 from tests.unit.retrieval.rows import document, rows, segment
@@ -218,6 +222,105 @@ def test_a_batch_that_nobody_recorded_goes_and_a_recorded_one_stays(place: Place
 def write(store: ObjectStore) -> str:
     table, vectors = rows(*DOCUMENTS)
     return write_batch(store, document_table(DOCUMENTS), with_vectors(table, vectors), "m")
+
+
+def learnt(place: Place, name: str, verdict: Verdict | None) -> Candidate:
+    """A candidate beside the stable release, whose ranker and data set are in the store."""
+    store, ledger = place.workspace.store, place.workspace.ledger
+    ranker, dataset = f"models/ranker-{name * 12}", f"datasets/{name * 16}"
+    folder = place.workspace.settings.workspace.directory / "made"
+    folder.mkdir(exist_ok=True)
+    (folder / "weights").write_text(name)
+    store.put_directory(ranker, folder)
+    store.put_directory(dataset, folder)
+    ledger.datasets.record(Dataset(id=name * 16, at=place.now, artifact=dataset, record={}))
+    release = ledger.releases.record({**place.stable.parts, "ranker": {"artifact": ranker}}, parent=place.stable.id)
+    made = Candidate(release=release.id, at=place.now, rung=1, turn="", record={"dataset": name * 16})
+    ledger.candidates.record(made)
+    return ledger.candidates.judge(release.id, verdict=verdict, reason="", report="") if verdict else made
+
+
+def names(place: Place, folder: str) -> list[str]:
+    return [name.rpartition("/")[2][-1] for name in place.objects() if name.startswith(folder)]
+
+
+def test_models_of_what_was_rejected_go_and_their_record_stays(place: Place) -> None:
+    rejected, hopeful = learnt(place, "a", "reject"), learnt(place, "b", "keep_testing")
+    store = place.workspace.store
+    store.put_bytes(f"reports/{rejected.release}/report.json", b"{}")
+    assert place.after(23).waiting == ()  # made today
+    assert place.after(25).waiting == (index(place.retired), "models/ranker-aaaaaaaaaaaa")
+    assert place.after(50).gone == (index(place.retired), "models/ranker-aaaaaaaaaaaa")
+    assert (names(place, "models/"), names(place, "datasets/")) == (["b"], ["a", "b"])
+    assert {one.release for one in place.workspace.ledger.candidates.list()} == {hopeful.release, rejected.release}
+    assert store.get_bytes(f"reports/{rejected.release}/report.json") == b"{}"
+    again = learnt(place, "a", "reject")  # somebody learns the same once more, and has it whole
+    assert (again.release, names(place, "models/")) == (rejected.release, ["a", "b"])
+
+
+def test_models_go_while_users_try_a_candidate_but_not_while_a_turn_learns(place: Place) -> None:
+    learnt(place, "a", "reject")
+    ledger = place.workspace.ledger
+    place.after(25)
+    turn = ledger.turns.start("clicks", replace(BEGUN, phase="learn").to_json())
+    assert "models/ranker-aaaaaaaaaaaa" in place.after(50).waiting
+    assert names(place, "models/") == ["a"]
+    ledger.turns.save(turn.id, replace(BEGUN, phase="test").to_json())
+    assert "models/ranker-aaaaaaaaaaaa" in place.after(51).gone
+
+
+def test_a_model_that_a_release_comes_to_need_meanwhile_stays(place: Place) -> None:
+    rejected = learnt(place, "a", "reject")
+    place.after(25)
+
+    def back(_count: int, verb: str) -> None:
+        if verb == "write_pointer":  # what was seen is written, nothing is gone yet
+            place.promote(place.workspace.ledger.releases.get(rejected.release))
+
+    assert "models/ranker-aaaaaaaaaaaa" not in place.after(50, Store(place.workspace.store, back)).gone
+    assert names(place, "models/") == ["a"]
+
+
+def test_data_sets_beyond_the_newest_go_and_say_so_when_they_are_asked_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waste, "NEWEST_DATASETS", 1)
+    learnt(place, "a", "reject")
+    place.now += 1
+    learnt(place, "b", "reject")
+    ledger, material = place.workspace.ledger, Material(dataset="a" * 16, examples=1, queries=1, demonstrations=0)
+    turn = ledger.turns.start("clicks", replace(BEGUN, phase="test", material=material).to_json())
+    assert "datasets/aaaaaaaaaaaaaaaa" not in place.after(25).waiting
+    ledger.turns.finish(turn.id, "rejected", turn.state)
+    assert "datasets/aaaaaaaaaaaaaaaa" in place.after(26).waiting
+    assert "datasets/aaaaaaaaaaaaaaaa" in place.after(51).gone
+    assert names(place, "datasets/") == ["b"]
+    with pytest.raises(NotFound, match="not in the object store any more"):
+        read_dataset(place.workspace.store, "datasets/aaaaaaaaaaaaaaaa")
+
+
+def test_references_of_drift_go_with_their_release(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "record.json").write_text("{}")
+    mine, others = (reference_name(release.id, 0, 1000) for release in (place.stable, place.retired))
+    for name in (mine, others):
+        place.workspace.store.put_directory(name, tmp_path / "one")
+    place.after(25)
+    assert others in place.after(50).gone
+    assert holds(place.workspace.store, mine)
+
+
+def test_logs_of_steps_go_after_a_month(place: Place) -> None:
+    folder = place.workspace.settings.workspace.directory / "steward"
+    folder.mkdir()
+    for name in ("0-jobs.curate.log", "1-jobs.judge.log", "kaizen.toml"):
+        (folder / name).write_text("so")
+    os.utime(folder / "1-jobs.judge.log", (place.now + 10 * HOUR,) * 2)
+    month = LOG_DAYS * 24
+    assert place.after(month - 1).logs == ()
+    assert place.after(month + 1, dry_run=True).logs == ("0-jobs.curate.log",)
+    assert place.after(month + 1).logs == ("0-jobs.curate.log",)
+    assert sorted(path.name for path in folder.iterdir()) == ["1-jobs.judge.log", "kaizen.toml"]
 
 
 def test_old_idempotency_keys_go(place: Place) -> None:

@@ -13,6 +13,8 @@ from kaizen.records import Decision
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.tables import decisions
 
+ROLLOUT_VERSION = "rollout_version"  # in the evidence of what changed the rollout: the version that it made
+
 
 class Decisions:
     """All decisions in order."""
@@ -34,6 +36,15 @@ class Decisions:
         if found is None:
             raise NotFound(f"There is no decision {seq}.", advice="List the decisions to see their numbers.")
         return Decision(**found._mapping)
+
+    def of_rollout(self, version: int) -> Decision | None:
+        """Return the decision that made this version of the rollout, however many came after it; None: none did."""
+        written = sa.type_coerce(decisions.c.evidence, sa.Text)
+        named = [written.contains(f'"{ROLLOUT_VERSION}":{version}{end}', autoescape=True) for end in ",}"]
+        query = sa.select(decisions).where(sa.or_(*named)).order_by(decisions.c.seq.desc()).limit(1)
+        with self._database.read() as connection:
+            found = connection.execute(query).one_or_none()
+        return None if found is None else Decision(**found._mapping)
 
     def newest(self, limit: int = 100, *, turn: str | None = None) -> list[Decision]:
         """Return the latest decisions, of one turn or of all, the newest first."""

@@ -152,6 +152,11 @@ class Documents:
             query = sa.select(sa.func.count()).select_from(documents).where(documents.c.tenant == tenant)
             return connection.scalar(query) or 0
 
+    def total(self) -> int:
+        """Return how many documents all tenants have."""
+        with self._database.read() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(documents)) or 0
+
     def find_content(self, tenant: str, hashes: Sequence[str]) -> dict[str, str]:
         """Return, of those content hashes that are stored, the (first) id of a document that has it."""
         query = (
@@ -164,6 +169,16 @@ class Documents:
             for part in parts(hashes):
                 found.update(connection.execute(query.where(documents.c.content_sha256.in_(part))).all())
         return found
+
+    def holders(self, tenant: str, hashes: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+        """Yield (content hash, id, source) of every document that has one of these contents."""
+        query = sa.select(documents.c.content_sha256, documents.c.id, documents.c.source).where(
+            documents.c.tenant == tenant
+        )
+        for part in parts(hashes):
+            with self._database.read() as connection:
+                found = connection.execute(query.where(documents.c.content_sha256.in_(part))).all()
+            yield from (tuple(row) for row in found)
 
     def batches(self) -> frozenset[str]:
         """Return the URIs of all batches that were ever recorded."""

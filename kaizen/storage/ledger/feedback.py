@@ -14,6 +14,7 @@ from kaizen.records import Feedback, FeedbackKind
 from kaizen.storage.ledger import idempotency, impressions
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.tables import feedback
+from kaizen.storage.ledger.tables import impressions as shown
 
 _JUDGEMENT = ("impression_id", "kind", "chunk_id", "value", "text", "identity")
 
@@ -45,6 +46,14 @@ class FeedbackStore:
         query = sa.select(feedback).where(feedback.c.seq > seq).order_by(feedback.c.seq).limit(limit)
         with self._database.read() as connection:
             return [(row.seq, _feedback(row)) for row in connection.execute(query)]
+
+    def start(self, impression: int) -> int:
+        """Return the `seq` after which all feedback lies that is on impressions after the `seq` of one."""
+        on = sa.and_(shown.c.tenant == feedback.c.tenant, shown.c.id == feedback.c.impression_id)
+        query = sa.select(sa.func.min(feedback.c.seq)).join(shown, on).where(shown.c.seq > impression)
+        with self._database.read() as connection:
+            first = connection.scalar(query)
+        return self.end() if first is None else first - 1
 
     def end(self) -> int:
         """Return the `seq` of the newest row; 0 when there is none."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import fields
+from math import inf
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,10 +78,12 @@ class Impressions:
         with self._database.read() as connection:
             return [(row.seq, _impression(row)) for row in connection.execute(query)]
 
-    def end(self) -> int:
-        """Return the `seq` of the newest row; 0 when there is none."""
+    def end(self, until: float = inf) -> int:
+        """Return the `seq` of the newest row that was made up to this time; 0 when there is none."""
+        newest_first = sa.select(impressions.c.seq).order_by(impressions.c.seq.desc()).limit(1)
+        query = newest_first.where(impressions.c.at <= until) if until < inf else newest_first
         with self._database.read() as connection:
-            return connection.scalar(sa.select(sa.func.max(impressions.c.seq))) or 0
+            return connection.scalar(query) or 0
 
     def count(self, tenant: str) -> int:
         """Return how many impressions a tenant has."""

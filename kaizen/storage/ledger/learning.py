@@ -33,6 +33,12 @@ class Datasets:
             raise NotFound(f"There is no data set {dataset_id!r}.", advice="Make one with `python -m jobs.curate`.")
         return Dataset(**row._mapping)
 
+    def list(self) -> list[Dataset]:
+        """Return all data sets, the newest first."""
+        query = sa.select(datasets).order_by(datasets.c.at.desc(), datasets.c.id.desc())
+        with self._database.read() as connection:
+            return [Dataset(**row._mapping) for row in connection.execute(query)]
+
     def newest(self) -> Dataset | None:
         """Return the latest data set, or None."""
         with self._database.read() as connection:

@@ -53,7 +53,7 @@ class RolloutRow:
         """
         row = decisions.row(
             by=by, kind=kind, release=wanted.challenger or wanted.stable or "", turn=turn, reason=reason,
-            evidence={**(evidence or {}), "rollout_version": wanted.version + 1},
+            evidence={**(evidence or {}), decisions.ROLLOUT_VERSION: wanted.version + 1},
         )  # fmt: skip
         return self._database.write(lambda connection: _change(connection, wanted, row))
 

@@ -57,6 +57,12 @@ class Runs:
             raise _no_run()
         return _run(row)
 
+    def newest(self, limit: int) -> list[Run]:
+        """Return the runs of all tenants, the newest first."""
+        query = sa.select(ingest_runs).order_by(ingest_runs.c.seq.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
     def list(self, tenant: str, limit: int = 100) -> list[Run]:
         """Return a tenant's runs, the newest first."""
         query = (

@@ -6,6 +6,8 @@ import pytest
 
 from kaizen import rollout
 from kaizen.config import Learning
+from kaizen.records import Document
+from kaizen.steward import keeper as keeper_module
 from kaizen.steward.record import ask, state_of
 from tests.unit.steward.world import NO_FEEDBACK, SETTINGS, Judgement, World, failed
 
@@ -99,6 +101,50 @@ def test_an_embedder_is_judged_when_its_index_is_built(world: World) -> None:
     assert turn.outcome == "promoted"
 
 
+def ingested(world: World, cpu_seconds: float) -> None:
+    """One document is there, and taking it in took so long: as long as an index of it may take."""
+    world.ledger.documents.upsert(Document(tenant="t", id="d", title="", text="A pump."))
+    run = world.ledger.runs.begin("t", ["d"])
+    world.ledger.runs.finish(run, counts={"documents": 1}, cpu_seconds=cpu_seconds)
+
+
+def test_an_embedder_whose_index_the_budget_does_not_allow_any_more_is_left_out(world: World) -> None:
+    ingested(world, 3000)
+    world.verdicts, world.costs = {3: Judgement("promote")}, {"train.embedder": 10_000}
+    settings = SETTINGS.model_copy(update={"max_rung": 3, "embedder_min_queries": 300, "budget_cpu_seconds": 12_000})
+    turn = world.until_ended(world.keeper(settings))
+    left_out = state_of(turn).attempts[2]
+    assert (turn.outcome, left_out.rung, left_out.verdict, left_out.cpu_s) == ("rejected", 3, "left_out", 10_000)
+    assert "index of 1 documents may take 3000 CPU seconds and the budget leaves 19" in left_out.reason
+    assert f"kaizen judge {left_out.release}" in left_out.reason
+    assert world.decided()[-3:] == ["learn", "left_out", "end_turn"]
+    assert "jobs.build_index" not in {step.module for step in world.ran}
+    # What it took to learn is known now: it is not learnt in vain again.
+    world.now += 48 * 3600
+    ask(world.ledger)
+    keeper = world.keeper(settings)
+    assert keeper.tick()
+    again = state_of(world.until_ended(keeper))
+    assert [one.rung for one in again.attempts] == [1, 2]
+    assert "Rung 3 (embedder) is left out: it may take 13000 CPU seconds" in again.reason
+
+
+def test_an_embedder_is_not_learnt_when_its_index_does_not_fit_the_budget(world: World) -> None:
+    ingested(world, 3000)
+    settings = SETTINGS.model_copy(update={"max_rung": 3, "embedder_min_queries": 300, "budget_cpu_seconds": 10_000})
+    state = state_of(world.until_ended(world.keeper(settings)))
+    assert [one.rung for one in state.attempts] == [1, 2]
+    assert "it may take 10200 CPU seconds" in state.reason
+
+
+def test_what_an_index_took_is_told_apart(world: World) -> None:
+    ingested(world, 3)
+    world.costs = {"train.embedder": 50, "jobs.build_index": 20, "jobs.judge": 5}
+    settings = SETTINGS.model_copy(update={"max_rung": 3, "embedder_min_queries": 300, "budget_cpu_seconds": 1e6})
+    tried = state_of(world.until_ended(world.keeper(settings))).attempts[2]
+    assert (tried.cpu_s, tried.index_cpu_s, tried.documents) == (75, 20, 1)
+
+
 def test_a_trial_goes_on_as_it_began(world: World) -> None:
     world.verdicts = {1: Judgement("promote")}
     keeper = world.keeper()
@@ -152,6 +198,20 @@ def test_bounds_are_frozen_when_the_turn_begins(world: World) -> None:
     assert len(world.ran) >= 2
     assert {(step.arguments[1], step.arguments[3]) for step in world.ran} == {ends}
     assert len({step.id for step in world.ran}) == 1
+
+
+def test_a_turn_learns_from_the_newest_and_from_the_same_after_a_kill(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "MOST_IMPRESSIONS", 45)
+    world.broken["jobs.curate"] = failed(transient=True)
+    for _ in range(3):
+        world.keeper().tick()
+        world.people(20)
+    assert [step.arguments[4:] for step in world.ran] == [("--after-impression", "15")] * len(world.ran)
+    assert len(world.ran) >= 2
+    (begun,) = world.ledger.decisions.newest(1)
+    assert (begun.evidence["after_impression"], begun.evidence["until_impression"]) == (15, 60)
 
 
 def test_somebody_who_decides_meanwhile_wins(world: World) -> None:

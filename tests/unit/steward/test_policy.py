@@ -7,9 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kaizen.config import Learning
-from kaizen.records import Candidate
 from kaizen.steward.policy import (
-    FIRST_ESTIMATES,
     SWEEP,
     SWEEP_MIN_TRUSTED,
     Choice,
@@ -18,7 +16,6 @@ from kaizen.steward.policy import (
     Learn,
     Try,
     choose,
-    estimates,
 )
 from kaizen.steward.state import Attempt, Material
 
@@ -60,6 +57,8 @@ YES_1, YES_2 = (1, "s", "a", "promote", 0.01), (2, "s", "b", "promote", 0.03)
         ([NO_1, NO_2, (3, "s", "c", "failed", 0.0), (4, "s", "d", "keep_testing", 0.1)], ("try", "d")),
         ([NO_1, NO_2, (3, "s", "c", "failed", 0.0), (4, "s", "d", "keep_testing", -0.01)], ("try", "d")),
         ([NO_1, NO_2, (3, "s", "c", "failed", 0.0), (4, "s", "d", "keep_testing", -0.03)], ("give up", "rejected")),
+        ([NO_1, NO_2, (3, "s", "c", "left_out", 0.0)], ("learn", 4, "s")),
+        ([NO_1, NO_2, (3, "s", "c", "left_out", 0.0), (4, "s", "d", "reject", 0.0)], ("give up", "rejected")),
         ([(1, "s", "", "failed", 0.0)], ("learn", 2, "s")),
     ],
 )
@@ -108,10 +107,3 @@ def test_what_users_did_not_prefer_is_not_put_before_them_again() -> None:
     choice = choose(tried(YES_1), "s", PLENTY, facts)
     assert isinstance(choice, GiveUp)
     assert (choice.outcome, "users did not prefer" in choice.reason) == ("rejected", True)
-
-
-def test_costs_are_learnt_from_candidates() -> None:
-    made = [
-        Candidate(release=f"r{cost}", at=0, rung=2, turn="", record={"cost": {"cpu_s": cost}}) for cost in (90, 10, 50)
-    ]
-    assert estimates(made) == {**FIRST_ESTIMATES, 2: 50}

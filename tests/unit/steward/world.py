@@ -39,6 +39,7 @@ class World:
         swept: why a sweep keeps the present settings; empty: it finds better ones.
         drifted: whether `jobs.measure_drift` sounds the alarm.
         broken: modules whose command fails, with the error.
+        costs: CPU seconds of a module's command; one where none are named.
         ran: ids of the steps that were run, in order.
     """
 
@@ -49,6 +50,7 @@ class World:
     swept: str = ""
     drifted: bool = False
     broken: dict[str, Ended] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
     ran: list[Run] = field(default_factory=list)
     now: float = 1_000_000.0
     rows: int = 0
@@ -77,7 +79,7 @@ class World:
             "jobs.build_index": lambda _: {"shards": []},
         }  # fmt: skip
         output = pretended.get(step.module, self._learn)(step)
-        return Ended(output=output, at=self.now, cpu_s=1.0)
+        return Ended(output=output, at=self.now, cpu_s=self.costs.get(step.module, 1.0))
 
     def _measure(self, _step: Run) -> Mapping[str, Any]:
         return {"readings": [{"signal": "queries", "alarm": self.drifted, "words": "They ask other things."}]}

@@ -141,7 +141,9 @@ def test_source_and_content_are_found_again_within_the_tenant(ledger: Ledger) ->
     assert list(ledger.documents.ids_of_source(TENANT, "s3://b")) == []
     found = ledger.documents.find_content(TENANT, [f"sha-{number}" for number in range(2000)])
     assert found == {f"sha-{number}": f"d{number:04}" for number in range(1200)}
-    assert ledger.documents.count(TENANT) == 1250
+    holders = ledger.documents.holders(TENANT, [f"sha-{number}" for number in range(40, 1200)])
+    assert sorted(holders) == sorted((sha, name, source) for name, sha, source in entries if int(sha[4:]) >= 40)
+    assert (ledger.documents.count(TENANT), ledger.documents.total()) == (1250, 1251)
 
 
 def test_a_read_of_changes_is_bounded_in_bytes_but_never_stuck(ledger: Ledger) -> None:

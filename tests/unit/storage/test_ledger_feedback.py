@@ -47,6 +47,23 @@ def test_learning_reads_on_from_where_it_was(ledger: Ledger) -> None:
     assert [item.id for _seq, item in ledger.impressions.after(ledger.impressions.after(0)[0][0])] == ["imp_1", "imp_2"]
 
 
+def test_where_the_feedback_on_the_newest_impressions_begins(ledger: Ledger) -> None:
+    assert ledger.feedback.start(5) == 0
+    for number in range(1, 5):
+        ledger.impressions.record(impression(f"imp_{number}"))
+    for name, on in (("fb_1", 1), ("fb_2", 3), ("fb_3", 1), ("fb_4", 2)):
+        ledger.feedback.record(feedback(name, impression_id=f"imp_{on}"))
+    assert [ledger.feedback.start(seq) for seq in range(5)] == [0, 1, 1, 4, 4]
+
+
+def test_the_newest_impression_up_to_a_moment(ledger: Ledger) -> None:
+    assert (ledger.impressions.end(), ledger.impressions.end(5)) == (0, 0)
+    for number, at in enumerate((10.0, 30.0, 20.0, 40.0), start=1):  # a clock that was set back
+        ledger.impressions.record(dataclasses.replace(impression(f"imp_{number}"), at=at))
+    ends = [ledger.impressions.end(until) for until in (9, 10, 25, 30, 40)]
+    assert (ends, ledger.impressions.end()) == ([0, 1, 3, 3, 4], 4)
+
+
 def test_an_idempotency_key_counts_once(ledger: Ledger) -> None:
     ledger.impressions.record(impression())
     first = feedback("fb_1", key="k")

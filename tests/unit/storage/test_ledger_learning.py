@@ -16,6 +16,7 @@ def test_a_data_set_is_kept_once(ledger: Ledger) -> None:
     ledger.datasets.record(Dataset(id="ds-1", at=2.0, artifact="elsewhere", record={}))
     ledger.datasets.record(Dataset(id="ds-0", at=0.5, artifact="datasets/ds-0", record={}))
     assert (ledger.datasets.get("ds-1"), ledger.datasets.newest()) == (first, first)
+    assert [one.id for one in ledger.datasets.list()] == ["ds-1", "ds-0"]
     with pytest.raises(NotFound):
         ledger.datasets.get("ds-2")
 

@@ -70,11 +70,26 @@ def test_a_challenger_is_stored_with_where_its_test_begins(ledger: Ledger) -> No
     assert ledger.decisions.get(decision.seq) == decision
 
 
+def test_the_decision_that_made_the_rollout_is_found_among_any_number_of_others(ledger: Ledger) -> None:
+    name = ledger.releases.record(PARTS).id
+    for version in range(12):
+        evidence = {"note": '"rollout_version":1', "seen": version}
+        ledger.rollout.change(
+            Rollout(version=version, stable=name), by="k", kind=f"v{version + 1}", reason="", evidence=evidence
+        )
+    ledger.decisions.record(by="steward", kind="reject", reason="\0", evidence={"online_test": {"rollout": 1}})
+    found = [ledger.decisions.of_rollout(version) for version in (1, 2, 11, 12)]
+    assert [one.kind for one in found if one] == ["v1", "v2", "v11", "v12"]
+    assert [ledger.decisions.of_rollout(version) for version in (0, 13, 121)] == [None, None, None]
+
+
 def test_a_run_tells_what_it_did_and_what_it_cost(ledger: Ledger) -> None:
     killed = ledger.runs.begin(TENANT, ["a"])
     done = ledger.runs.begin(TENANT, ["a", "b"])
     ledger.runs.finish(done, counts={"documents": 3, "chunks": 9}, cpu_seconds=1.25)
+    ledger.runs.begin("elsewhere", ["c"])
     newest, oldest = ledger.runs.list(TENANT)
+    assert ledger.runs.newest(2)[1] == newest
     assert (newest.id, newest.sources, newest.counts, newest.cpu_seconds) == (
         done,
         ("a", "b"),
