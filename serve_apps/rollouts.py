@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 from kaizen import rollout
-from kaizen.errors import Conflict
+from kaizen.errors import Conflict, Corrupt
 from kaizen.records import Principal, Rollout
-from kaizen.storage.ledger import Ledger
+from kaizen.release import models_of
+from kaizen.storage.object_store import ObjectStore, holds
+from kaizen.workspace import Workspace
 from serve_apps.rollout_router import RolloutRouter
 from serve_apps.rollout_schemas import (
     Adjust,
@@ -34,8 +36,9 @@ class Rollouts:
         wake: tells the fleet that it has something to do.
     """
 
-    def __init__(self, ledger: Ledger, router: RolloutRouter, wake: Callable[[], Awaitable[object]]) -> None:
-        self._ledger = ledger
+    def __init__(self, workspace: Workspace, router: RolloutRouter, wake: Callable[[], Awaitable[object]]) -> None:
+        self._ledger = workspace.ledger
+        self._store = workspace.store
         self._router = router
         self._wake = wake
 
@@ -72,12 +75,24 @@ class Rollouts:
                     f"The rollout is at version {state.version}, not {version}.",
                     advice="Read its state again, then decide again.",
                 )
-            return self._ledger.rollout.change(step(state), by=principal.key_id, kind=kind, reason=reason)
+            following = step(state)
+            for name in {following.stable, following.challenger} - {state.stable, state.challenger, None}:
+                self._check_models(str(name))
+            return self._ledger.rollout.change(following, by=principal.key_id, kind=kind, reason=reason)
 
         stored = await asyncio.to_thread(decide)
         await self._router.look()
         await self._wake()
         return self._reply(stored)
+
+    def _check_models(self, name: str) -> None:
+        """Raises NotFound for no release, and Conflict for one whose models were collected: it could not answer."""
+        gone = [model for model in sorted(models_of(self._ledger.releases.get(name))) if _is_gone(self._store, model)]
+        if gone:
+            raise Conflict(
+                f"{name} cannot answer any more: {', '.join(gone)} was taken away, since nobody needed it.",
+                advice="Learn it again. Models stay with the rollout and the newest candidates; see the README.",
+            )
 
     def _reply(self, state: Rollout) -> RolloutReply:
         return RolloutReply(
@@ -90,6 +105,13 @@ class Rollouts:
             at=state.at,
             standing=self._router.standing(),
         )
+
+
+def _is_gone(store: ObjectStore, name: str) -> bool:
+    try:
+        return not holds(store, name)
+    except Corrupt:
+        return False  # what is damaged is told by who opens it
 
 
 def _after(state: Rollout, wanted: Begin | Adjust | Stop | Retire) -> Rollout:

@@ -60,7 +60,7 @@ class Service:
         self.router = RolloutRouter(workspace.ledger.rollout.state, opener.open, self._caught_up)
         self._ray_threads = ThreadPoolExecutor(RAY_THREADS, thread_name_prefix="ray")
         self._fleet = FleetClient(settings.cluster.namespace, self._ray_threads)
-        self.rollouts = Rollouts(workspace.ledger, self.router, self._fleet.wake)
+        self.rollouts = Rollouts(workspace, self.router, self._fleet.wake)
         self.documents = DocumentWriter(workspace, Indices(workspace.ledger, opener, self.router))
         server = settings.server
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
