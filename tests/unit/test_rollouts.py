@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ from kaizen.config import LedgerSettings
 from kaizen.errors import Conflict, NotFound
 from kaizen.records import Principal, Rollout
 from kaizen.storage.ledger import Ledger
-from kaizen.storage.object_store import open_store
+from kaizen.storage.object_store import ObjectStore, open_store
 from serve_apps.rollout_schemas import Begin, Switch
 from serve_apps.rollouts import Rollouts
 
@@ -25,8 +27,18 @@ async def _nothing() -> None:
     """Nobody is to be woken."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The API over a ledger with a stable release and a second one, whose ranker is not in the store."""
+
+    api: Rollouts
+    ledger: Ledger
+    store: ObjectStore
+    second: str
+
+
 @pytest.fixture
-def rollouts(tmp_path: Path) -> Any:  # noqa: ANN401 (with what stands around it)
+def place(tmp_path: Path) -> Iterator[Place]:
     ledger = Ledger.open(LedgerSettings(), f"sqlite:///{tmp_path}/ledger.sqlite")
     store = open_store(str(tmp_path / "objects"))
     router: Any = SimpleNamespace(look=_nothing, standing=dict)
@@ -35,26 +47,26 @@ def rollouts(tmp_path: Path) -> Any:  # noqa: ANN401 (with what stands around it
     second = ledger.releases.record({**index, "ranker": {"artifact": MODEL}}, parent=first.id)
     ledger.rollout.change(Rollout(version=0, stable=first.id), by="test", kind="configure", reason="")
     workspace: Any = SimpleNamespace(ledger=ledger, store=store)
-    yield SimpleNamespace(api=Rollouts(workspace, router, _nothing), store=store, ledger=ledger, second=second.id)
+    yield Place(Rollouts(workspace, router, _nothing), ledger, store, second.id)
     ledger.close()
 
 
-def test_a_release_whose_model_is_gone_is_refused_and_nothing_changes(rollouts: Any, tmp_path: Path) -> None:
-    begin = Begin(action="begin", challenger=rollouts.second, mode="ab", weight=0.5, version=1)
-    before = rollouts.ledger.rollout.state()
+def test_a_release_whose_model_is_gone_is_refused_and_nothing_changes(place: Place, tmp_path: Path) -> None:
+    begin = Begin(action="begin", challenger=place.second, mode="ab", weight=0.5, version=1)
+    before = place.ledger.rollout.state()
     for change in (
-        rollouts.api.promote(ADMIN, rollouts.second, Switch(version=1)),
-        rollouts.api.change(ADMIN, begin),
+        place.api.promote(ADMIN, place.second, Switch(version=1)),
+        place.api.change(ADMIN, begin),
     ):
         with pytest.raises(Conflict, match=MODEL):
             asyncio.run(change)
-    assert rollouts.ledger.rollout.state() == before
+    assert place.ledger.rollout.state() == before
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "trees.txt").write_text("one")
-    rollouts.store.put_directory(MODEL, tmp_path / "model")
-    assert asyncio.run(rollouts.api.promote(ADMIN, rollouts.second, Switch(version=1))).stable == rollouts.second
+    place.store.put_directory(MODEL, tmp_path / "model")
+    assert asyncio.run(place.api.promote(ADMIN, place.second, Switch(version=1))).stable == place.second
 
 
-def test_what_is_no_release_is_not_found(rollouts: Any) -> None:
+def test_what_is_no_release_is_not_found(place: Place) -> None:
     with pytest.raises(NotFound):
-        asyncio.run(rollouts.api.promote(ADMIN, "r99", Switch(version=1)))
+        asyncio.run(place.api.promote(ADMIN, "r99", Switch(version=1)))
