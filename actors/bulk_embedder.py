@@ -24,6 +24,7 @@ from kaizen.text.chunk import Chunker
 from kaizen.text.tokens import TokenCounter
 from kaizen.workspace import open_workspace
 
+FATE = ("id", "source", "unit", "outcome", "reason", "content_sha256")
 WRITTEN = pa.schema(
     [
         ("batch_uri", pa.string()),
@@ -32,7 +33,7 @@ WRITTEN = pa.schema(
         ("sources", pa.list_(pa.string())),
         ("fields", pa.string()),  # JSON: metadata field -> type
         ("refused", pa.list_(pa.string())),
-        ("others", pa.list_(pa.struct([(n, pa.string()) for n in ("id", "source", "outcome", "reason")]))),
+        ("others", pa.list_(pa.struct([(name, pa.string()) for name in FATE]))),
         ("chunks", pa.int64()),
         ("cpu_seconds", pa.float64()),
     ]
@@ -105,7 +106,7 @@ class BulkEmbedder:
 
     def _write(self, documents: Sequence[Document]) -> dict[str, Any]:
         done = prepare(documents, self._chunker, self._model())
-        kept = [d for d in documents if d.id not in done.refused]
+        kept = [d for d in documents if (d.tenant, d.id) not in done.refused]
         uri = write_batch(self._store, document_table(kept), done.table, self._made_by) if kept else ""
         return {
             "batch_uri": uri,
@@ -113,7 +114,7 @@ class BulkEmbedder:
             "content_sha256s": [d.content_sha256() for d in kept],
             "sources": [d.source for d in kept],
             "fields": json.dumps({name: kind for d in kept for name, kind in field_types(d.metadata).items()}),
-            "refused": list(done.refused),
+            "refused": [d.id for d in documents if (d.tenant, d.id) in done.refused],
             "chunks": done.table.num_rows,
             "cpu_seconds": self._cpu_seconds(),
         }
@@ -132,4 +133,4 @@ class BulkEmbedder:
 
 
 def _fate(row: dict[str, Any]) -> dict[str, str]:
-    return {name: row[name] for name in ("id", "source", "outcome", "reason")}
+    return {name: row[name] for name in FATE}

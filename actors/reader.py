@@ -12,7 +12,7 @@ from kaizen.config import Settings
 from kaizen.indexing.batch import DOCUMENT_SCHEMA, document_from_row, document_row
 from kaizen.indexing.sieve import Sieve
 from kaizen.records import Document, Quarantined
-from kaizen.text.parse import read_documents
+from kaizen.text.parse import Unread, read_documents
 from kaizen.text.sandbox import Sandbox
 from kaizen.text.source_file import SourceFile
 from kaizen.workspace import open_workspace
@@ -22,7 +22,14 @@ DOCUMENTS_AT_ONCE = 64
 CHARACTERS_AT_ONCE = 500_000
 
 OUTCOME = pa.schema(
-    [*DOCUMENT_SCHEMA, ("outcome", pa.string()), ("reason", pa.string()), ("cpu_seconds", pa.float64())]
+    [
+        *DOCUMENT_SCHEMA,
+        ("unit", pa.string()),  # SourceFile.key
+        ("outcome", pa.string()),  # sieve.Outcome, or "unread" (see parse.Unread); "" is still to be judged
+        ("reason", pa.string()),
+        ("content_sha256", pa.string()),  # of duplicates only
+        ("cpu_seconds", pa.float64()),
+    ]
 )
 
 
@@ -41,7 +48,7 @@ class Reader:
             started = time.process_time()
             for items in _batched(self._read(unit)):
                 spent, started = time.process_time() - started, time.process_time()
-                yield _table(items, spent)
+                yield _table(unit, items, spent)
 
     def _read(self, unit: SourceFile) -> Iterator[Document | Quarantined]:
         return read_documents(unit, self._settings, self._tenant, self._groups, sandbox=self._sandbox)
@@ -62,6 +69,8 @@ class Sifter:
         verdicts = self._sieve.sift([document_from_row(row) for row in fresh])
         for row, verdict in zip(fresh, verdicts, strict=True):
             row["outcome"], row["reason"] = verdict.outcome, verdict.reason
+            if verdict.outcome == "duplicate":
+                row["content_sha256"] = document_from_row(row).content_sha256()
         for row in listed:
             if row["outcome"] != "embed":
                 row["text"] = ""
@@ -83,10 +92,10 @@ def _batched(items: Iterable[Document | Quarantined]) -> Iterator[list[Document 
         yield batch
 
 
-def _table(items: Iterable[Document | Quarantined], cpu_seconds: float) -> pa.Table:
+def _table(unit: SourceFile, items: Iterable[Document | Quarantined], cpu_seconds: float) -> pa.Table:
     rows = [_row(item) for item in items]
     for row in rows:
-        row["cpu_seconds"] = 0.0
+        row |= {"unit": unit.key, "content_sha256": "", "cpu_seconds": 0.0}
     rows[0]["cpu_seconds"] = cpu_seconds
     return pa.Table.from_pylist(rows, schema=OUTCOME)
 
@@ -102,6 +111,6 @@ def _row(item: Document | Quarantined) -> dict[str, Any]:
         "metadata": "{}",
         "groups": [],
         "source": item.source,
-        "outcome": "quarantined",
+        "outcome": "unread" if isinstance(item, Unread) else "quarantined",
         "reason": item.reason,
     }

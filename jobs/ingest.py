@@ -34,6 +34,7 @@ from jobs.ingest_progress import Progress
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import InvalidInput, KaizenError
+from kaizen.indexing.seen import Seen
 from kaizen.records import Quarantined, Release
 from kaizen.storage.ledger.documents import BatchEntry
 from kaizen.text.sources import Expansion, expand
@@ -49,7 +50,7 @@ NO_VECTOR = "The embedder gave no usable vector for a chunk of it. Check the emb
 
 @dataclass(kw_only=True)
 class Summary:
-    """What a run did."""
+    """What a run did. `kept` are documents that --prune would have deleted, had all of their source been read."""
 
     counts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
@@ -58,7 +59,7 @@ class Summary:
 
     def record(self) -> dict[str, Any]:
         """The JSON object that `--json` prints."""
-        names = ("documents", "chunks", "unchanged", "duplicate", "quarantined", "skipped", "deleted")
+        names = ("documents", "chunks", "unchanged", "duplicate", "quarantined", "skipped", "deleted", "kept")
         return {
             **{name: self.counts[name] for name in names},
             "seconds": round(self.seconds, 3),
@@ -69,33 +70,63 @@ class Summary:
 
 
 class Ingest:
-    """One run over some sources for one tenant."""
+    """One run over some sources for one tenant. `prune`: documents of theirs go that the run does not see."""
 
-    def __init__(self, workspace: Workspace, release: Release, tenant: str, groups: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        release: Release,
+        expansion: Expansion,
+        *,
+        tenant: str,
+        groups: tuple[str, ...],
+        prune: bool,
+    ) -> None:
         self._settings = workspace.settings
         self._ledger = workspace.ledger
         self._release = release
+        self._expansion = expansion
         self._tenant = tenant
         self._groups = groups
-        self._seen: set[str] = set()
+        self._prune = prune
+        self._seen = Seen(workspace.ledger.documents, tenant, expansion, prune=prune)
         self.summary = Summary()
 
-    def run(self, expansion: Expansion, progress: Progress) -> None:
-        """Take in all units of `expansion`. What is recorded stays, whatever happens later."""
-        progress.expect(expansion.documents)
-        self.summary.counts["skipped"] = sum(expansion.skipped.values())
-        for batch in _pipeline(self._settings, self._release, expansion, self._tenant, self._groups):
+    def run(self, progress: Progress) -> None:
+        """Take in all units. What is recorded stays, whatever happens later."""
+        progress.expect(self._expansion.documents)
+        self.summary.counts["skipped"] = sum(self._expansion.skipped.values())
+        self._take(self._expansion, self._settings, progress)
+        self._take_stranded(progress)
+        self.summary.head_seq = self._ledger.documents.head()
+        if self._prune:  # last: what has moved is at its new place before it goes from the old one
+            self._delete_unseen()
+
+    def _take(self, expansion: Expansion, settings: Settings, progress: Progress) -> None:
+        for batch in _pipeline(settings, self._release, expansion, self._tenant, self._groups):
             self._record(batch)
             progress.update(self.summary.counts)
-        self.summary.head_seq = self._ledger.documents.head()
 
-    def prune(self, expansion: Expansion) -> None:
-        """Delete documents of these sources that the run has not seen. Quarantined ones were seen and stay."""
-        for source in sorted({unit.source for unit in expansion.files}):
-            gone = [i for i in self._ledger.documents.ids_of_source(self._tenant, source) if i not in self._seen]
-            if gone:
-                self.summary.head_seq = self._ledger.documents.delete_many(self._tenant, gone)
-            self.summary.counts["deleted"] += len(gone)
+    def _take_stranded(self, progress: Progress) -> None:
+        """Take in the duplicates whose originals go, or have other content now."""
+        again = self._seen.stranded()
+        if not again.files:
+            return
+        self.summary.counts["duplicate"] -= sum(len(unit.only) for unit in again.files)
+        every = self._settings.ingest.model_copy(update={"deduplicate": False})  # their originals may be there still
+        self._take(again, self._settings.model_copy(update={"ingest": every}), progress)
+        self._seen.check_taken(again)
+
+    def _delete_unseen(self) -> None:
+        """Delete documents that the run has not seen. Quarantined ones were seen and stay."""
+        for source in self._seen.sources:
+            unseen = self._seen.unseen(source)
+            if not self._seen.is_complete(source):
+                self.summary.counts["kept"] += len(unseen)
+                continue
+            if unseen:
+                self.summary.head_seq = self._ledger.documents.delete_many(self._tenant, unseen)
+            self.summary.counts["deleted"] += len(unseen)
 
     def _record(self, batch: dict[str, Any]) -> None:
         """Make one batch part of the truth, then what could not be taken."""
@@ -103,8 +134,8 @@ class Ingest:
         if batch["ids"]:
             refused += self._append(batch)
         for other in batch["others"]:
-            self._seen.add(other["id"])
-            if other["outcome"] == "quarantined":
+            self._see(other)
+            if other["outcome"] in ("quarantined", "unread"):
                 refused.append(_quarantined(self._tenant, other["source"], other["id"], other["reason"]))
             else:
                 self.summary.counts[other["outcome"]] += 1
@@ -112,7 +143,15 @@ class Ingest:
             self._ledger.quarantine.add_many(refused)
         self.summary.counts["quarantined"] += len(refused)
         self.summary.cpu_seconds += batch["cpu_seconds"]
-        self._seen.update(batch["ids"], batch["refused"])
+        self._seen.see([*batch["ids"], *batch["refused"]])
+
+    def _see(self, other: dict[str, str]) -> None:
+        if other["outcome"] == "unread":
+            self._seen.see_unread(other["source"])
+        elif other["outcome"] == "duplicate":
+            self._seen.see_copy(other["id"], other["content_sha256"], other["unit"])
+        else:
+            self._seen.see([other["id"]])
 
     def _append(self, batch: dict[str, Any]) -> list[Quarantined]:
         rows = zip(batch["ids"], batch["content_sha256s"], batch["sources"], strict=True)
@@ -195,11 +234,9 @@ def ingest(
     expansion = expand(sources, endpoint_url=settings.objects.endpoint_url)
     release = build_release(workspace)
     run_id = workspace.ledger.runs.begin(tenant, sources)
-    job = Ingest(workspace, release, tenant, groups)
+    job = Ingest(workspace, release, expansion, tenant=tenant, groups=groups, prune=prune)
     started, cpu_started = time.perf_counter(), time.process_time()
-    job.run(expansion, progress)
-    if prune:
-        job.prune(expansion)
+    job.run(progress)
     job.summary.seconds = time.perf_counter() - started
     job.summary.cpu_seconds += time.process_time() - cpu_started
     counts = {name: int(count) for name, count in job.summary.counts.items()}
@@ -263,6 +300,12 @@ def _print(summary: Summary, *, as_json: bool) -> None:
     )
     if record["quarantined"]:
         sys.stdout.write("Why documents were quarantined: kaizen quarantine list\n")
+    if record["kept"]:
+        sys.stdout.write(
+            f"{record['kept']} documents were not found, but stay: a part of their source could not be read. Mend or "
+            "remove it (files and rows in quarantine, directories without permission, broken links), then --prune "
+            "again.\n"
+        )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ class Sieve:
 
     A document that is unchanged costs one hash and a part of one query, and no embedding. The first of several
     documents with one id counts; the later ones are quarantined, since it is the source that must decide.
+
+    Only a document that is not there yet can be a duplicate: one that is there would keep its old text. Its original
+    may still go in the same run, or be replaced; `seen.Seen.stranded` tells of those.
     """
 
     def __init__(self, ledger: Ledger, tenant: str, *, deduplicate: bool) -> None:
@@ -53,11 +56,12 @@ class Sieve:
             self._ids.add(document.id)
             if state is not None and (state.content_sha256, state.source) == (content, document.source):
                 verdicts.append(Verdict(outcome="unchanged"))
-            elif self._deduplicate and (content in self._contents or known.get(content, document.id) != document.id):
+            elif self._deduplicate and state is None and (content in self._contents or content in known):
                 verdicts.append(Verdict(outcome="duplicate"))
             else:
                 verdicts.append(self._admit(document))
-            self._contents.add(content)
+            if verdicts[-1].outcome != "quarantined":
+                self._contents.add(content)
         return verdicts
 
     def _admit(self, document: Document) -> Verdict:

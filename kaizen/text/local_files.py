@@ -10,7 +10,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kaizen.errors import InvalidInput
-from kaizen.text.source_file import SourceFile, format_of, matches, split_glob, why_skipped
+from kaizen.text.source_file import SourceFile, format_of, matches, reaches, split_glob, why_skipped
+
+# Reasons to skip which leave open what the source holds: what was there before may be there still.
+_UNREADABLE = "unreadable directory"
+_BROKEN = "broken link"
+INCOMPLETE = frozenset({_UNREADABLE, _BROKEN})
 
 
 def path_of(uri: str) -> Path:
@@ -33,13 +38,14 @@ def list_files(source: str, skipped: Counter[str]) -> Iterator[SourceFile]:
     uri = Path(full).as_uri()
     if not Path(root).is_dir():
         return _listed(uri, Path(root).parent, iter([Path(root).name]), skipped)
-    paths = (p for p in _walk(root, skipped) if matches(p, pattern))
+    paths = (p for p in _walk(root, pattern, skipped) if matches(p, pattern))
     return _listed(uri, Path(root or "/"), _within(root, paths, skipped), skipped)
 
 
-def _walk(root: str, skipped: Counter[str]) -> Iterator[str]:
+def _walk(root: str, pattern: str, skipped: Counter[str]) -> Iterator[str]:
     def unreadable(error: OSError) -> None:
-        skipped["unreadable directory"] += 1
+        if reaches(os.path.relpath(error.filename, root or "/"), pattern):
+            skipped[_UNREADABLE] += 1
 
     for directory, folders, names in os.walk(root or "/", onerror=unreadable):
         linked = [name for name in folders if (Path(directory) / name).is_symlink()]
@@ -91,4 +97,4 @@ def _not_regular(file: Path) -> str:
     try:
         return "" if stat.S_ISREG(file.stat().st_mode) else "not a regular file"
     except OSError:
-        return "broken link"
+        return _BROKEN

@@ -16,11 +16,17 @@ from kaizen.text.rows import Row, document_from_row
 from kaizen.text.rows_csv import CsvRows
 from kaizen.text.rows_jsonl import JsonlRows
 from kaizen.text.sandbox import Sandbox
-from kaizen.text.source_file import SourceFile
+from kaizen.text.source_file import ONE_DOCUMENT, SourceFile
 from kaizen.text.sources import open_source
 
 _MOST_REMEMBERED_IDS = 2**20  # about 100 MB
 _MOST_BAD_ROWS = 1000
+
+
+class Unread(Quarantined):
+    """Rows that cannot be read, one or all the rest of a file. Their place names them: nobody knows their ids."""
+
+    __slots__ = ()
 
 
 class _Rows(Protocol):
@@ -36,6 +42,8 @@ def read_documents(
 ) -> Iterator[Document | Quarantined]:
     """Yield the documents of `unit`, in the order of the file, and a Quarantined for each that cannot be taken.
 
+    Rows whose ids nobody could read come as Unread. With `unit.only`, nothing but what has one of these ids comes.
+
     A file of the formats txt, md, html, pdf, docx is one document, whose id is `unit.name`. Rows of csv, jsonl and
     parquet name their ids (see `rows.document_from_row`), else theirs is `unit.name#row`, counted from 1 in the
     file. Of the rows of a unit with one id the first is taken, the others are quarantined: which of them was meant
@@ -49,16 +57,23 @@ def read_documents(
     Raises:
         Unavailable: the object store does not answer, or the sandbox does not start.
     """
-    reader = _Reader(unit, settings, tenant, groups)
+    for item in _everything(unit, _Reader(unit, settings, tenant, groups), settings, sandbox):
+        if not unit.only or (item.id if isinstance(item, Document) else item.document_id) in unit.only:
+            yield item
+
+
+def _everything(
+    unit: SourceFile, reader: _Reader, settings: Ingest, sandbox: Sandbox | None
+) -> Iterator[Document | Quarantined]:
     with ExitStack() as stack:
         if sandbox is None:
             sandbox = stack.enter_context(Sandbox(parse_seconds=settings.parse_seconds))
         try:
             yield from reader.items(stack.enter_context(open_source(unit)), sandbox)
         except (BadDocument, InvalidInput) as error:
-            yield reader.refused(unit.name, str(error))
+            yield reader.refused_file(str(error))
         except OSError as error:
-            yield reader.refused(unit.name, f"It cannot be read: {error.strerror or type(error).__name__}.")
+            yield reader.refused_file(f"It cannot be read: {error.strerror or type(error).__name__}.")
 
 
 class _Reader:
@@ -91,9 +106,13 @@ class _Reader:
         else:
             yield self._document(self._whole(file, sandbox))
 
-    def refused(self, document_id: str, reason: str) -> Quarantined:
-        """Return the record of what cannot be taken."""
-        return Quarantined(
+    def refused_file(self, reason: str) -> Quarantined:
+        """Return the record of a file that cannot be read, or not to its end."""
+        kind = Quarantined if self._unit.format in ONE_DOCUMENT else Unread
+        return self._refused(kind, self._unit.name, reason)
+
+    def _refused(self, kind: type[Quarantined], document_id: str, reason: str) -> Quarantined:
+        return kind(
             tenant=self._tenant,
             source=self._unit.source,
             document_id=document_id.encode("utf-8", "backslashreplace").decode(),
@@ -119,7 +138,8 @@ class _Reader:
                 document = self._row_document(row, rows)
             except (BadDocument, InvalidInput) as error:
                 bad += 1
-                yield self.refused(f"{self._unit.name}#{rows.number()}", f"{rows.place()}: {error}")
+                kind = Quarantined if isinstance(error, _Repeated) else Unread
+                yield self._refused(kind, f"{self._unit.name}#{rows.number()}", f"{rows.place()}: {error}")
             else:
                 good += 1
                 yield document
@@ -134,7 +154,7 @@ class _Reader:
             raise row
         document = self._document(row, lambda: f"{self._unit.name}#{rows.number()}")
         if document.id in self._seen:
-            raise BadDocument("It has the id of an earlier row.", advice="Give each row an id of its own.")
+            raise _Repeated("It has the id of an earlier row.", advice="Give each row an id of its own.")
         if len(self._seen) < _MOST_REMEMBERED_IDS:
             self._seen.add(document.id)
         return document
@@ -157,6 +177,10 @@ class _Reader:
             "max_document_bytes": self._settings.max_document_bytes,
             "max_expansion": self._settings.max_expansion,
         }
+
+
+class _Repeated(BadDocument):
+    """A row whose id is known: it came before."""
 
 
 class _SandboxedRows:

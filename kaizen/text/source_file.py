@@ -11,6 +11,8 @@ from typing import Literal, get_args
 
 Format = Literal["txt", "md", "html", "pdf", "docx", "csv", "jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+# A file of these is one document; of the others only reading tells which they hold.
+ONE_DOCUMENT: frozenset[Format] = frozenset({"txt", "md", "html", "pdf", "docx"})
 _EXTENSIONS: Mapping[str, Format] = {
     **{f".{name}": name for name in FORMATS},
     ".text": "txt",
@@ -33,6 +35,7 @@ class SourceFile:
             on the machine nor on where the root lies.
         etag: changes when the content does (S3's ETag; size and modification time of a local file).
         start, end: byte range of this unit; `end` is None for the rest of the file.
+        only: ids of the documents that are wanted of it; without any, all are.
     """
 
     source: str
@@ -46,6 +49,12 @@ class SourceFile:
     endpoint_url: str = ""
     start: int = 0
     end: int | None = None
+    only: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> str:
+        """Tells the unit from all others of a run."""
+        return f"{self.uri}@{self.start}"
 
 
 def format_of(path: str) -> Format | None:
@@ -74,6 +83,17 @@ def split_glob(path: str) -> tuple[str, str]:
 def matches(path: str, pattern: str) -> bool:
     """Say whether `path` below the root matches: `*` stays within a segment, `**` spans any number of them."""
     return not pattern or _match(path.split("/"), pattern.split("/"))
+
+
+def reaches(folder: str, pattern: str) -> bool:
+    """Say whether a file below `folder` (below the root) could match."""
+    return not pattern or _reaches(folder.split("/"), pattern.split("/"))
+
+
+def _reaches(segments: list[str], globs: list[str]) -> bool:
+    if not segments or not globs or globs[0] == "**":
+        return bool(globs)
+    return fnmatch.fnmatchcase(segments[0], globs[0]) and _reaches(segments[1:], globs[1:])
 
 
 def _match(segments: list[str], globs: list[str]) -> bool:

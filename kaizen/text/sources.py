@@ -13,26 +13,28 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from kaizen.errors import InvalidInput
-from kaizen.text.local_files import list_files, path_of
-from kaizen.text.source_file import FORMATS, Format, SourceFile
+from kaizen.text.local_files import INCOMPLETE, list_files, path_of
+from kaizen.text.source_file import FORMATS, ONE_DOCUMENT, Format, SourceFile
 
-# Files of one document each; of the others only reading tells how many they hold.
-_ONE_DOCUMENT: frozenset[Format] = frozenset({"txt", "md", "html", "pdf", "docx"})
 _SPLITTABLE: frozenset[Format] = frozenset({"jsonl", "parquet"})
 PART_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expansion:
-    """What SOURCE... stands for: `files` in a deterministic order, and how many were left out, by reason."""
+    """What SOURCE... stands for: `files` in a deterministic order, and how many were left out, by reason.
+
+    `incomplete` are those of the sources (`SourceFile.source`) of which a part could not be listed.
+    """
 
     files: tuple[SourceFile, ...]
     skipped: Mapping[str, int]
+    incomplete: frozenset[str] = frozenset()
 
     @property
     def documents(self) -> int | None:
         """How many documents there are; None where only reading tells."""
-        return len(self.files) if all(file.format in _ONE_DOCUMENT for file in self.files) else None
+        return len(self.files) if all(file.format in ONE_DOCUMENT for file in self.files) else None
 
 
 def expand(sources: Sequence[str], *, endpoint_url: str = "", part_bytes: int = PART_BYTES) -> Expansion:
@@ -46,8 +48,10 @@ def expand(sources: Sequence[str], *, endpoint_url: str = "", part_bytes: int = 
     """
     skipped: Counter[str] = Counter()
     files: dict[str, SourceFile] = {}
+    incomplete: set[str] = set()
     for source in sources:
-        listed = list(_listing(source, endpoint_url, skipped))
+        left_out: Counter[str] = Counter()
+        listed = list(_listing(source, endpoint_url, left_out))
         if not listed:
             raise InvalidInput(
                 f"{source!r} holds no file that can be read.",
@@ -55,9 +59,12 @@ def expand(sources: Sequence[str], *, endpoint_url: str = "", part_bytes: int = 
             )
         for file in listed:
             files.setdefault(file.uri, file)
+        if INCOMPLETE & left_out.keys():
+            incomplete.add(listed[0].source)
+        skipped += left_out
     _refuse_same_names(files.values())
     parts = [part for file in files.values() for part in _parts(file, part_bytes)]
-    return Expansion(files=tuple(parts), skipped=dict(+skipped))
+    return Expansion(files=tuple(parts), skipped=dict(skipped), incomplete=frozenset(incomplete))
 
 
 def open_source(file: SourceFile) -> BinaryIO:

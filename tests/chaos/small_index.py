@@ -110,12 +110,12 @@ def text_of(number: int) -> str:
     return "\n\n".join(f"Part {number} of the {word} is a {word}. " + f"the {word} of a {word} " * 5 for word in words)
 
 
-def take_in(workspace: Workspace, sources: Path) -> dict[str, Any]:
+def take_in(workspace: Workspace, sources: Path, *, prune: bool = False) -> dict[str, Any]:
     """`kaizen ingest` of a folder; its summary."""
     torch.set_num_threads(1)
     with patch.object(jobs.ingest, "_pipeline", _one_after_the_other), Progress(quiet=True) as progress:
         summary = jobs.ingest.ingest(
-            workspace, [str(sources)], tenant=TENANT, groups=(), prune=False, progress=progress
+            workspace, [str(sources)], tenant=TENANT, groups=(), prune=prune, progress=progress
         )
     return summary.record()
 

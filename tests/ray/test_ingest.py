@@ -39,7 +39,7 @@ def endpoint() -> Iterator[str]:
     server.stop()
 
 
-COUNTS = ("documents", "chunks", "unchanged", "duplicate", "quarantined", "deleted")
+COUNTS = ("documents", "chunks", "unchanged", "duplicate", "quarantined", "deleted", "kept")
 
 
 def counts(summary: dict[str, Any]) -> dict[str, int]:
@@ -132,10 +132,14 @@ def what_changed_is_taken_anew(folder: Folder) -> None:
 
 
 def what_is_gone_goes_when_asked(folder: Folder) -> None:
+    (folder.path / "guide.md").rename(folder.path / "manual.md")
+    careful = folder.ingest("--prune")
+    assert (careful["deleted"], careful["kept"]) == (0, 2), "nobody knows what bad.jsonl held"
+    (folder.path / "bad" / "bad.jsonl").unlink()
     pruned = folder.ingest("--prune")
-    assert pruned["deleted"] == 1
+    assert (pruned["documents"], pruned["deleted"], pruned["kept"]) == (1, 2, 0)
     assert folder.has("capybara", pruned) == []
-    assert folder.has("jaguar", pruned) == ["kb/guide.md"]
+    assert folder.has("jaguar", pruned) == ["kb/manual.md"]
     assert folder.client.get("/v1/documents/kb/page.html").status_code == 404
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pytest
 
 from kaizen.config import Ingest
 from kaizen.records import Document, Quarantined
-from kaizen.text.parse import read_documents
+from kaizen.text.parse import Unread, read_documents
 from kaizen.text.sandbox import Sandbox
 from kaizen.text.sources import expand
 from tests.unit.text.conftest import Read
@@ -107,7 +108,7 @@ def test_a_bad_row_is_quarantined_and_the_rest_goes_on(read: Read, line: str | b
     assert isinstance(before, Document)
     assert isinstance(after, Document)
     assert _reasons([bad]) == [f"line 2: {reason}"]
-    assert bad == Quarantined(
+    assert bad == Unread(
         tenant="acme", source=before.source, document_id="docs/a.jsonl#2", reason=bad.reason, at=bad.at
     )
 
@@ -117,6 +118,32 @@ def test_of_rows_with_one_id_the_first_is_taken(read: Read) -> None:
     assert isinstance(first, Document)
     assert first.text == "1"
     assert _reasons([second]) == ["line 2: It has the id of an earlier row"]
+    assert not isinstance(second, Unread), "its id is known"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "unread"),
+    [
+        ("a.jsonl", "", True),
+        ("a.csv", "a,a\n1,2\n", True),
+        ("a.parquet", make_parquet({"id": ["a"], "text": ["t"]})[:-20], True),
+        ("a.txt", "", False),
+        ("a.html", "", False),
+    ],
+)
+def test_which_rows_a_damaged_file_held_nobody_knows(read: Read, name: str, data: bytes | str, unread: bool) -> None:
+    (bad,) = read(name, data)
+    assert isinstance(bad, Quarantined)
+    assert (bad.document_id, isinstance(bad, Unread)) == (f"docs/{name}", unread)
+
+
+def test_only_what_is_wanted_of_a_unit_is_read(tmp_path: Path, sandbox: Sandbox) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": "a", "text": "1"}\n{"id": "b"}\n{"id": "c", "text": "3"}\n{"text": "4"}')
+    (unit,) = expand([str(path)]).files
+    wanted = replace(unit, only=frozenset({"c", f"{unit.name}#4"}))
+    documents = _documents(list(read_documents(wanted, Ingest(), "acme", sandbox=sandbox)))
+    assert [document.text for document in documents] == ["3", "4"]
 
 
 def test_a_line_over_the_limit_is_not_held(read: Read) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kaizen.errors import InvalidInput
-from kaizen.text.source_file import SourceFile, matches
+from kaizen.text.source_file import SourceFile, matches, reaches
 from kaizen.text.sources import expand, open_source
 
 
@@ -101,6 +102,46 @@ def test_links_are_followed_only_within_the_root(docs: Path, tmp_path: Path) -> 
     assert found.skipped["link out of the source"] == 1
     assert found.skipped["linked directory"] == 1
     assert found.skipped["broken link"] == 1
+
+
+def test_a_source_with_a_broken_link_is_incomplete(docs: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.txt").write_text("text")
+    (docs / "broken.txt").symlink_to(docs / "nothing.txt")
+    assert expand([str(docs), str(tmp_path / "other")]).incomplete == {docs.as_uri()}
+    assert expand([str(docs / "*.md")]).incomplete == set(), "the glob does not ask for it"
+
+
+def test_a_source_with_an_unreadable_directory_is_incomplete(docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = expand([str(docs)])
+    assert (found.incomplete, found.skipped["unreadable directory"]) == ({docs.as_uri()}, 1)
+    assert expand([str(docs / "*.txt")]).incomplete == set(), "nothing below it could match"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "folder", "expected"),
+    [
+        ("", "a/b", True),
+        ("*.md", "a", False),
+        ("a/*.md", "a", True),
+        ("a/*.md", "b", False),
+        ("a/*/c.md", "a", True),
+        ("a/*/c.md", "a/b", True),
+        ("a/*/c.md", "a/b/c", False),
+        ("a/**", "a/b/c", True),
+        ("a/**/c.md", "b", False),
+    ],
+)
+def test_what_a_glob_reaches(pattern: str, folder: str, expected: bool) -> None:
+    assert reaches(folder, pattern) is expected
 
 
 def test_a_root_that_is_a_link_keeps_its_name(docs: Path, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""What is a duplicate, what is not, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kaizen.config import LedgerSettings
+from kaizen.indexing.sieve import Sieve
+from kaizen.records import Document
+from kaizen.storage.ledger import Ledger
+from tests.unit.storage.examples import TENANT, document
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(LedgerSettings(), f"sqlite:///{tmp_path}/ledger.sqlite") as opened:
+        yield opened
+
+
+def outcomes(ledger: Ledger, *documents: Document, deduplicate: bool = True) -> list[str]:
+    return [verdict.outcome for verdict in Sieve(ledger, TENANT, deduplicate=deduplicate).sift(documents)]
+
+
+def test_a_new_copy_is_a_duplicate(ledger: Ledger) -> None:
+    ledger.documents.upsert(document("old", "one"))
+    new = [document("a", "one"), document("b", "two"), document("c", "two")]
+    assert outcomes(ledger, *new) == ["duplicate", "embed", "duplicate"]
+    assert outcomes(ledger, *new, deduplicate=False) == ["embed", "embed", "embed"]
+
+
+def test_a_document_that_is_there_is_replaced_also_by_a_copy(ledger: Ledger) -> None:
+    ledger.documents.upsert_many([document("a", "one"), document("b", "two"), document("c", "withdrawn")])
+    both = [document("a", "withdrawn"), document("b", "withdrawn")]
+    assert outcomes(ledger, *both) == ["embed", "embed"]
+    ledger.documents.upsert_many(both)
+    assert outcomes(ledger, *both) == ["unchanged", "unchanged"]
+
+
+def test_a_document_of_another_source_is_taken_anew_also_when_it_has_copies(ledger: Ledger) -> None:
+    ledger.documents.upsert_many([document("a", "one"), document("b", "one")])
+    assert outcomes(ledger, document("b", "one", source="file:///kb")) == ["embed"]
+
+
+def test_a_copy_of_what_is_refused_is_refused_too(ledger: Ledger) -> None:
+    ledger.documents.upsert(document("old", "one", metadata={"year": 1999}))
+    new = [document(name, "two", metadata={"year": "1999"}) for name in "ab"]
+    assert outcomes(ledger, *new) == ["quarantined", "quarantined"]
+
+
+def test_the_first_of_one_id_counts(ledger: Ledger) -> None:
+    assert outcomes(ledger, document("a", "one"), document("a", "two")) == ["embed", "quarantined"]
