@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from kaizen import rollout
 from kaizen.ids import fingerprint
 from kaizen.records import Impression
 from kaizen.release import with_parts
@@ -280,14 +281,23 @@ def test_a_challenger_that_cannot_be_opened_takes_no_part_and_harms_nobody(
     stage: Stage, part: dict[str, dict[str, Any]]
 ) -> None:
     broken = stage.variant(**part)
-    version = stage.show()["version"]
-    body = {"action": "begin", "version": version, "challenger": broken, "mode": "ab", "weight": 1.0}
-    stage.post("/v1/rollout", **body).raise_for_status()
+    ledger = stage.product.parts.ledger  # over HTTP, a release without its models is refused
+    begun = rollout.begin(ledger.rollout.state(), broken, "ab", 1.0)
+    ledger.rollout.change(begun, by="test", kind="begin", reason="The model was lost a moment later.")
     eventually(lambda: "cannot be opened" in stage.show()["standing"][broken], 30, "it says what is wrong")
     shown = eventually(lambda: _under(stage, 0), 10, "both replicas have seen the challenger")
     assert (shown["release"], shown["degraded"]) == (stage.stable, [])
     assert stage.admin.get("/readyz").status_code == 200
     assert stage.stable in stage.show()["standing"]
+
+
+def test_a_challenger_without_its_models_is_refused_and_nothing_changes(stage: Stage) -> None:
+    lacking = stage.variant(embedder={"artifact": "models/none", "fingerprint": "0" * 64})
+    before = stage.show()
+    body = {"action": "begin", "version": before["version"], "challenger": lacking, "mode": "ab", "weight": 1.0}
+    for refused in (stage.post("/v1/rollout", **body), stage.post(f"/v1/releases/{lacking}:promote")):
+        assert (refused.status_code, "models/none" in refused.json()["detail"]) == (409, True)
+    assert stage.show()["version"] == before["version"]
 
 
 def _under(stage: Stage, version: int) -> dict[str, Any] | None:
