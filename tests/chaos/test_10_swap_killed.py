@@ -164,6 +164,13 @@ def taken(product: Product, one: Flock, release: str) -> None:
     eventually(everywhere, 120, f"{release} answers")
 
 
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """One of its own: an index of another chunking is built from all documents, and all tests before have left some."""
+    with started(configure(tmp_path_factory.mktemp("swapped"), {})) as running:
+        yield running
+
+
 def test_swaps_go_unnoticed(product: Product, flock: Flock, chaos: Chaos) -> None:
     """Nothing is killed: no request needs a second try, and none is partial."""
     swaps = chaos.of(4, 20)
