@@ -66,11 +66,11 @@ class Sifter:
         started = time.process_time()
         listed = rows.to_pylist()
         fresh = [row for row in listed if not row["outcome"]]
-        verdicts = self._sieve.sift([document_from_row(row) for row in fresh])
-        for row, verdict in zip(fresh, verdicts, strict=True):
+        documents = [document_from_row(row) for row in fresh]
+        for row, document, verdict in zip(fresh, documents, self._sieve.sift(documents), strict=True):
             row["outcome"], row["reason"] = verdict.outcome, verdict.reason
             if verdict.outcome == "duplicate":
-                row["content_sha256"] = document_from_row(row).content_sha256()
+                row["content_sha256"] = document.content_sha256()
         for row in listed:
             if row["outcome"] != "embed":
                 row["text"] = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kaizen.errors import KaizenError
@@ -26,21 +27,15 @@ class KnownSender:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it unread."""
-        if scope["type"] == "http" and _is_large(scope):
+        if scope["type"] == "http" and _is_large(headers := Headers(scope=scope)):
             try:
-                await self._check(_header(scope, b"authorization"))
+                await self._check(headers.get("authorization"))
             except KaizenError as error:
                 await problem_of(error, self._retry_after)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
-def _is_large(scope: Scope) -> bool:
-    if _header(scope, b"transfer-encoding") is not None:
-        return True
-    length = _header(scope, b"content-length") or "0"
-    return not length.isdecimal() or int(length) > MOST_BYTES
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+def _is_large(headers: Headers) -> bool:
+    length = headers.get("content-length") or "0"
+    return "transfer-encoding" in headers or not length.isdecimal() or int(length) > MOST_BYTES

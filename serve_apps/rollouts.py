@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 from kaizen import rollout
-from kaizen.errors import Conflict, Corrupt
+from kaizen.errors import Conflict
 from kaizen.records import Principal, Rollout
 from kaizen.release import models_of
-from kaizen.storage.object_store import ObjectStore, holds
+from kaizen.storage.object_store import is_lost
 from kaizen.workspace import Workspace
 from serve_apps.rollout_router import RolloutRouter
 from serve_apps.rollout_schemas import (
@@ -87,7 +87,7 @@ class Rollouts:
 
     def _check_models(self, name: str) -> None:
         """Raises NotFound for no release, and Conflict for one whose models were collected: it could not answer."""
-        gone = [model for model in sorted(models_of(self._ledger.releases.get(name))) if _is_gone(self._store, model)]
+        gone = [model for model in sorted(models_of(self._ledger.releases.get(name))) if is_lost(self._store, model)]
         if gone:
             raise Conflict(
                 f"{name} cannot answer any more: {', '.join(gone)} was taken away, since nobody needed it.",
@@ -105,13 +105,6 @@ class Rollouts:
             at=state.at,
             standing=self._router.standing(),
         )
-
-
-def _is_gone(store: ObjectStore, name: str) -> bool:
-    try:
-        return not holds(store, name)
-    except Corrupt:
-        return False  # what is damaged is told by who opens it
 
 
 def _after(state: Rollout, wanted: Begin | Adjust | Stop | Retire) -> Rollout:

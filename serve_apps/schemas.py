@@ -47,7 +47,6 @@ MetadataItem = (
     | Annotated[list[ShortText], Field(fail_fast=True)]
 )
 
-
 IdempotencyKey = Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")]
 DOCUMENT_ID = {
     "pattern": r"^[^\x00-\x1f\x7f]+$",

@@ -51,12 +51,12 @@ class Paired:
     @property
     def better(self) -> bool:
         """Whether the candidate is proven better."""
-        return self.low > 0 and self.p <= 1 - LEVEL
+        return proven(self.low > 0, self.p)
 
     @property
     def worse(self) -> bool:
         """Whether the candidate is proven worse."""
-        return self.high < 0 and self.p_worse <= 1 - LEVEL
+        return proven(self.high < 0, self.p_worse)
 
     @property
     def doubt(self) -> str:
@@ -94,6 +94,11 @@ def compare(stable: Mapping[str, float], candidate: Mapping[str, float], *, seed
         p_worse=_share(flipped <= mean + 1e-12),
         smallest=_smallest(differences),
     )
+
+
+def proven(beyond_zero: bool, p: float) -> bool:
+    """Whether bootstrap (the bound lies beyond 0) and randomisation both say so."""
+    return beyond_zero and p <= 1 - LEVEL
 
 
 def _share(as_far: npt.NDArray[np.bool_]) -> float:

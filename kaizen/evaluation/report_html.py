@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from kaizen.evaluation.paired import LEVEL
+from kaizen.evaluation.paired import proven
 
 _TITLES = {
     "trusted": "Trusted set",
@@ -108,9 +108,9 @@ def _interval(number: int, one: tuple[str, Mapping[str, float], bool], reach: fl
 
 def _colour(figure: Mapping[str, float]) -> str:
     """Of what is proven. A slice has no p: its interval holds for all slices at once, and decides alone."""
-    if figure["high"] < 0 and figure.get("p_worse", 0.0) <= 1 - LEVEL:
+    if proven(figure["high"] < 0, figure.get("p_worse", 0.0)):
         return "#b3261e"
-    return "#1b7f3b" if figure["low"] > 0 and figure.get("p", 0.0) <= 1 - LEVEL else "#555"
+    return "#1b7f3b" if proven(figure["low"] > 0, figure.get("p", 0.0)) else "#555"
 
 
 def _cut(name: str) -> str:

@@ -24,7 +24,7 @@ from kaizen.ids import new_id
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.vectors import Device
 from kaizen.retrieval.view import LiveSegment, View
-from kaizen.storage.object_store import ObjectStore, holds
+from kaizen.storage.object_store import ObjectStore, is_lost
 
 FORMAT = 1
 
@@ -56,7 +56,7 @@ class GenerationStore:
         again: whoever opened it still has all of it.
         """
         for segment in (live.segment for live in view.segments):
-            if segment is fresh or self._is_lost(segment):
+            if segment is fresh or is_lost(self.store, self._segment_name(segment.name)):
                 self._put_segment(segment)
         previous = next(iter(self._names()[0]), None)
         name = f"{view.seq:012d}-{new_id('g')}"
@@ -119,12 +119,6 @@ class GenerationStore:
         bits = np.load(generation / f"alive-{name}.npy", allow_pickle=False)
         alive = np.unpackbits(bits, count=segment.rows, bitorder="little").astype(bool)
         return LiveSegment(segment, alive, sealed=True)
-
-    def _is_lost(self, segment: Segment) -> bool:
-        try:
-            return not holds(self.store, self._segment_name(segment.name))
-        except Corrupt:
-            return False  # damage shows when it is loaded, and the generation before is then taken
 
     def _put_segment(self, segment: Segment) -> None:
         """Store it; what lies in files on this machine then need not lie in memory too."""

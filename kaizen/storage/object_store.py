@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from kaizen.errors import ConfigError, NotFound
+from kaizen.errors import ConfigError, Corrupt, NotFound
 from kaizen.storage.manifest import Manifest
 
 
@@ -79,6 +79,14 @@ def holds(store: ObjectStore, name: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+def is_lost(store: ObjectStore, name: str) -> bool:
+    """Whether there is no directory of this name. One that is damaged is there: whoever opens it is told."""
+    try:
+        return not holds(store, name)
+    except Corrupt:
+        return False
 
 
 def open_store(uri: str, endpoint_url: str = "") -> ObjectStore:

@@ -6,6 +6,7 @@ import pytest
 
 from kaizen.evaluation.observed import MOST_PATIENCE_SECONDS
 from kaizen.steward import drift_watch
+from kaizen.steward.keeper import Keeper
 from tests.unit.steward.world import NO_FEEDBACK, SETTINGS, World
 
 QUIET = SETTINGS.model_copy(update={"min_feedback": 100_000})
@@ -19,6 +20,17 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measured(world: World) -> list[tuple[str, ...]]:
     return [step.arguments[3::2] for step in world.ran if step.module == "jobs.measure_drift"]
+
+
+def alarmed(world: World) -> Keeper:
+    """A steward whose first measurement has just told of drift."""
+    keeper, world.drifted = world.keeper(QUIET), True
+    world.broken["jobs.curate"] = NO_FEEDBACK
+    keeper.tick()
+    world.people(80)
+    world.now += drift_watch.PAUSE_SECONDS
+    assert keeper.tick()
+    return keeper
 
 
 def test_each_window_is_measured_once_against_what_the_release_was_seen_with_first(world: World) -> None:
@@ -62,12 +74,7 @@ def test_a_burst_and_then_nobody_is_measured_when_its_clicks_are_in(world: World
 
 
 def test_a_new_reference_is_not_measured_against_at_once(world: World) -> None:
-    keeper, world.drifted = world.keeper(QUIET), True
-    world.broken["jobs.curate"] = NO_FEEDBACK
-    keeper.tick()
-    world.people(80)
-    world.now += drift_watch.PAUSE_SECONDS
-    keeper.tick()
+    keeper = alarmed(world)
     world.until_ended(keeper)
     keeper.tick()  # the turn has answered: a new reference begins
     begun = world.now
@@ -79,12 +86,7 @@ def test_a_new_reference_is_not_measured_against_at_once(world: World) -> None:
 
 
 def test_an_alarm_starts_a_turn_and_then_what_changed_is_normal(world: World) -> None:
-    keeper, world.drifted = world.keeper(QUIET), True
-    world.broken["jobs.curate"] = NO_FEEDBACK
-    keeper.tick()
-    world.people(80)
-    world.now += drift_watch.PAUSE_SECONDS
-    assert keeper.tick()
+    keeper = alarmed(world)
     turn = world.until_ended(keeper)
     assert turn.trigger == "They ask other things."
     end = world.ledger.impressions.end()
