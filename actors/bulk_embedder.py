@@ -15,6 +15,7 @@ import pyarrow as pa
 from kaizen.config import Settings
 from kaizen.indexing.batch import document_from_row, document_table, write_batch
 from kaizen.indexing.prepare import prepare
+from kaizen.indexing.unsearchable import NO_VECTOR
 from kaizen.models.embedder import Embedder, open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.records import Document, Release
@@ -32,7 +33,6 @@ WRITTEN = pa.schema(
         ("content_sha256s", pa.list_(pa.string())),
         ("sources", pa.list_(pa.string())),
         ("fields", pa.string()),  # JSON: metadata field -> type
-        ("refused", pa.list_(pa.string())),
         ("others", pa.list_(pa.struct([(name, pa.string()) for name in FATE]))),
         ("chunks", pa.int64()),
         ("cpu_seconds", pa.float64()),
@@ -44,7 +44,7 @@ NOTHING: Mapping[str, Any] = {
     "content_sha256s": (),
     "sources": (),
     "fields": "{}",
-    "refused": (),
+    "others": (),
     "chunks": 0,
     "cpu_seconds": 0.0,
 }
@@ -99,7 +99,7 @@ class BulkEmbedder:
         fresh = [document_from_row(row) for row in listed if row["outcome"] == "embed"]
         for documents in list(self._batches(fresh)) or [[]]:
             row = self._write(documents) if documents else dict(NOTHING)
-            row["others"], others = others, []
+            row["others"], others = [*others, *row["others"]], []
             row["cpu_seconds"] += waited
             waited = 0.0
             yield pa.Table.from_pylist([row], schema=WRITTEN)
@@ -114,7 +114,7 @@ class BulkEmbedder:
             "content_sha256s": [d.content_sha256() for d in kept],
             "sources": [d.source for d in kept],
             "fields": json.dumps({name: kind for d in kept for name, kind in field_types(d.metadata).items()}),
-            "refused": [d.id for d in documents if (d.tenant, d.id) in done.refused],
+            "others": [_refused(d) for d in documents if (d.tenant, d.id) in done.refused],
             "chunks": done.table.num_rows,
             "cpu_seconds": self._cpu_seconds(),
         }
@@ -134,3 +134,8 @@ class BulkEmbedder:
 
 def _fate(row: dict[str, Any]) -> dict[str, str]:
     return {name: row[name] for name in FATE}
+
+
+def _refused(document: Document) -> dict[str, str]:
+    told = {"id": document.id, "source": document.source, "outcome": "quarantined", "reason": NO_VECTOR}
+    return dict.fromkeys(FATE, "") | told

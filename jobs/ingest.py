@@ -45,7 +45,6 @@ BLOCK_BYTES = 2**20
 READER_CPUS = 0.25
 EMBEDDER_CPUS = 0.5
 EMBEDDER_CALLS = 2  # one cuts or writes while the model's cores work for the other
-NO_VECTOR = "The embedder gave no usable vector for a chunk of it. Check the embedder."
 
 
 @dataclass(kw_only=True)
@@ -98,6 +97,8 @@ class Ingest:
         self.summary.counts["skipped"] = sum(self._expansion.skipped.values())
         self._take(self._expansion, self._settings, progress)
         self._take_stranded(progress)
+        for source in self._seen.listed():
+            self._ledger.quarantine.settle(self._tenant, source, self._seen.is_unsettled)
         self.summary.head_seq = self._ledger.documents.head()
         if self._prune:  # last: what has moved is at its new place before it goes from the old one
             self._delete_unseen()
@@ -130,9 +131,7 @@ class Ingest:
 
     def _record(self, batch: dict[str, Any]) -> None:
         """Make one batch part of the truth, then what could not be taken."""
-        refused = [_quarantined(self._tenant, "", i, NO_VECTOR) for i in batch["refused"]]
-        if batch["ids"]:
-            refused += self._append(batch)
+        refused = self._append(batch) if batch["ids"] else []
         for other in batch["others"]:
             self._see(other)
             if other["outcome"] in ("quarantined", "unread"):
@@ -143,13 +142,16 @@ class Ingest:
             self._ledger.quarantine.add_many(refused)
         self.summary.counts["quarantined"] += len(refused)
         self.summary.cpu_seconds += batch["cpu_seconds"]
-        self._seen.see([*batch["ids"], *batch["refused"]])
+        self._seen.see(batch["ids"])
+        self._seen.see_unsettled(item.document_id for item in refused)
 
     def _see(self, other: dict[str, str]) -> None:
         if other["outcome"] == "unread":
             self._seen.see_unread(other["source"])
         elif other["outcome"] == "duplicate":
             self._seen.see_copy(other["id"], other["content_sha256"], other["unit"])
+        elif other["outcome"] == "unchanged":
+            self._seen.see_unsettled([other["id"]])
         else:
             self._seen.see([other["id"]])
 

@@ -70,7 +70,7 @@ def list_quarantined(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the documents in quarantine. They leave it when an ingest takes them in."""
+    """List the documents in quarantine. They leave it when an ingest takes them in, or no longer meets them."""
     settings = configuration(config).settings
     tenant = tenant or settings.workspace.tenant
     with opened(settings) as ledger:

@@ -1,4 +1,4 @@
-"""What a run has seen of its sources: which copies it must take after all, and what `--prune` may delete."""
+"""What a run has seen of its sources: which copies it must take after all, what leaves quarantine, and what goes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ class Seen:
         self._tenant = tenant
         self._files = expansion.files
         self._numbers = {unit.key: number for number, unit in enumerate(expansion.files)}
+        self._unlisted = expansion.incomplete
         self._incomplete = set(expansion.incomplete)
         self._prune = prune
         self._ids: set[str] = set()
+        self._unsettled: set[str] = set()
         self._copies: dict[str, tuple[str, int]] = {}  # content -> id, number of the unit
         self.sources = sorted({unit.source for unit in expansion.files})
 
@@ -41,6 +43,20 @@ class Seen:
     def see_unread(self, source: str) -> None:
         """A part of this source could not be read: what it does not show may be there still."""
         self._incomplete.add(source)
+
+    def see_unsettled(self, ids: Iterable[str]) -> None:
+        """These are in quarantine now, or they were not tried: whatever was said of them before still stands."""
+        for document_id in ids:
+            self._ids.add(document_id)
+            self._unsettled.add(document_id)
+
+    def is_unsettled(self, document_id: str) -> bool:
+        """Say whether what is in quarantine under this id stays there. What has been mended or is gone does not."""
+        return document_id in self._unsettled
+
+    def listed(self) -> list[str]:
+        """Return the sources whose files are all known, read or not."""
+        return [source for source in self.sources if source not in self._unlisted]
 
     def is_complete(self, source: str) -> bool:
         """Say whether what the run has not seen of a source is gone from it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,6 +15,9 @@ import pytest
 
 from jobs.ingest import Ingest, Summary, _print
 from kaizen.indexing.batch import read_document
+from kaizen.indexing.prepare import ChecksVectors, Prepared, prepare
+from kaizen.records import Document, Quarantined
+from kaizen.text.chunk import Chunker
 from kaizen.text.sandbox import Sandbox
 from kaizen.workspace import Workspace
 from tests.chaos.small_index import TENANT, SmallIndex, make_small_index, take_in
@@ -170,6 +174,45 @@ def test_what_lies_behind_a_broken_link_stays(folder: Folder) -> None:
     (folder.path / "b.txt").unlink()
     (folder.path / "b.txt").symlink_to(folder.path / "nothing.txt")
     assert folder.ingest(prune=True) == {"unchanged": 1, "kept": 1}
+
+
+def test_what_was_mended_or_is_gone_leaves_quarantine(folder: Folder) -> None:
+    """Rows have no id while they are bad, and what is deleted will never succeed."""
+    (folder.path / "rows.jsonl").write_text(json.dumps({"id": "a", "text": GRASS}) + "\n{broken\n")
+    folder.write(empty="", gone="")
+    assert folder.ingest() == {"documents": 1, "quarantined": 3}
+    (folder.path / "rows.jsonl").write_text("".join(json.dumps({"id": i, "text": i + GRASS}) + "\n" for i in "ab"))
+    (folder.path / "gone.txt").unlink()
+    assert folder.ingest() == {"documents": 2, "quarantined": 1}
+    assert [item.document_id for item in folder.parts.ledger.quarantine.list(TENANT)] == ["kb/empty.txt"]
+    folder.write(empty=SWIMS)
+    folder.ingest()
+    assert folder.parts.ledger.quarantine.count(TENANT) == 0
+
+
+def test_a_document_that_was_not_tried_again_stays_in_quarantine(folder: Folder) -> None:
+    """It is in the ledger, and an index that a release brought could not hold it."""
+    folder.write(a=GRASS)
+    folder.ingest()
+    source = folder.parts.ledger.documents.states(TENANT, ["kb/a.txt"])["kb/a.txt"].source
+    told = Quarantined(tenant=TENANT, source=source, document_id="kb/a.txt", reason="no vector", at=1.0)
+    folder.parts.ledger.quarantine.add_many([told])
+    assert folder.ingest() == {"unchanged": 1}
+    assert folder.parts.ledger.quarantine.list(TENANT) == [told]
+
+
+def test_a_document_that_the_embedder_refused_leaves_quarantine_when_it_is_taken(folder: Folder) -> None:
+    folder.write(a=GRASS, b=SWIMS)
+    with patch("actors.bulk_embedder.prepare", _refuse_all):
+        assert folder.ingest() == {"quarantined": 2}
+    assert [item.source for item in folder.parts.ledger.quarantine.list(TENANT)] == [folder.path.as_uri()] * 2
+    assert folder.ingest() == {"documents": 2}
+    assert folder.parts.ledger.quarantine.count(TENANT) == 0
+
+
+def _refuse_all(documents: Sequence[Document], chunker: Chunker, embedder: ChecksVectors) -> Prepared:
+    done = prepare(documents, chunker, embedder)
+    return replace(done, refused=frozenset((d.tenant, d.id) for d in documents))
 
 
 def test_the_summary_says_what_stays_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

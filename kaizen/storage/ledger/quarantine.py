@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import sqlalchemy as sa
@@ -30,6 +30,13 @@ class Quarantine:
         ids = list(document_ids)
         if ids:
             self._database.write(lambda connection: _clear(connection, tenant, source, ids))
+
+    def settle(self, tenant: str, source: str, stays: Callable[[str], bool]) -> None:
+        """Take out whatever of a source is there under an id that does not stay: it was mended, or is gone."""
+        query = sa.select(quarantine.c.document_id).where(quarantine.c.tenant == tenant, quarantine.c.source == source)
+        with self._database.read() as connection:
+            found = list(connection.scalars(query))
+        self.clear(tenant, source, [document_id for document_id in found if not stays(document_id)])
 
     def list(self, tenant: str, limit: int = 1000) -> list[Quarantined]:
         """Return what a tenant has in quarantine, ordered by source and document."""

@@ -116,3 +116,6 @@ def test_a_document_leaves_quarantine_when_it_succeeds(ledger: Ledger) -> None:
     assert ledger.quarantine.list(TENANT) == [again, bad[2]]
     assert (ledger.quarantine.list(TENANT, limit=1), ledger.quarantine.count(TENANT)) == ([again], 2)
     assert ledger.quarantine.list("other") == []
+    ledger.quarantine.settle(TENANT, "another source", lambda _: False)
+    ledger.quarantine.settle(TENANT, "s", lambda document_id: document_id == "d2")
+    assert ledger.quarantine.list(TENANT) == [bad[2]]
