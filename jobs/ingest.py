@@ -69,7 +69,7 @@ class Summary:
 
 
 class Ingest:
-    """One run over some sources for one tenant. `prune`: documents of theirs go that the run does not see."""
+    """One run over some sources for one tenant. `since`, `prune`: see `Seen`."""
 
     def __init__(
         self,
@@ -79,6 +79,7 @@ class Ingest:
         *,
         tenant: str,
         groups: tuple[str, ...],
+        since: int,
         prune: bool,
     ) -> None:
         self._settings = workspace.settings
@@ -88,7 +89,7 @@ class Ingest:
         self._tenant = tenant
         self._groups = groups
         self._prune = prune
-        self._seen = Seen(workspace.ledger.documents, tenant, expansion, prune=prune)
+        self._seen = Seen(workspace.ledger.documents, tenant, expansion, since=since, prune=prune)
         self.summary = Summary()
 
     def run(self, progress: Progress) -> None:
@@ -233,10 +234,11 @@ def ingest(
 ) -> Summary:
     """Take in `sources` on the connected Ray cluster. Raises KaizenError when they cannot be listed."""
     settings = workspace.settings
+    since = workspace.ledger.documents.head()
     expansion = expand(sources, endpoint_url=settings.objects.endpoint_url)
     release = build_release(workspace)
     run_id = workspace.ledger.runs.begin(tenant, sources)
-    job = Ingest(workspace, release, expansion, tenant=tenant, groups=groups, prune=prune)
+    job = Ingest(workspace, release, expansion, tenant=tenant, groups=groups, since=since, prune=prune)
     started, cpu_started = time.perf_counter(), time.process_time()
     job.run(progress)
     job.summary.seconds = time.perf_counter() - started

@@ -15,16 +15,19 @@ class Seen:
     """Remembers ids, and one copy of each content that the sieve called a duplicate. Decides; deletes nothing.
 
     Args:
+        since: the ledger's head before the sources were listed. What another writer has made since then is not gone
+            because this run does not see it.
         prune: whether documents of these sources go that the run does not see.
     """
 
-    def __init__(self, documents: Documents, tenant: str, expansion: Expansion, *, prune: bool) -> None:
+    def __init__(self, documents: Documents, tenant: str, expansion: Expansion, *, since: int, prune: bool) -> None:
         self._documents = documents
         self._tenant = tenant
         self._files = expansion.files
         self._numbers = {unit.key: number for number, unit in enumerate(expansion.files)}
         self._unlisted = expansion.incomplete
         self._incomplete = set(expansion.incomplete)
+        self._since = since
         self._prune = prune
         self._ids: set[str] = set()
         self._unsettled: set[str] = set()
@@ -69,8 +72,8 @@ class Seen:
         refused, or goes with `--prune`) one copy, in `only` of its unit.
         """
         lost = set(self._copies)
-        for content, document_id, source in self._documents.holders(self._tenant, list(self._copies)):
-            if not self._goes(document_id, source):
+        for content, document_id, source, seq in self._documents.holders(self._tenant, list(self._copies)):
+            if not self._goes(document_id, source, seq):
                 lost.discard(content)
         wanted: dict[int, set[str]] = {}
         for content in lost:
@@ -92,7 +95,9 @@ class Seen:
 
     def unseen(self, source: str) -> list[str]:
         """Return the ids of a source's documents that the run has not seen."""
-        return [i for i in self._documents.ids_of_source(self._tenant, source) if i not in self._ids]
+        there = self._documents.ids_of_source(self._tenant, source, self._since)
+        return [document_id for document_id in there if document_id not in self._ids]
 
-    def _goes(self, document_id: str, source: str) -> bool:
-        return self._prune and document_id not in self._ids and source in self.sources and self.is_complete(source)
+    def _goes(self, document_id: str, source: str, seq: int) -> bool:
+        unseen = self._prune and seq <= self._since and document_id not in self._ids
+        return unseen and source in self.sources and self.is_complete(source)

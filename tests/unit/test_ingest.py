@@ -128,6 +128,23 @@ def test_an_original_stays_when_its_copy_is_gone_before_it_is_read_again(folder:
     assert folder.holds() == {"kb/a.txt": GRASS}
 
 
+def test_what_another_run_takes_in_meanwhile_stays(folder: Folder) -> None:
+    """Two runs over one folder: the first had listed it before the new file came."""
+    folder.write(a=GRASS)
+    folder.ingest()
+    take = Ingest._take_stranded
+
+    def another(job: Ingest, *given: Any) -> None:  # noqa: ANN401 (handed on)
+        folder.write(b=SWIMS)
+        with patch.object(Ingest, "_take_stranded", take):
+            assert folder.ingest() == {"documents": 1, "unchanged": 1}
+        take(job, *given)
+
+    with patch.object(Ingest, "_take_stranded", another):
+        assert folder.ingest(prune=True) == {"unchanged": 1}
+    assert folder.holds() == {"kb/a.txt": GRASS, "kb/b.txt": SWIMS}
+
+
 def half_a_parquet(path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])

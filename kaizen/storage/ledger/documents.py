@@ -139,10 +139,10 @@ class Documents:
                 raise _no_document()
             return state, changes.document_at(connection, state.seq)
 
-    def ids_of_source(self, tenant: str, source: str) -> Iterator[str]:
-        """Yield the ids of a source in order, reading a page at a time."""
+    def ids_of_source(self, tenant: str, source: str, until: int) -> Iterator[str]:
+        """Yield the ids of a source's documents that no change after `until` made, in order, a page at a time."""
         after = ""
-        while page := self._page_of_source(tenant, source, after):
+        while page := self._page_of_source(tenant, source, until, after):
             yield from page
             after = page[-1]
 
@@ -170,11 +170,10 @@ class Documents:
                 found.update(connection.execute(query.where(documents.c.content_sha256.in_(part))).all())
         return found
 
-    def holders(self, tenant: str, hashes: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-        """Yield (content hash, id, source) of every document that has one of these contents."""
-        query = sa.select(documents.c.content_sha256, documents.c.id, documents.c.source).where(
-            documents.c.tenant == tenant
-        )
+    def holders(self, tenant: str, hashes: Sequence[str]) -> Iterator[tuple[str, str, str, int]]:
+        """Yield (content hash, id, source, seq) of every document that has one of these contents."""
+        columns = documents.c.content_sha256, documents.c.id, documents.c.source, documents.c.seq
+        query = sa.select(*columns).where(documents.c.tenant == tenant)
         for part in parts(hashes):
             with self._database.read() as connection:
                 found = connection.execute(query.where(documents.c.content_sha256.in_(part))).all()
@@ -204,10 +203,11 @@ class Documents:
         with self._database.read() as connection:
             return metadata_schema.read(connection, tenant)
 
-    def _page_of_source(self, tenant: str, source: str, after: str) -> list[str]:
+    def _page_of_source(self, tenant: str, source: str, until: int, after: str) -> list[str]:
         query = (
             sa.select(documents.c.id)
             .where(documents.c.tenant == tenant, documents.c.source == source, documents.c.id > after)
+            .where(documents.c.seq <= until)
             .order_by(documents.c.id)
             .limit(_PAGE)
         )

@@ -34,7 +34,7 @@ class Run:
     def __init__(self, ledger: Ledger, found: Expansion, *, prune: bool) -> None:
         self.ledger = ledger
         self.source = found.files[0].source
-        self.seen = Seen(ledger.documents, TENANT, found, prune=prune)
+        self.seen = Seen(ledger.documents, TENANT, found, since=1, prune=prune)
         for name, unit in zip("bc", found.files, strict=True):
             self.seen.see_copy(name, document("a", "one").content_sha256(), unit.key)
 

@@ -137,12 +137,13 @@ def test_source_and_content_are_found_again_within_the_tenant(ledger: Ledger) ->
     entries = [(f"d{number:04}", f"sha-{number % 1200}", "s3://b/x") for number in range(1250)]
     ledger.documents.append_batch(TENANT, "batches/1", entries, {})
     ledger.documents.append_batch("other", "batches/2", [("z", "sha-1", "s3://b/x")], {})
-    assert list(ledger.documents.ids_of_source(TENANT, "s3://b/x")) == [f"d{number:04}" for number in range(1250)]
-    assert list(ledger.documents.ids_of_source(TENANT, "s3://b")) == []
+    expected = [f"d{number:04}" for number in range(1250)]
+    assert [list(ledger.documents.ids_of_source(TENANT, "s3://b/x", seq)) for seq in (1, 0)] == [expected, []]
+    assert list(ledger.documents.ids_of_source(TENANT, "s3://b", 1)) == []
     found = ledger.documents.find_content(TENANT, [f"sha-{number}" for number in range(2000)])
     assert found == {f"sha-{number}": f"d{number:04}" for number in range(1200)}
     holders = ledger.documents.holders(TENANT, [f"sha-{number}" for number in range(40, 1200)])
-    assert sorted(holders) == sorted((sha, name, source) for name, sha, source in entries if int(sha[4:]) >= 40)
+    assert sorted(holders) == sorted((sha, name, source, 1) for name, sha, source in entries if int(sha[4:]) >= 40)
     assert (ledger.documents.count(TENANT), ledger.documents.total()) == (1250, 1251)
 
 
