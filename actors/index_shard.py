@@ -257,6 +257,7 @@ class IndexShard:
         before = self._shard.view.segments
         loaded = self._generations.load(live.segment for live in before if live.sealed)
         self._generation = newest
+        loaded.view.make_ready(self._shard.view)
         stays = {live.segment.name for live in loaded.view.segments}
         with self._changed:
             view = self._shard.view

@@ -63,11 +63,6 @@ class Column:
     owners: npt.NDArray[np.int32] | None
 
     @classmethod
-    def of(cls, values: Sequence[MetadataValue | None], kind: FieldType) -> Column:
-        """Make a column of Python values, one a row; see `to_arrow`."""
-        return cls.from_arrow(to_arrow(values, kind))
-
-    @classmethod
     def from_arrow(cls, array: pa.Array | pa.ChunkedArray) -> Column:
         """Make a column of an Arrow one; its type gives the field's type; raise Corrupt when it is none of ours."""
         if isinstance(array, pa.ChunkedArray):
@@ -169,8 +164,8 @@ def _kind(arrow: pa.DataType) -> FieldType:
 def _encode(flat: pa.Array) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int32]]:
     """Return the sorted distinct values and each entry's place among them."""
     encoded = flat if pa.types.is_dictionary(flat.type) else flat.dictionary_encode()
-    names = np.array(encoded.dictionary.to_pylist(), object)
-    order = np.argsort(names)
+    order = pc.sort_indices(encoded.dictionary).to_numpy()  # by bytes of UTF-8, which is the order of str
+    names = np.array(encoded.dictionary.take(order).to_pylist(), object)
     rank = np.empty(len(names), np.int32)
     rank[order] = np.arange(len(names), dtype=np.int32)
-    return names[order], rank[encoded.indices.to_numpy(zero_copy_only=False)]
+    return names, rank[encoded.indices.to_numpy(zero_copy_only=False)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ import pyarrow as pa
 from kaizen.config import IndexSettings
 from kaizen.errors import Corrupt
 from kaizen.ids import new_id
-from kaizen.records import FieldType, MetadataValue, Principal
+from kaizen.records import FieldType, Principal
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.chunk_table import SCHEMA, SHOWN
 from kaizen.retrieval.columns import Column, Mask, Visibility
 from kaizen.retrieval.filters import Filter, mask
+from kaizen.retrieval.json_field import json_field
 from kaizen.retrieval.lexical import LexicalIndex
 from kaizen.retrieval.vectors import Device, Kind, VectorIndex, choose_kind
 
@@ -92,7 +93,9 @@ class Segment:
         lexical = LexicalIndex.merge([s.lexical for s, _ in parts], [keep for _, keep in parts])
         keys = np.concatenate([s.keys[keep] for s, keep in parts])
         chosen = choose_kind(settings.kind, table.num_rows, settings.flat_max_rows)
-        return cls(new_id("seg"), table, VectorIndex.build(vectors, chosen, settings.device), lexical, keys)
+        merged = cls(new_id("seg"), table, VectorIndex.build(vectors, chosen, settings.device), lexical, keys)
+        merged.make_ready({field for segment, _ in parts for field in segment.fields()})
+        return merged
 
     def rows_of(self, keys: np.ndarray) -> np.ndarray:
         """Rows (int64, in order) of the documents with these `document_key`s (uint64); empty when none is here."""
@@ -108,6 +111,15 @@ class Segment:
     def matching(self, condition: Filter, types: Mapping[str, FieldType]) -> Mask:
         """(rows,) bool: rows that a user's filter admits; `types` are those of the fields it tests."""
         return mask(condition, {name: self._column(name, kind) for name, kind in types.items()}, self.rows)
+
+    def fields(self) -> frozenset[tuple[str, FieldType]]:
+        """The fields that filters have tested here."""
+        return frozenset(self._columns.copy())  # a copy is made in one step, whoever adds one meanwhile
+
+    def make_ready(self, fields: Iterable[tuple[str, FieldType]]) -> None:
+        """Make the columns of these fields now, so that no search waits for them."""
+        for name, kind in fields:
+            self._column(name, kind)
 
     def show(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The rows as dicts of chunk_table.SHOWN. Cell by cell: to take a dozen rows out of a table makes a table."""
@@ -149,18 +161,20 @@ class Segment:
         pa.default_memory_pool().release_unused()
 
     def _column(self, name: str, kind: FieldType) -> Column:
+        known = self._columns.get((name, kind))
+        if known is not None:  # who tests it does not wait while another field is read
+            return known
         with self._lock:
             if (name, kind) not in self._columns:
-                self._columns[name, kind] = Column.of(self._values(name), kind)
+                self._columns[name, kind] = Column.from_arrow(self._field(name, kind))
             return self._columns[name, kind]
 
-    def _values(self, name: str) -> list[MetadataValue | None]:
-        """Values of a metadata field by row; a document's JSON is read once for all its rows."""
-        if name in BUILT_IN_FIELDS:
-            return list(self.table.column(name).to_pylist())
-        encoded = self.table.column("metadata").to_pylist()
-        parsed = {text: json.loads(text).get(name) for text in set(encoded)}
-        return [parsed[text] for text in encoded]
+    def _field(self, name: str, kind: FieldType) -> pa.ChunkedArray:
+        return (
+            self.table.column(name)
+            if name in BUILT_IN_FIELDS
+            else json_field(self.table.column("metadata"), name, kind)
+        )
 
 
 def _mapped_table(directory: Path) -> pa.Table:

@@ -58,6 +58,12 @@ class View:
         """Its segments by their names."""
         return {live.segment.name: live.segment for live in self.segments}
 
+    def make_ready(self, before: View) -> None:
+        """Let filters that were asked under the view before find their columns here."""
+        fields = {field for live in before.segments for field in live.segment.fields()}
+        for live in self.segments:
+            live.segment.make_ready(fields)
+
     def documents(self) -> int:
         """Documents alive."""
         return sum(len(np.unique(live.segment.keys[live.alive])) for live in self.segments)

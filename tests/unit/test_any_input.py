@@ -15,7 +15,7 @@ from kaizen.config_sources import fields, load_settings, variable_of
 from kaizen.errors import ConfigError, InvalidInput, UnknownField
 from kaizen.records import FieldType
 from kaizen.retrieval import filters
-from kaizen.retrieval.columns import Column
+from tests.unit.retrieval.rows import column_of
 
 SCHEMA: dict[str, FieldType] = {"lang": "string", "year": "number", "draft": "boolean", "tags": "strings"}
 ROWS: list[dict[str, Any]] = [
@@ -25,7 +25,7 @@ ROWS: list[dict[str, Any]] = [
     {"lang": "", "draft": True},
     {},
 ]
-COLUMNS = {name: Column.of([row.get(name) for row in ROWS], kind) for name, kind in SCHEMA.items()}
+COLUMNS = {name: column_of([row.get(name) for row in ROWS], kind) for name, kind in SCHEMA.items()}
 
 SCALARS = st.sampled_from(["en", "de", "b", "", 2019, 2020.5, -1, True, False]) | st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4)

@@ -9,12 +9,13 @@ from kaizen.errors import Corrupt, InvalidInput, UnknownField
 from kaizen.records import FieldType, MetadataValue, Principal
 from kaizen.retrieval import filters
 from kaizen.retrieval.columns import Column, Visibility, field_type, to_arrow
+from tests.unit.retrieval.rows import column_of
 
 COLUMNS = {
-    "lang": Column.of(["en", "de", None, "fr", "en"], "string"),
-    "year": Column.of([2019, 2020.5, 2022, None, -1], "number"),
-    "draft": Column.of([True, False, None, True, False], "boolean"),
-    "tags": Column.of([("a", "b"), (), None, ("b",), ("c", "c")], "strings"),
+    "lang": column_of(["en", "de", None, "fr", "en"], "string"),
+    "year": column_of([2019, 2020.5, 2022, None, -1], "number"),
+    "draft": column_of([True, False, None, True, False], "boolean"),
+    "tags": column_of([("a", "b"), (), None, ("b",), ("c", "c")], "strings"),
 }
 SCHEMA: dict[str, FieldType] = {"lang": "string", "year": "number", "draft": "boolean", "tags": "strings"}
 
@@ -144,7 +145,7 @@ def test_a_filter_survives_json() -> None:
 
 
 def test_a_value_of_another_type_is_missing() -> None:
-    column = Column.of(["x", 1, True, ("y",), None], "number")
+    column = column_of(["x", 1, True, ("y",), None], "number")
     assert column.matches((1,)).tolist() == [False, True, False, False, False]
 
 
@@ -159,8 +160,8 @@ def test_a_column_can_come_in_arrow_chunks() -> None:
 @pytest.mark.parametrize("kind", list(SCHEMA.values()))
 def test_an_empty_column_matches_nothing(kind: FieldType) -> None:
     value: Any = {"string": "a", "number": 1.0, "boolean": True, "strings": "a"}[kind]
-    assert Column.of([], kind).matches((value,)).tolist() == []
-    assert Column.of([None], kind).matches((value,)).tolist() == [False]
+    assert column_of([], kind).matches((value,)).tolist() == []
+    assert column_of([None], kind).matches((value,)).tolist() == [False]
 
 
 @pytest.mark.parametrize(("value", "kind"), [(True, "boolean"), (1, "number"), ("a", "string"), (("a",), "strings")])
@@ -180,14 +181,14 @@ def test_field_type(value: MetadataValue, kind: FieldType) -> None:
 )
 def test_visibility_is_tenant_and_groups(tenant: str, groups: tuple[str, ...], rows: list[int]) -> None:
     visibility = Visibility(
-        tenant=Column.of(["t1", "t1", "t1", "t2", "t2"], "string"),
-        groups=Column.of([(), ("red",), ("red", "blue"), None, ("green",)], "strings"),
+        tenant=column_of(["t1", "t1", "t1", "t2", "t2"], "string"),
+        groups=column_of([(), ("red",), ("red", "blue"), None, ("green",)], "strings"),
     )
     principal = Principal(key_id="k", tenant=tenant, groups=groups, scopes=("search",))
     assert np.flatnonzero(visibility.mask(principal)).tolist() == rows
 
 
 def test_without_groups_the_tenant_decides() -> None:
-    visibility = Visibility(tenant=Column.of(["a", "b"], "string"), groups=Column.of([(), ()], "strings"))
+    visibility = Visibility(tenant=column_of(["a", "b"], "string"), groups=column_of([(), ()], "strings"))
     principal = Principal(key_id="k", tenant="b", groups=("x",), scopes=())
     assert visibility.mask(principal).tolist() == [False, True]

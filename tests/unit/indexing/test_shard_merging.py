@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kaizen.config import IndexSettings
+from kaizen.records import FieldType
+from kaizen.retrieval.filters import parse
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.shard import QUIET, Seal, Shard, ShardChanges, merge_parts
-from kaizen.retrieval.view import View
+from kaizen.retrieval.view import LiveSegment, View
 from tests.unit.retrieval.rows import document, segment
 
 SETTINGS = IndexSettings(kind="flat", flat_max_rows=16, seal_rows=4, seal_seconds=10)
+FIELD: tuple[str, FieldType] = ("year", "number")
 
 
 class Life:
@@ -47,6 +52,19 @@ def test_a_growing_shard_has_few_segments_and_writes_each_row_a_few_times() -> N
     assert life.shard.view.rows == 600
     assert most <= 5
     assert life.written <= 12 * 600
+
+
+def test_filters_that_were_asked_find_their_columns_in_what_comes_after() -> None:
+    """In a merged segment, and in the generation that another copy has sealed."""
+    condition, types = parse({"field": "year", "equals": 2001}), {"year": FIELD[1]}
+    old = [segment(document(name, "pump", year=year)) for name, year in (("a", 2000), ("b", 2001))]
+    assert old[1].matching(condition, types).tolist() == [True]
+    merged = merge_parts([LiveSegment(part, np.ones(1, bool), sealed=True) for part in old], SETTINGS)
+    assert merged is not None and merged.fields() == {FIELD}
+    assert merged.matching(condition, types).tolist() == [False, True]
+    fresh = View(2, (LiveSegment(segment(document("c", "pump", year=2002)), np.ones(1, bool), sealed=True),))
+    fresh.make_ready(View(1, (LiveSegment(merged, np.ones(2, bool), sealed=True),)))
+    assert fresh.segments[0].segment.fields() == {FIELD}
 
 
 def test_a_shard_that_is_left_alone_becomes_one_segment() -> None:

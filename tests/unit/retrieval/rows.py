@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from kaizen.config import IndexSettings
-from kaizen.records import Chunk, Document, MetadataValue
+from kaizen.records import Chunk, Document, FieldType, MetadataValue
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.chunk_table import chunk_table
+from kaizen.retrieval.columns import Column, to_arrow
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.vectors import Kind
 
@@ -21,6 +23,10 @@ def document(
     name: str, text: str, *, tenant: str = "acme", groups: tuple[str, ...] = (), **metadata: MetadataValue
 ) -> Document:
     return Document(tenant=tenant, id=name, title=f"About {name}", text=text, metadata=metadata, groups=groups)
+
+
+def column_of(values: Sequence[MetadataValue | None], kind: FieldType) -> Column:
+    return Column.from_arrow(to_arrow(values, kind))
 
 
 def vector(text: str) -> np.ndarray:
