@@ -30,6 +30,7 @@ from kaizen.retrieval.ranker import Ranker
 from kaizen.retrieval.ranking import Unit, rank
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import View
+from kaizen.text.normalise import normalise
 from kaizen.workspace import Workspace
 
 
@@ -173,7 +174,8 @@ def open_query_embedder(workspace: Workspace, release: Release) -> QueryEmbedder
 def offline_queries(
     texts: Sequence[tuple[str, str, tuple[str, ...]]], embed: QueryEmbedder, *, batch: int = 16
 ) -> list[OfflineQuery]:
-    """Embed (text, tenant, groups) of each query; texts of like length go together."""
+    """Embed (text, tenant, groups) of each query, read as a gateway does; texts of like length go together."""
+    texts = [(normalise(text) or text, tenant, groups) for text, tenant, groups in texts]
     vectors: dict[int, np.ndarray] = {}
     order = sorted(range(len(texts)), key=lambda number: len(texts[number][0]))
     for start in range(0, len(order), batch):

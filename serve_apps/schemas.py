@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
 from kaizen.body import Body
 from kaizen.retrieval.filters import FilterExpression
 from kaizen.text.metadata import MAX_FIELDS, MAX_NAME_CHARS, MAX_NUMBER, MAX_VALUE_CHARS
+from kaizen.text.normalise import normalise
 
 MAX_QUERY_CHARACTERS = 4096
 MAX_TEXT_CHARACTERS = 65_536
@@ -55,6 +56,14 @@ DOCUMENT_ID = {
 WITHOUT_NUL = {"pattern": r"^[^\x00]*$"}  # said here, seen to in `documents`, in words
 
 
+def _as_documents_are(text: str) -> str:
+    return normalise(text) or text
+
+
+# A word that was copied with a soft hyphen, or typed with marks of its own, is the word that documents hold.
+Asked = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS), AfterValidator(_as_documents_are)]
+
+
 class Reply(BaseModel):
     """Base of every response body."""
 
@@ -78,7 +87,7 @@ class SearchRequest(Body):
             ]
         }
     )
-    query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)]
+    query: Asked
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     k: Annotated[int, Field(ge=1, strict=True, description="Results wanted, up to `server.max_k`."), Whole] = 10
     unit: Literal["chunk", "document"] = Field(
@@ -151,7 +160,7 @@ class AnswerRequest(Body):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"question": "What does functools.lru_cache do?", "stream": False}]}
     )
-    question: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)]
+    question: Asked
     k: Annotated[int, Field(ge=1, le=32, strict=True), Whole] | None = Field(
         None, description="Chunks to answer from; default `answering.chunks`."
     )

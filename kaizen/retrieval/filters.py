@@ -11,8 +11,8 @@ it, and so does match the `not` of one.
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Iterator, Mapping
+from functools import lru_cache, reduce
 from typing import Annotated, Any
 
 import numpy as np
@@ -34,6 +34,8 @@ from kaizen.body import Body
 from kaizen.errors import InvalidInput, UnknownField
 from kaizen.records import FieldType
 from kaizen.retrieval.columns import Column, Mask
+from kaizen.text.metadata import MAX_VALUE_CHARS
+from kaizen.text.normalise import one_line
 
 MAX_DEPTH = 8
 MAX_NODES = 64
@@ -209,9 +211,9 @@ def mask(node: Filter, columns: Mapping[str, Column], rows: int) -> Mask:
     """Return which rows match, (rows,) bool; a field that is not in `columns` has no value in any row."""
     match node:
         case And():
-            return functools.reduce(np.logical_and, (mask(part, columns, rows) for part in node.parts))
+            return reduce(np.logical_and, (mask(part, columns, rows) for part in node.parts))
         case Or():
-            return functools.reduce(np.logical_or, (mask(part, columns, rows) for part in node.parts))
+            return reduce(np.logical_or, (mask(part, columns, rows) for part in node.parts))
         case Not():
             return ~mask(node.part, columns, rows)
     column = columns.get(node.field)
@@ -219,11 +221,18 @@ def mask(node: Filter, columns: Mapping[str, Column], rows: int) -> Mask:
         return np.zeros(rows, np.bool_)
     match node:
         case Equals():
-            return column.matches((node.equals,))
+            return column.matches(_spellings(node.equals))
         case In():
-            return column.matches(node.values)
+            return column.matches([spelling for value in node.values for spelling in _spellings(value)])
         case Range(range=ends):
             return column.between(gt=ends.gt, gte=ends.gte, lt=ends.lt, lte=ends.lte)
+
+
+@lru_cache(2 * MAX_VALUES)  # each segment asks
+def _spellings(value: Value) -> tuple[Value, ...]:
+    """The value as it was sent, which is how ids are held, and as metadata holds it."""
+    plain = one_line(value, MAX_VALUE_CHARS) if isinstance(value, str) else value
+    return (value,) if plain == value else (value, plain)
 
 
 _NEEDS = {"string": "strings", "strings": "strings", "number": "numbers", "boolean": "true or false"}

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kaizen.config import IndexSettings
 from kaizen.errors import Corrupt
@@ -24,7 +25,7 @@ from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.chunk_table import SCHEMA, SHOWN
 from kaizen.retrieval.columns import Column, Mask, Visibility
 from kaizen.retrieval.filters import Filter, mask
-from kaizen.retrieval.json_field import json_field
+from kaizen.retrieval.json_field import json_field, may_hold
 from kaizen.retrieval.lexical import LexicalIndex
 from kaizen.retrieval.vectors import Device, Kind, VectorIndex, choose_kind
 
@@ -170,11 +171,12 @@ class Segment:
             return self._columns[name, kind]
 
     def _field(self, name: str, kind: FieldType) -> pa.ChunkedArray:
-        return (
-            self.table.column(name)
-            if name in BUILT_IN_FIELDS
-            else json_field(self.table.column("metadata"), name, kind)
-        )
+        """A field of metadata; where a document has none of this name, what every document has."""
+        encoded = self.table.column("metadata")
+        if name not in BUILT_IN_FIELDS:
+            return json_field(encoded, name, kind)
+        built_in = self.table.column(name)
+        return pc.coalesce(json_field(encoded, name, kind), built_in) if may_hold(encoded, name) else built_in
 
 
 def _mapped_table(directory: Path) -> pa.Table:

@@ -28,6 +28,8 @@ def normalise(text: str) -> str:
     Indentation (up to 32 blanks, a tab counting 4) and single empty lines stay: code and paragraphs live by them.
     Idempotent, linear in time, and what it returns can always be encoded.
     """
+    if text.isascii() and text.isprintable() and "  " not in text:  # one plain line, as nearly every query and title is
+        return text.strip(" ")
     text = _LINE_ENDS.sub("\n", text)
     text = _INVISIBLE.sub("", text)
     text = _nfc(text)

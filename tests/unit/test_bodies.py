@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 from starlette.testclient import TestClient
@@ -15,6 +16,7 @@ from starlette.testclient import TestClient
 from kaizen.body import MOST_FIELDS, Body
 from kaizen.config import Settings
 from kaizen.errors import NotAuthenticated
+from kaizen.offline import offline_queries
 from kaizen.records import SCOPES, Principal
 from kaizen.security.keys import Known
 from serve_apps.api import build_api
@@ -22,7 +24,7 @@ from serve_apps.body_limit import MOST_ELSEWHERE
 from serve_apps.callers import Callers
 from serve_apps.entrance import MOST_BYTES
 from serve_apps.problems import MOST_ERRORS
-from serve_apps.schemas import DocumentBatch, SearchRequest
+from serve_apps.schemas import AnswerRequest, DocumentBatch, SearchRequest
 
 BATCH, SEARCH = "/v1/documents:batch", "/v1/search"
 JSON = {"Content-Type": "application/json"}
@@ -124,3 +126,18 @@ def test_a_large_body_of_somebody_unknown_is_not_read(api: TestClient, path: str
 
 def test_a_small_body_of_somebody_unknown_is_a_401(api: TestClient) -> None:
     assert api.post(SEARCH, json={"query": "a"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [
+        ("co\u00adoperation\u200b", "cooperation"),
+        ("Jose\u0301  Marti", "Jos\u00e9 Marti"),
+        (" ", " "),
+        ("\u200b", "\u200b"),
+    ],
+)
+def test_a_query_is_read_as_documents_are(sent: str, asked: str) -> None:
+    assert SearchRequest.model_validate({"query": sent}).query == asked
+    assert AnswerRequest.model_validate({"question": sent}).question == asked
+    assert offline_queries([(sent, "acme", ())], lambda texts: np.zeros((len(texts), 2)))[0].text == asked

@@ -9,6 +9,7 @@ from kaizen.errors import Corrupt, InvalidInput, UnknownField
 from kaizen.records import FieldType, MetadataValue, Principal
 from kaizen.retrieval import filters
 from kaizen.retrieval.columns import Column, Visibility, field_type, to_arrow
+from kaizen.text.metadata import typed_metadata
 from tests.unit.retrieval.rows import column_of
 
 COLUMNS = {
@@ -135,6 +136,18 @@ def test_an_unknown_field_names_the_nearest_and_all() -> None:
 def test_a_test_of_the_wrong_type_is_refused(text: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="is of type"):
         filters.check(filters.parse(text), SCHEMA)
+
+
+def test_a_value_is_found_as_it_was_sent() -> None:
+    """Metadata holds strings on one line, in NFC; ids as they are."""
+    sent = ["Jose\u0301", "x  y", " a\n"]
+    held = {"author": column_of([*typed_metadata({"author": sent})["author"], None], "string")}  # type: ignore[misc]
+    ids = {"author": column_of([*sent, None], "string")}
+    for number, value in enumerate(sent):
+        for test in ({"equals": value}, {"in": [value, "other"]}):
+            expected = [row == number for row in range(4)]
+            node = filters.parse({"field": "author", **test})
+            assert [filters.mask(node, columns, 4).tolist() for columns in (held, ids)] == [expected, expected]
 
 
 def test_a_filter_survives_json() -> None:

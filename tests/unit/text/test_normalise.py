@@ -36,6 +36,11 @@ def test_idempotent_and_encodable(text: str) -> None:
     assert unicodedata.is_normalized("NFC", once)
 
 
+@given(st.text("ab -.", max_size=12))
+def test_a_plain_line_takes_a_short_way_to_the_same_form(text: str) -> None:
+    assert normalise(text) == normalise(f"{text}\u200b")
+
+
 def test_a_letter_under_a_million_marks_takes_no_time() -> None:
     start = time.monotonic()
     assert len(normalise("a" + "\u0315\u0300" * 500_000)) <= 31
