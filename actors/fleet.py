@@ -24,7 +24,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError
 
 from actors.background import run_in_background
-from actors.embedder import Embedder
+from actors.embedder import DOCUMENTS, Embedder
 from actors.generator import GeneratorActor
 from actors.index_shard import IndexShard
 from actors.leftovers import Leftovers
@@ -208,7 +208,8 @@ class Fleet:
             "enable_task_events": False,  # thousands of searches a minute would fill the list of tasks, and cost CPU
         }
         # Pings have threads of their own, so that an actor whose searches all wait is not taken for hung.
-        actor = ray.remote(concurrency_groups={"control": 2})(kind)
+        threads = {"control": 2, DOCUMENTS: 1} if kind is Embedder else {"control": 2}
+        actor = ray.remote(concurrency_groups=threads)(kind)
         return actor.options(**options).remote(self._settings, *arguments)
 
     def _gpus(self, kind: type) -> float:

@@ -52,6 +52,7 @@ TRIM_ROWS = 2_000
 SEARCHES_AT_ONCE = 2
 # How often a copy that does not seal looks for a new generation within `index.seal_seconds`.
 LOOKS = 4
+FOLLOWING, SEALING = "following the ledger", "sealing"
 
 
 class IndexShard:
@@ -83,7 +84,7 @@ class IndexShard:
         self._searching = threading.Semaphore(SEARCHES_AT_ONCE)
         self._news, self._upkeep = threading.Event(), threading.Event()
         self._replaced: list[tuple[float, Segment]] = []
-        self._trouble = ""
+        self._trouble: dict[str, str] = {}  # what fails now -> how; each thread tells of its own
         loaded = self._generations.load()
         self._refused = loaded.refused
         self._generation, self._looked_at = loaded.name, time.monotonic()
@@ -164,7 +165,7 @@ class IndexShard:
             "head_segments": len(view.head),
             "kinds": sorted({live.segment.kind for live in view.segments}),
             "refused": list(self._refused),
-            "trouble": self._trouble,
+            "trouble": self._troubles(),
             "pid": os.getpid(),
             "rss_bytes": psutil.Process().memory_info().rss,
         }
@@ -215,9 +216,9 @@ class IndexShard:
         try:
             changes = self._feed.after(self._shard.view.seq)
         except (KaizenError, ray.exceptions.RayError, ValueError, OSError) as error:
-            self._note_trouble(f"following the ledger: {error}")
+            self._note_trouble(FOLLOWING, str(error))
             return False
-        self._trouble = ""
+        self._trouble.pop(FOLLOWING, None)
         if changes is None:
             return False
         with self._changed:
@@ -242,7 +243,7 @@ class IndexShard:
                 else:
                     self._seal(due)
             except (KaizenError, OSError) as error:
-                self._note_trouble(f"sealing: {error}")
+                self._note_trouble(SEALING, str(error))
                 self._upkeep.wait(self._settings.fleet.heartbeat_seconds)
 
     def _adopt(self) -> None:
@@ -253,6 +254,7 @@ class IndexShard:
         self._looked_at = now
         newest = self._generations.newest()
         if newest == self._generation:
+            self._trouble.pop(SEALING, None)
             return
         before = self._shard.view.segments
         loaded = self._generations.load(live.segment for live in before if live.sealed)
@@ -264,6 +266,7 @@ class IndexShard:
             self._keep_replaced([live.segment for live in view.segments if live.segment.name not in stays])
             self._shard.adopted(loaded.view)
             self._changed.notify_all()
+        self._trouble.pop(SEALING, None)
 
     def _tidy(self, due: Tidy) -> None:
         merged = merge_parts(due.parts, self._settings.index)
@@ -277,6 +280,7 @@ class IndexShard:
         self._keep_replaced([live.segment for live in due.parts])
         with self._changed:
             self._shard.sealed(due, merged, time.monotonic())
+        self._trouble.pop(SEALING, None)
 
     def _keep_replaced(self, segments: Sequence[Segment]) -> None:
         """Called before the view lets go of them, so that `fetch` finds them in one or the other."""
@@ -291,7 +295,10 @@ class IndexShard:
         if rows >= TRIM_ROWS:
             return_freed_memory()
 
-    def _note_trouble(self, text: str) -> None:
-        if text != self._trouble:
-            log.warning("%s", text)
-        self._trouble = text
+    def _troubles(self) -> str:
+        return "; ".join(f"{what}: {text}" for what, text in sorted(self._trouble.copy().items()))
+
+    def _note_trouble(self, what: str, text: str) -> None:
+        if self._trouble.get(what) != text:
+            log.warning("%s: %s", what, text)
+        self._trouble[what] = text

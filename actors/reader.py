@@ -67,7 +67,8 @@ class Sifter:
         listed = rows.to_pylist()
         fresh = [row for row in listed if not row["outcome"]]
         documents = [document_from_row(row) for row in fresh]
-        for row, document, verdict in zip(fresh, documents, self._sieve.sift(documents), strict=True):
+        verdicts = self._sieve.sift(documents, [row["unit"] for row in fresh])
+        for row, document, verdict in zip(fresh, documents, verdicts, strict=True):
             row["outcome"], row["reason"] = verdict.outcome, verdict.reason
             if verdict.outcome == "duplicate":
                 row["content_sha256"] = document.content_sha256()

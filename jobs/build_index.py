@@ -26,7 +26,7 @@ from kaizen.errors import Conflict
 from kaizen.indexing.feed import Feed
 from kaizen.indexing.generation import GenerationStore
 from kaizen.indexing.prepare import prepare
-from kaizen.indexing.unsearchable import quarantine_refused
+from kaizen.indexing.unsearchable import tell_refused
 from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.models.embedder import Embedder, open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
@@ -112,7 +112,7 @@ class _Preparer:
         if self._model is None:
             self._model = open_embedder(self._spec, self._settings.embedder, "bulk", find=self._find)
         done = prepare(documents, self._chunker, self._model)
-        quarantine_refused(self._ledger, documents, done.refused)
+        tell_refused(self._ledger, documents, done.refused)
         return done.table
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
-from weakref import WeakValueDictionary
 
 import numpy as np
 import ray
@@ -19,6 +16,7 @@ from kaizen.answering.answer import Composer
 from kaizen.answering.prompt import VERSION
 from kaizen.config import Answering, Retrieval, Section, Settings
 from kaizen.errors import BadModel, Unavailable
+from kaizen.held import Held
 from kaizen.ids import fingerprint
 from kaizen.models.embedder import Embedder, open_embedder
 from kaizen.models.embedder_spec import EmbedderSpec
@@ -38,8 +36,9 @@ from kaizen.retrieval.features import FEATURES
 from kaizen.retrieval.ranker import Ranker
 from kaizen.workspace import Workspace
 
+# Who waits for a vector gives up long before; the thread that asks must not hang for good.
+EMBED_SECONDS = 30.0
 SHORT = 12  # digits of a fingerprint that travel with a response
-T = TypeVar("T", bound=object)
 Fingerprints = Mapping[str, str]
 
 
@@ -67,7 +66,7 @@ class RemoteQueries:
         """(n, dim) float32, normalised; raises BadModel or Unavailable."""
         try:
             actor = ray.get_actor(self._name, namespace=self._namespace)
-            vectors: np.ndarray = ray.get(actor.embed_queries.remote(texts))
+            vectors: np.ndarray = ray.get(actor.embed_queries.remote(texts), timeout=EMBED_SECONDS)
         except BadModel:  # as the actor raised it, which Ray hands on as an error of both kinds
             raise
         except (RayError, ValueError) as error:
@@ -121,10 +120,9 @@ class Opener:
     def __init__(self, settings: Settings, workspace: Workspace) -> None:
         self._settings = settings
         self._workspace = workspace
-        self._lock = threading.Lock()
         self._releases: dict[str, Release] = {}
-        self._queries: WeakValueDictionary[str, LocalQueries] = WeakValueDictionary()
-        self._fan_outs: WeakValueDictionary[str, FanOut] = WeakValueDictionary()
+        self._queries: Held[LocalQueries] = Held()
+        self._fan_outs: Held[FanOut] = Held()  # writers ask for them while a model is read, which may take minutes
 
     def open(self, release_id: str) -> Served:
         """Blocking: models are read. KaizenError when a part is missing, damaged or gives nonsense."""
@@ -158,8 +156,7 @@ class Opener:
     def fan_out(self, release: Release) -> FanOut:
         """The way to the shards of a release's index, whether or not they are up."""
         index = index_of(release)
-        return self._shared(
-            self._fan_outs,
+        return self._fan_outs.get(
             index.id,
             lambda: FanOut(index.id, index.shards, self._settings.fleet.replicas, self._settings.cluster.namespace),
         )
@@ -178,14 +175,7 @@ class Opener:
                 return LocalQueries(OnnxEmbedder(spec, directory, threads=here.query_threads, packed=packed(directory)))
             return LocalQueries(open_embedder(spec, here, "query", onnx_directory=directory, packed=packed, find=find))
 
-        return self._shared(self._queries, spec.fingerprint, read)
-
-    def _shared(self, held: WeakValueDictionary[str, T], name: str, make: Callable[[], T]) -> T:
-        with self._lock:
-            found = held.get(name)
-            if found is None:
-                found = held[name] = make()
-            return found
+        return self._queries.get(spec.fingerprint, read)
 
 
 def _try_out(release: Release, queries: LocalQueries | RemoteQueries, ranker: Ranker | None) -> None:

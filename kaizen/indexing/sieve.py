@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from kaizen.errors import InvalidInput
-from kaizen.records import Document, FieldType
+from kaizen.records import Document, DocumentState, FieldType
 from kaizen.storage.ledger import Ledger
 from kaizen.storage.ledger.metadata_schema import field_types
 
@@ -20,6 +20,10 @@ class Verdict:
 
     outcome: Outcome
     reason: str = ""
+
+
+EMBED, UNCHANGED, DUPLICATE = (Verdict(outcome="embed"), Verdict(outcome="unchanged"), Verdict(outcome="duplicate"))
+TWICE = Verdict(outcome="quarantined", reason="Its id came before in this run; ids must differ.")
 
 
 class Sieve:
@@ -36,33 +40,36 @@ class Sieve:
         self._ledger = ledger
         self._tenant = tenant
         self._deduplicate = deduplicate
-        self._ids: set[str] = set()
+        self._met: dict[str, tuple[int, Verdict]] = {}  # id -> hash of the unit that had it, and what was said
         self._contents: set[str] = set()
         self._types: dict[str, FieldType] = dict(ledger.documents.schema(tenant))
 
-    def sift(self, documents: Sequence[Document]) -> list[Verdict]:
-        """One verdict for each document."""
+    def sift(self, documents: Sequence[Document], units: Sequence[str]) -> list[Verdict]:
+        """One verdict for each document; `units` tell where each was read. No unit has an id twice (`parse`): who comes
+        again from the same one is handed on a second time, since what became of the first was lost.
+        """
         states = self._ledger.documents.states(self._tenant, [d.id for d in documents])
         hashes = [d.content_sha256() for d in documents]
         known = self._ledger.documents.find_content(self._tenant, hashes) if self._deduplicate else {}
         verdicts = []
-        for document, content in zip(documents, hashes, strict=True):
-            state = states.get(document.id)
-            if document.id in self._ids:
-                verdicts.append(
-                    Verdict(outcome="quarantined", reason="Its id came before in this run; ids must differ.")
-                )
+        for document, content, unit in zip(documents, hashes, map(hash, units), strict=True):
+            if document.id in self._met:
+                where, verdict = self._met[document.id]
+                verdicts.append(verdict if where == unit else TWICE)
                 continue
-            self._ids.add(document.id)
-            if state is not None and (state.content_sha256, state.source) == (content, document.source):
-                verdicts.append(Verdict(outcome="unchanged"))
-            elif self._deduplicate and state is None and (content in self._contents or content in known):
-                verdicts.append(Verdict(outcome="duplicate"))
-            else:
-                verdicts.append(self._admit(document))
-            if verdicts[-1].outcome != "quarantined":
+            verdict = self._judge(document, content, states.get(document.id), known)
+            self._met[document.id] = unit, verdict
+            if verdict.outcome != "quarantined":
                 self._contents.add(content)
+            verdicts.append(verdict)
         return verdicts
+
+    def _judge(self, document: Document, content: str, state: DocumentState | None, known: Container[str]) -> Verdict:
+        if state is not None and (state.content_sha256, state.source) == (content, document.source):
+            return UNCHANGED
+        if self._deduplicate and state is None and (content in self._contents or content in known):
+            return DUPLICATE
+        return self._admit(document)
 
     def _admit(self, document: Document) -> Verdict:
         """Embed, unless a metadata field has another type than it has had."""
@@ -75,4 +82,4 @@ class Sieve:
                 reason = f"The field '{name}' is of type {self._types[name]} here and {kind} in this document."
                 return Verdict(outcome="quarantined", reason=f"{reason} Rename it or make the types agree.")
         self._types.update(types)
-        return Verdict(outcome="embed")
+        return EMBED

@@ -11,8 +11,8 @@ from kaizen.storage.ledger import Ledger
 NO_VECTOR = "The embedder gave no usable vector for a chunk of it; it cannot be searched. Check the embedder."
 
 
-def quarantine_refused(ledger: Ledger, documents: Sequence[Document], refused: Set[tuple[str, str]]) -> None:
-    """Quarantine those of `documents` whose (tenant, id) is in `refused`; see `prepare.Prepared`."""
+def tell_refused(ledger: Ledger, documents: Sequence[Document], refused: Set[tuple[str, str]]) -> None:
+    """Those whose (tenant, id) is in `refused` (see `prepare.Prepared`) go into quarantine, the others leave it."""
     now = time.time()
     told = [
         Quarantined(tenant=d.tenant, source=d.source, document_id=d.id, reason=NO_VECTOR, at=now)
@@ -21,3 +21,10 @@ def quarantine_refused(ledger: Ledger, documents: Sequence[Document], refused: S
     ]
     if told:
         ledger.quarantine.add_many(told)
+    taken: dict[tuple[str, str], list[str]] = {}
+    for document in documents:
+        if (document.tenant, document.id) not in refused:
+            taken.setdefault((document.tenant, document.source), []).append(document.id)
+    for (tenant, source), ids in taken.items():
+        if ledger.quarantine.holds(tenant, source, ids):  # hardly ever: to ask costs no write
+            ledger.quarantine.clear(tenant, source, ids)

@@ -12,7 +12,10 @@ from unittest.mock import Mock
 import pytest
 
 from actors import fleet as fleet_module
+from actors.embedder import DOCUMENTS, Embedder
 from actors.fleet import Fleet
+from actors.index_shard import IndexShard
+from kaizen.config import Settings
 
 NAME = "generator-1"
 
@@ -70,3 +73,16 @@ def test_a_number_that_may_be_of_another_process_is_left_alone(
     fleet._replace(NAME, 9.0)
     assert asked == [False]
     assert hung.poll() is None
+
+
+def test_documents_do_not_hold_the_threads_that_embed_queries(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen copies of shards may wait with documents; an actor has eight threads."""
+    groups: list[dict[str, int]] = []
+    monkeypatch.setattr(
+        fleet_module.ray, "remote", lambda concurrency_groups: groups.append(concurrency_groups) or Mock()
+    )
+    fleet._settings, fleet._namespace = Settings(), "kaizen"
+    for kind in (Embedder, IndexShard):
+        fleet._start("actor-1", kind)
+    assert Embedder.prepare.__ray_concurrency_group__ == DOCUMENTS
+    assert groups == [{"control": 2, DOCUMENTS: 1}, {"control": 2}]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from unittest.mock import Mock
+from unittest.mock import Mock, PropertyMock
 
 import pytest
 
 from actors import index_shard
 from actors.index_shard import KEEP_REPLACED_SECONDS, SEARCHES_AT_ONCE, TRIM_ROWS, IndexShard
-from kaizen.errors import Unavailable
-from kaizen.retrieval.shard import State
+from kaizen.errors import StorageFull, Unavailable
+from kaizen.retrieval.shard import Seal, State
+from kaizen.retrieval.view import View
 
 
 def upkept_once(*replaced: tuple[float, Mock]) -> IndexShard:
@@ -57,6 +58,31 @@ def test_memory_is_not_given_back_for_a_few_rows(trimmed: Mock) -> None:
     shard = upkept_once((time.monotonic() - KEEP_REPLACED_SECONDS - 1, Mock(rows=10)))
     assert shard._replaced == []
     assert trimmed.call_count == 0
+
+
+def test_what_cannot_be_sealed_is_told_until_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever follows the ledger meanwhile has no trouble of their own, and must not hide it."""
+    shard = object.__new__(IndexShard)
+    shard._trouble, shard._replica, shard._replaced = {}, 0, []
+    shard._changed, shard._upkeep = threading.Condition(), threading.Event()
+    shard._settings = Mock()
+    shard._settings.fleet.heartbeat_seconds = 0
+    due = Seal(View(0, ()), ())
+    shard._shard = Mock(view=View(0, ()), next=lambda _now: due)
+    shard._feed = Mock(after=lambda _seq: None)
+    shard._generations = Mock()
+    shard._generations.save.side_effect = StorageFull("No space is left.", advice="Free space.")
+
+    def rounds(number: int) -> str:
+        type(shard._shard).state = PropertyMock(side_effect=[State.SERVING] * number + [State.RETIRED])
+        shard._maintain()
+        shard._advance()
+        return shard._troubles()
+
+    assert rounds(3) == "sealing: No space is left. Free space."
+    assert len(caplog.records) == 1
+    shard._generations.save.side_effect = None
+    assert rounds(1) == ""
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from kaizen.errors import InvalidInput, NotFound
 from kaizen.ids import check_document_id, fingerprint
 from kaizen.records import Change, Document, DocumentState, FieldType
-from kaizen.storage.ledger import changes, idempotency, metadata_schema
+from kaizen.storage.ledger import changes, idempotency, metadata_schema, quarantine
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.statements import parts, upsert
 from kaizen.storage.ledger.tables import changes as change_rows
@@ -292,20 +292,23 @@ def _row(tenant: str, seq: int, document_id: str, sha256: str, source: str, batc
 
 
 def _delete(connection: sa.Connection, tenant: str, document_id: str) -> int:
-    gone = connection.execute(
-        sa.delete(documents).where(documents.c.tenant == tenant, documents.c.id == document_id)
-    ).rowcount
-    if not gone:
+    state = _states(connection, tenant, [document_id]).get(document_id)
+    if state is None:
         raise _no_document()
+    connection.execute(sa.delete(documents).where(documents.c.tenant == tenant, documents.c.id == document_id))
+    quarantine.clear(connection, tenant, state.source, [document_id])
     return changes.append(connection, tenant, "delete", document_id=document_id)
 
 
 def _delete_many(connection: sa.Connection, tenant: str, ids: Sequence[str]) -> int:
-    present = sorted(_states(connection, tenant, ids))
-    if not present:
+    states = _states(connection, tenant, ids)
+    if not states:
         return changes.head(connection)
+    present = sorted(states)
     for part in parts(present):
         connection.execute(sa.delete(documents).where(documents.c.tenant == tenant, documents.c.id.in_(part)))
+    for source in {state.source for state in states.values()}:
+        quarantine.clear(connection, tenant, source, [i for i in present if states[i].source == source])
     return changes.append(connection, tenant, "delete_batch", payload=json.dumps(present, ensure_ascii=False))
 
 

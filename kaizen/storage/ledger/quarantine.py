@@ -29,7 +29,16 @@ class Quarantine:
         """Take documents out, because they succeeded. Those that are not there do no harm."""
         ids = list(document_ids)
         if ids:
-            self._database.write(lambda connection: _clear(connection, tenant, source, ids))
+            self._database.write(lambda connection: clear(connection, tenant, source, ids))
+
+    def holds(self, tenant: str, source: str, document_ids: Sequence[str]) -> bool:
+        """Whether any of these documents is there."""
+        query = sa.select(quarantine.c.document_id).where(quarantine.c.tenant == tenant, quarantine.c.source == source)
+        with self._database.read() as connection:
+            found = (
+                connection.scalar(query.where(quarantine.c.document_id.in_(p)).limit(1)) for p in parts(document_ids)
+            )
+            return any(name is not None for name in found)
 
     def settle(self, tenant: str, source: str, stays: Callable[[str], bool]) -> None:
         """Take out whatever of a source is there under an id that does not stay: it was mended, or is gone."""
@@ -56,7 +65,8 @@ class Quarantine:
             return connection.scalar(query) or 0
 
 
-def _clear(connection: sa.Connection, tenant: str, source: str, ids: Sequence[str]) -> None:
+def clear(connection: sa.Connection, tenant: str, source: str, ids: Sequence[str]) -> None:
+    """See `Quarantine.clear`; within the caller's write transaction."""
     mine = sa.delete(quarantine).where(quarantine.c.tenant == tenant, quarantine.c.source == source)
     for part in parts(ids):
         connection.execute(mine.where(quarantine.c.document_id.in_(part)))

@@ -21,7 +21,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def outcomes(ledger: Ledger, *documents: Document, deduplicate: bool = True) -> list[str]:
-    return [verdict.outcome for verdict in Sieve(ledger, TENANT, deduplicate=deduplicate).sift(documents)]
+    verdicts = Sieve(ledger, TENANT, deduplicate=deduplicate).sift(documents, [f"{n}" for n in range(len(documents))])
+    return [verdict.outcome for verdict in verdicts]
 
 
 def test_a_new_copy_is_a_duplicate(ledger: Ledger) -> None:
@@ -52,3 +53,12 @@ def test_a_copy_of_what_is_refused_is_refused_too(ledger: Ledger) -> None:
 
 def test_the_first_of_one_id_counts(ledger: Ledger) -> None:
     assert outcomes(ledger, document("a", "one"), document("a", "two")) == ["embed", "quarantined"]
+
+
+def test_a_unit_that_comes_twice_is_handed_on_twice(ledger: Ledger) -> None:
+    """Ray may run a block again when what came of it was lost."""
+    ledger.documents.upsert(document("same", "three"))
+    read = [document("a", "one"), document("b", "one"), document("same", "three")]
+    sieve = Sieve(ledger, TENANT, deduplicate=True)
+    said = [[verdict.outcome for verdict in sieve.sift(read, [unit] * 3)] for unit in ("u", "u", "other")]
+    assert said == [["embed", "duplicate", "unchanged"]] * 2 + [["quarantined"] * 3]

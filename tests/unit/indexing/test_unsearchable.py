@@ -9,7 +9,7 @@ import numpy as np
 
 from kaizen.config import Chunking, LedgerSettings
 from kaizen.indexing.prepare import prepare
-from kaizen.indexing.unsearchable import NO_VECTOR, quarantine_refused
+from kaizen.indexing.unsearchable import NO_VECTOR, tell_refused
 from kaizen.storage.ledger import Ledger
 from kaizen.text.chunk import Chunker
 from kaizen.text.tokens import TokenCounter
@@ -31,11 +31,14 @@ def test_what_the_embedder_refuses_is_left_out_and_quarantined(tmp_path: Path) -
     done = prepare(documents, Chunker(counter, Chunking()), Blind())
     assert set(done.table["document_id"].to_pylist()) == {"a"}
     with Ledger.open(LedgerSettings(), f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
-        quarantine_refused(ledger, documents[:1], done.refused)
+        tell_refused(ledger, documents[:1], done.refused)
         assert ledger.quarantine.count("acme") == 0
-        quarantine_refused(ledger, documents, done.refused)
+        tell_refused(ledger, documents, done.refused)
         (told,) = ledger.quarantine.list("acme")
-    assert (told.document_id, told.reason) == ("b", NO_VECTOR)
+        assert (told.document_id, told.reason) == ("b", NO_VECTOR)
+        mended = [documents[0], document("b", "the pump again")]
+        tell_refused(ledger, mended, frozenset())
+        assert ledger.quarantine.count("acme") == 0
 
 
 def test_a_document_of_the_same_id_is_another_tenants_own(tmp_path: Path) -> None:
@@ -44,5 +47,5 @@ def test_a_document_of_the_same_id_is_another_tenants_own(tmp_path: Path) -> Non
     done = prepare(documents, Chunker(counter, Chunking()), Blind())
     assert (done.refused, done.table["tenant"].to_pylist()) == ({("acme", "a")}, ["other"])
     with Ledger.open(LedgerSettings(), f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
-        quarantine_refused(ledger, documents, done.refused)
+        tell_refused(ledger, documents, done.refused)
         assert (ledger.quarantine.count("acme"), ledger.quarantine.count("other")) == (1, 0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kaizen.errors import Conflict, InvalidInput, NotFound
-from kaizen.records import Change, Document, DocumentState
+from kaizen.records import Change, Document, DocumentState, Quarantined
 from kaizen.storage.ledger import BatchEntry, Ledger
 from kaizen.storage.ledger import documents as documents_module
 from tests.unit.storage.examples import TENANT, document
@@ -131,6 +131,18 @@ def test_deleting_what_is_not_there(ledger: Ledger) -> None:
     with pytest.raises(NotFound):
         ledger.documents.get("other", "a")
     assert ledger.documents.delete_many(TENANT, ["b"]) == ledger.documents.head() == 1
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_is_deleted_leaves_quarantine(ledger: Ledger, many: bool) -> None:
+    ledger.documents.upsert_many([document("a", source="s"), document("b", source="s"), document("c")])
+    bad = [Quarantined(tenant=TENANT, source=s, document_id=i, reason="-", at=1.0) for s, i in ("sa", "sb", "ta")]
+    ledger.quarantine.add_many(bad)
+    if many:
+        ledger.documents.delete_many(TENANT, ["a", "c"])
+    else:
+        ledger.documents.delete(TENANT, "a")
+    assert ledger.quarantine.list(TENANT) == bad[1:]
 
 
 def test_source_and_content_are_found_again_within_the_tenant(ledger: Ledger) -> None:
