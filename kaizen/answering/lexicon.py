@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from kaizen.answering.numerals import numbers
 from kaizen.retrieval.analyser import Analyser
 
 _FUNCTION_WORDS = (
@@ -18,15 +19,9 @@ _FUNCTION_WORDS = (
     "when where whether which while who whom whose why will with within without won would wouldn yes yet you your "
     "yours yourself"
 )
-_SMALL_NUMBERS = (
-    "zero two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-)  # without one, which is rarely a number
-_NUMBER = re.compile(r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _WORD = re.compile(r"\w+")
 _WORD_OR_END = re.compile(r"\w+|[.!?:\n]")
 _FUNCTIONAL = frozenset(_FUNCTION_WORDS.split())
-_SPELT = {word: str(value) for value, word in zip((0, *range(2, 21)), _SMALL_NUMBERS.split(), strict=True)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +62,3 @@ class Lexicon:
                 found.update(self.analyser(word))
             begins = word in ".!?:\n"
         return frozenset(found)
-
-
-def numbers(text: str) -> frozenset[str]:
-    """Return the numbers of `text` without grouping commas and needless zeros; small ones also when spelt out."""
-    spelt = {_SPELT[word] for word in _WORD.findall(text.lower()) if word in _SPELT}
-    return frozenset({_plain(number) for number in _NUMBER.findall(text)} | spelt)
-
-
-def _plain(number: str) -> str:
-    number = number.replace(",", "").lstrip("0") or "0"
-    return number.rstrip("0").rstrip(".") if "." in number else number

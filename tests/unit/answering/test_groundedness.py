@@ -47,3 +47,19 @@ def test_a_mark_decides_between_equal_sources_only() -> None:
     assert claim.source == 2
     (claim,) = claims(TRUE, QUESTION, twins, Lexicon(), [Mark(len(TRUE) - 1, frozenset({3}))])
     assert claim.source in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("stands", "said"),
+    [
+        ("The lowest temperature of operation is -40 degrees.", "The lowest temperature of operation is 40 degrees."),
+        ("You have twenty days of paid leave.", "You have twenty-one days of paid leave."),
+        ("You have twenty-one days of paid leave.", "You have twenty days of paid leave."),
+        ("The service has 3 million registered users.", "The service has 3 registered users."),
+        ("The fee of the service is 3 % a year.", "The fee of the service is 3 a year."),
+        ("The bug was fixed in version 1.2.3 of the library.", "The bug was fixed in version 1.2 of the library."),
+    ],
+)
+def test_a_figure_that_lost_or_gained_a_part_is_caught(stands: str, said: str) -> None:
+    (right,), (wrong,) = (claims(text, "", [source(1, stands)], Lexicon()) for text in (stands, said))
+    assert (right.support, wrong.support) == (1.0, 0.0)
