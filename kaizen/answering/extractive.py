@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from kaizen.answering.groundedness import Claim
 from kaizen.answering.lexicon import Lexicon
 from kaizen.answering.source import Source
-from kaizen.text.sentences import sentence_spans
+from kaizen.answering.window import window
+from kaizen.text.sentences import Span, sentence_spans
 
 _MOST_SENTENCES = 3
 _MOST_CHARACTERS = 400
@@ -24,7 +25,7 @@ class Sentence:
     """A sentence of a source and how much it speaks to the question. `source` counts from 1."""
 
     source: int
-    span: tuple[int, int]
+    span: Span
     text: str
     stems: frozenset[str]
     score: float
@@ -59,9 +60,11 @@ def extract(question: str, sources: Sequence[Source], lexicon: Lexicon) -> tuple
 
     The source of the best sentence comes first; within a source they stand in its order.
     """
-    chosen = _chosen(rank_sentences(question, sources, lexicon), frozenset(lexicon.stems(question)))
+    wanted = frozenset(lexicon.stems(question))
+    chosen = _chosen(rank_sentences(question, sources, lexicon), wanted)
     first = {sentence.source: place for place, sentence in reversed(list(enumerate(chosen)))}
-    return _written(sorted(chosen, key=lambda s: (first[s.source], s.span)))
+    ordered = sorted(chosen, key=lambda s: (first[s.source], s.span))
+    return _written([(sentence.source, *_shown(sentence, wanted, lexicon)) for sentence in ordered])
 
 
 def _chosen(ranked: Sequence[Sentence], wanted: frozenset[str]) -> list[Sentence]:
@@ -76,13 +79,25 @@ def _chosen(ranked: Sequence[Sentence], wanted: frozenset[str]) -> list[Sentence
     return chosen
 
 
-def _written(chosen: Sequence[Sentence]) -> tuple[str, list[Claim]]:
+def _shown(sentence: Sentence, wanted: frozenset[str], lexicon: Lexicon) -> tuple[str, Span]:
+    """What the answer shows of a sentence, on one line, and where this stands in its source."""
+    text, (begin, _) = sentence.text, sentence.span
+    length = len(_on_one_line(text))
+    if length <= _MOST_CHARACTERS:
+        return _on_one_line(text), sentence.span
+    start, end = window(text, wanted, lexicon, _MOST_CHARACTERS * len(text) // length)
+    before, after = ("\u2026 " if start else ""), (" \u2026" if end < len(text) else "")
+    return f"{before}{_on_one_line(text[start:end])}{after}", (begin + start, begin + end)
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _written(shown: Sequence[tuple[int, str, Span]]) -> tuple[str, list[Claim]]:
     text, found = "", []
-    for sentence in chosen:
-        words = " ".join(sentence.text.split())
-        if len(words) > _MOST_CHARACTERS:
-            words = f"{words[:_MOST_CHARACTERS].rsplit(' ', 1)[0]} \u2026"
+    for source, words, quote in shown:
         start = len(text) + bool(text)
         text = f"{text} {words}".strip()
-        found.append(Claim(start=start, end=len(text), support=1.0, source=sentence.source, quote=sentence.span))
+        found.append(Claim(start=start, end=len(text), support=1.0, source=source, quote=quote))
     return text, found

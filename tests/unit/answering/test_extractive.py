@@ -29,3 +29,12 @@ def test_an_endless_sentence_is_cut_and_nothing_gives_nothing() -> None:
     assert len(text) < 500
     assert (claim.start, claim.end) == (0, len(text))
     assert extract(QUESTION, [], Lexicon()) == ("", [])
+
+
+def test_of_an_endless_sentence_the_part_that_was_asked_for_is_shown_and_cited() -> None:
+    log = " ".join(f"key{n} =\n  value{n}" for n in range(200))
+    text, (claim,) = extract("What is key150?", [source(1, log)], Lexicon())
+    quoted = " ".join(log[slice(*claim.quote)].split())
+    assert "key150 = value150" in quoted
+    assert text == f"\u2026 {quoted} \u2026"
+    assert 300 < len(quoted) < 420

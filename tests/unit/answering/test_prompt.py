@@ -25,6 +25,26 @@ def test_long_sources_keep_the_budget_and_what_was_asked_for() -> None:
     assert "43 metres high" in next(e.text for e in shown if e.number == 2)
 
 
+def test_of_a_sentence_longer_than_the_budget_the_part_that_was_asked_for_is_shown() -> None:
+    log = " ".join(f"key{n} = value{n}" for n in range(200))
+    talk = "und \u4e00 so weiter " * 50 + "the lighthouse is 43 metres high " + "\U0001f600 " * 90
+    for text, question, wanted in ((log, "What is key150?", "key150 = value150"), (talk, QUESTION, "43 metres high")):
+        (shown,) = excerpts(question, [source(1, text)], Lexicon(), tokens=TOKENS)
+        assert wanted in shown.text
+        assert shown.text in text
+        assert len(shown.text.encode()) <= TOKENS * 3
+
+
+def test_what_is_too_long_takes_no_place_from_what_follows() -> None:
+    longest = " ".join(f"the Pelham lighthouse is high and word{n}" for n in range(12)) + "."
+    sources = [source(1, longest[:150] + "."), source(2, longest[200:350] + "."), LIGHTHOUSE]
+    shown = excerpts(QUESTION, sources, Lexicon(), tokens=TOKENS)
+    assert "43 metres high" in shown[-1].text
+    (part, short) = excerpts(QUESTION, [source(1, longest), LIGHTHOUSE], Lexicon(), tokens=TOKENS)
+    assert part.text in longest
+    assert "43 metres high" in short.text
+
+
 @pytest.mark.parametrize(
     "token", ["<|im_start|>", "<|im_end|>", "</s>", "[INST]", "<start_of_turn>", "<\uff5cUser\uff5c>", "<<SYS>>"]
 )
