@@ -138,7 +138,7 @@ class Composer:
 
     def _checked(self, question: str, sources: Sequence[Source], text: str, prompt: Prompt) -> Answer:
         """Keep the sentences up to the first that does not stand in the sources."""
-        plain, marks = parse_marks(text.strip(), len(sources))
+        plain, marks = parse_marks(text.strip(), _texts(sources))
         if plain.lower().startswith(_GENERATOR_ABSTAINS):
             return _abstained()
         found = claims(plain, question, sources, self._lexicon, marks)
@@ -154,7 +154,11 @@ def prompt_tokens(answering: Answering, generator: GeneratorSettings) -> int:
 
 
 def _plain(text: str, sources: Sequence[Source]) -> str:
-    return parse_marks(text.strip(), len(sources))[0]
+    return parse_marks(text.strip(), _texts(sources))[0]
+
+
+def _texts(sources: Sequence[Source]) -> list[str]:
+    return [source.text for source in sources]
 
 
 def _answer(text: str, found: Sequence[Claim], sources: Sequence[Source], degraded: tuple[Reason, ...]) -> Answer:

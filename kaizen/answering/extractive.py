@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from kaizen.answering.groundedness import Claim
 from kaizen.answering.lexicon import Lexicon
+from kaizen.answering.marks import without_own_marks
 from kaizen.answering.source import Source
 from kaizen.answering.window import window
 from kaizen.text.sentences import Span, sentence_spans
@@ -68,13 +69,19 @@ def extract(question: str, sources: Sequence[Source], lexicon: Lexicon) -> tuple
 
 
 def _chosen(ranked: Sequence[Sentence], wanted: frozenset[str]) -> list[Sentence]:
-    """The best sentence; others that are nearly as good, or good and hold words of the question that none held yet."""
+    """The best sentence; others that are nearly as good, or good and hold words of the question that none held yet.
+
+    What two sources say alike is said once, from the better one.
+    """
     chosen: list[Sentence] = []
+    said: set[str] = set()
     covered: frozenset[str] = frozenset()
     for sentence in ranked:
         needed = _GOOD if (sentence.stems & wanted) - covered else _NEARLY_AS_GOOD
-        if len(chosen) < _MOST_SENTENCES and sentence.score >= needed * ranked[0].score:
+        good = len(chosen) < _MOST_SENTENCES and sentence.score >= needed * ranked[0].score
+        if good and (words := _on_one_line(sentence.text)) not in said:
             chosen.append(sentence)
+            said.add(words)
             covered |= sentence.stems & wanted
     return chosen
 
@@ -84,10 +91,10 @@ def _shown(sentence: Sentence, wanted: frozenset[str], lexicon: Lexicon) -> tupl
     text, (begin, _) = sentence.text, sentence.span
     length = len(_on_one_line(text))
     if length <= _MOST_CHARACTERS:
-        return _on_one_line(text), sentence.span
+        return without_own_marks(_on_one_line(text)), sentence.span
     start, end = window(text, wanted, lexicon, _MOST_CHARACTERS * len(text) // length)
     before, after = ("\u2026 " if start else ""), (" \u2026" if end < len(text) else "")
-    return f"{before}{_on_one_line(text[start:end])}{after}", (begin + start, begin + end)
+    return f"{before}{without_own_marks(_on_one_line(text[start:end]))}{after}", (begin + start, begin + end)
 
 
 def _on_one_line(text: str) -> str:

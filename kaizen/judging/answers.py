@@ -60,11 +60,12 @@ class Answerer:
     def answer(self, question: Question) -> dict[str, float]:
         """Return `grounded` (what the generator wrote stands in the sources), `answered` and the agreement."""
         deadline = time.monotonic() + _SECONDS
+        texts = [source.text for source in question.sources]
         made = self._composer.compose(question.text, question.sources, self._generator, deadline=deadline)
         return {
             "grounded": float(made.grounded and not made.degraded),
             "answered": float(not made.abstained),
-            AGREEMENT: agreement(parse_marks(made.text, len(question.sources))[0], question.wanted),
+            AGREEMENT: agreement(parse_marks(made.text, texts)[0], question.wanted),
         }
 
     def raw(self, question: Question) -> tuple[str, Sequence[Message], str]:

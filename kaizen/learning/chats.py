@@ -75,7 +75,7 @@ def _prompt(
 def _plain(text: str, row: Mapping[str, Any]) -> str:
     """Without the marks of sources: in answers that were shown they are the composer's, and no generator is to learn
     them."""
-    return parse_marks(text, len(row["sources"]))[0]
+    return parse_marks(text, [source["text"] for source in row["sources"]])[0]
 
 
 def _source(source: Mapping[str, str]) -> Source:

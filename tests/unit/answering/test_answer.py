@@ -70,6 +70,14 @@ def test_a_citation_of_no_source_or_the_wrong_one_is_put_right() -> None:
         assert run(says(f"{TRUE[:-1]} {mark}."))[1].answer.text == f"{TRUE} [1]"
 
 
+def test_code_keeps_its_index_and_a_mark_on_a_word_still_cites() -> None:
+    code = source(1, "The first argument is read from sys.argv[1] by main.")
+    question, said = "Where is the first argument read from?", "The first argument is read from sys.argv[1]."
+    assert run(says(said), question=question, sources=(code,))[1].answer.text == f"{said} [1]"
+    _, final = run(says(f"{TRUE[:-1]}[1]."))
+    assert (final.answer.text, final.replaced) == (f"{TRUE} [1]", False)
+
+
 def test_sentences_from_the_first_invented_one_on_are_taken_out() -> None:
     deltas, final = run(says(TRUE + INVENTED))
     assert deltas == TRUE + INVENTED

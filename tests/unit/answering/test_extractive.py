@@ -38,3 +38,19 @@ def test_of_an_endless_sentence_the_part_that_was_asked_for_is_shown_and_cited()
     assert "key150 = value150" in quoted
     assert text == f"\u2026 {quoted} \u2026"
     assert 300 < len(quoted) < 420
+
+
+def test_the_numbers_of_a_documents_own_references_are_no_marks() -> None:
+    text, (claim,) = extract("What is on the cliff?", [source(1, "A lighthouse is on the cliff [2].")], Lexicon())
+    assert text == "A lighthouse is on the cliff (2)."
+    assert claim.quote == (0, 33)
+
+
+def test_what_several_sources_say_is_said_once_from_the_best() -> None:
+    sources = [
+        source(1, "Gulls nest here. The Pelham lighthouse is 43 metres high."),
+        source(2, "The Pelham lighthouse is\n43 metres high."),
+        source(3, "The Pelham lighthouse is 43 metres high. Gulls nest here."),
+    ]
+    text, (claim,) = extract(QUESTION, sources, Lexicon())
+    assert (text, claim.source) == ("The Pelham lighthouse is 43 metres high.", 1)
