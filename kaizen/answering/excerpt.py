@@ -34,11 +34,12 @@ def excerpts(question: str, sources: Sequence[Source], lexicon: Lexicon, *, toke
     if sum(_size(source.text) for source in sources) <= budget:
         return [Excerpt(number=n, title=s.title, text=s.text) for n, s in enumerate(sources, 1)]
     chosen: dict[int, list[Span]] = {}
-    wanted, left = frozenset(lexicon.stems(question)), budget
+    wanted, left, full = frozenset(lexicon.stems(question)), budget, False
     for sentence in rank_sentences(question, sources, lexicon):
         start, end = _fitting(sentence, wanted, lexicon, budget)
         size = _size(sources[sentence.source - 1].text[start:end])
-        if size <= left:
+        full = full or size > left
+        if size <= left and (not full or sentence.stems & wanted):  # what is left is not filled with anything
             left -= size
             chosen.setdefault(sentence.source, []).append((start, end))
     return [
