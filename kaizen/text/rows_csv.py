@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from kaizen.errors import BadDocument
-from kaizen.text.decode import refuse_utf16
+from kaizen.text.records_csv import records
 from kaizen.text.rows import GROUP_FIELDS, OWN_FIELDS, TEXT_FIELDS, Row
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,17})?(?:[eE][+-]?\d{1,3})?")  # no leading zeros: codes stay text
 _BOOLEANS = {"true": True, "false": False}
-_DELIMITERS = ",;\t|"
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-
-
-class _Record(NamedTuple):
-    line: int  # the first of the file's lines that it takes, from 1
-    cells: list[str] | BadDocument
 
 
 class CsvRows:
@@ -37,9 +29,9 @@ class CsvRows:
 
     def __iter__(self) -> Iterator[Row | BadDocument]:
         columns = self._columns()
-        records = _records(self._file, self._max_bytes)
-        next(records)  # the header
-        for number, record in enumerate(records, start=1):
+        found = records(self._file, self._max_bytes)
+        next(found)  # the header
+        for number, record in enumerate(found, start=1):
             self._number, self._line = number, record.line
             yield record.cells if isinstance(record.cells, BadDocument) else columns.row(record.cells)
 
@@ -52,12 +44,12 @@ class CsvRows:
         return f"line {self._line}"
 
     def _columns(self) -> _Columns:
-        records = _records(self._file, self._max_bytes)
-        header = next(records, None)
+        found = records(self._file, self._max_bytes)
+        header = next(found, None)
         if header is None or isinstance(header.cells, BadDocument):
             raise BadDocument("Its first line is not a header.", advice="Name the columns there, in UTF-8.")
         columns = _Columns(header.cells)
-        for record in records:
+        for record in found:
             if not isinstance(record.cells, BadDocument):
                 columns.learn(record.cells)
         return columns
@@ -97,71 +89,6 @@ class _Columns:
         if "boolean" in kinds:
             return _BOOLEANS[bare.lower()]
         return _number(bare) if "number" in kinds else bare
-
-
-class _Feed:
-    """Feeds lines to the csv module, which has no bound of its own on a record that never ends."""
-
-    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
-        self._file = file
-        self._max_bytes = max_bytes
-        self._held = 0
-        self.line = 0
-
-    def start_record(self) -> int:
-        """Forget what was held; return the number of the next line."""
-        self._held = 0
-        return self.line + 1
-
-    def __iter__(self) -> _Feed:
-        return self
-
-    def __next__(self) -> str:
-        data = self._file.readline(self._max_bytes + 1)
-        if not data:
-            raise StopIteration
-        self.line += 1
-        self._held += len(data)
-        if self._held > self._max_bytes:
-            while data and not data.endswith(b"\n"):
-                data = self._file.readline(self._max_bytes + 1)
-            raise BadDocument(
-                f"It is over {self._max_bytes} bytes, or a quote in it is never closed.",
-                advice="Mend the quotes, or raise ingest.max_document_bytes.",
-            )
-        # Bytes that are not UTF-8 become surrogates, which are found again once the record is whole.
-        return data.decode("utf-8-sig" if self.line == 1 else "utf-8", "surrogateescape")
-
-
-def _records(file: BinaryIO, max_bytes: int) -> Iterator[_Record]:
-    """Yield the records of `file`, the header first. The delimiter is the header's commonest of , ; tab |."""
-    # Process-wide in the csv module, and by default 131,072 characters: only ever raised, `_Feed` sets the bound.
-    csv.field_size_limit(max(csv.field_size_limit(), max_bytes))
-    file.seek(0)
-    header = file.readline(max_bytes)
-    refuse_utf16(header)
-    file.seek(0)
-    feed = _Feed(file, max_bytes)
-    reader = csv.reader(feed, delimiter=max(_DELIMITERS, key=header.decode("utf-8", "replace").count))
-    while True:
-        line = feed.start_record()
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except BadDocument as error:
-            yield _Record(line, error)
-        except csv.Error as error:
-            yield _Record(line, BadDocument(f"It is not CSV: {error}.", advice="Mend the quotes."))
-        else:
-            if cells:
-                yield _Record(line, _checked(cells))
-
-
-def _checked(cells: list[str]) -> list[str] | BadDocument:
-    if any(map(_NOT_TEXT.search, cells)):
-        return BadDocument("It is not UTF-8 text, or has a NUL.", advice="Convert the file to UTF-8.")
-    return cells
 
 
 def _kinds(cell: str) -> set[str]:

@@ -56,6 +56,7 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
             b'id,text,n,ok,groups\n1,"a ""b""",2,true,"x;y"\n2,b,,false,\n',
             b"text;n\nabc;1e3\n",
             b"title\tx\na\tb\n",
+            b'id,text\n1,"19 inch\n2,"Big" sale\n3,c\n',
         ],
         "jsonl": [
             _ROW + b"\n\n" + b'{"id": 7, "content": "c", "url": "u"}\n',
@@ -77,6 +78,7 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
                 (b"0", b"", b"a. ", b"", b""),
                 (b"1", b"# ", b"x ", b"# ", b"x"),
                 (b"2", b"id,text\n", b'"a",b\n', b"", b""),
+                (b"2", b"id,text\n", b'x","z\n', b"", b""),
                 (b"3", b'{"text": "', b"a\\n", b"", b'"}'),
                 (b"4", b"", b"a.b ", b"", b""),
                 (b"5", b"<p>", b"<td>x", b"</td>", b""),

@@ -1,0 +1,156 @@
+"""The records of a CSV file: streamed, of bounded size, and a stray quote costs its own record, not the file."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from kaizen.errors import BadDocument
+from kaizen.text.decode import refuse_utf16
+
+_DELIMITERS = ",;\t|"
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+_MEND = "Mend the quotes."
+
+
+class Record(NamedTuple):
+    """What one record holds, or why it cannot be read."""
+
+    line: int  # the first of the file's lines that it takes, from 1
+    cells: list[str] | BadDocument
+
+
+def records(file: BinaryIO, max_bytes: int) -> Iterator[Record]:
+    """Yield the records of `file`, the header first. The delimiter is the header's commonest of , ; tab |.
+
+    A record whose quotes do not end as they should costs itself: what it swallowed is read again, each line on its
+    own, and from where it broke all goes on as before. So no line is read more than twice, whatever the file holds.
+    """
+    # Process-wide in the csv module, and by default 131,072 characters: only ever raised, `_Lines` sets the bound.
+    csv.field_size_limit(max(csv.field_size_limit(), max_bytes))
+    file.seek(0)
+    header = file.readline(max_bytes)
+    refuse_utf16(header)
+    file.seek(0)
+    lines = _Lines(file, max_bytes, header.decode("utf-8", "replace"))
+    reader = csv.reader(lines, delimiter=lines.delimiter, strict=True)
+    while True:
+        lines.start_record()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except (BadDocument, csv.Error) as error:
+            yield from _salvaged(lines, error)
+        else:
+            if cells:
+                yield Record(lines.start, _checked(cells))
+
+
+def _salvaged(lines: _Lines, error: BadDocument | csv.Error) -> Iterator[Record]:
+    """Yield what a record that broke amounts to: itself, and the records that it swallowed."""
+    if lines.first and lines.line == lines.start:
+        yield Record(lines.start, _alone(lines.first, lines.delimiter))
+        return
+    swallowed = lines.alike()
+    yield Record(lines.start, _reason(error, "" if swallowed else f" up to line {lines.line}"))
+    for text in lines.again():
+        cells = _alone(text, lines.delimiter) if swallowed else []
+        if cells:
+            yield Record(lines.start, cells)
+
+
+def _reason(error: BadDocument | csv.Error, where: str) -> BadDocument:
+    return error if isinstance(error, BadDocument) else BadDocument(f"It is not CSV{where}: {error}.", advice=_MEND)
+
+
+def _alone(line: str, delimiter: str) -> list[str] | BadDocument:
+    """Return the cells of a line that is a record, or none, as spreadsheets read `"Big" sale`: as Big sale."""
+    reader = csv.reader([line, ""], delimiter=delimiter)
+    try:
+        cells = next(reader)
+    except csv.Error as error:
+        return _reason(error, "")
+    if reader.line_num > 1:
+        return BadDocument("A quote in it is never closed.", advice=_MEND)
+    return _checked(cells)
+
+
+def _checked(cells: list[str]) -> list[str] | BadDocument:
+    if any(map(_NOT_TEXT.search, cells)):
+        return BadDocument("It is not UTF-8 text, or has a NUL.", advice="Convert the file to UTF-8.")
+    return cells
+
+
+class _Lines:
+    """Feeds lines to the csv module, which has no bound of its own on a record that never ends.
+
+    Attributes:
+        start, first: the number and the text of the record's first line.
+        line: the number of the line that was read last.
+    """
+
+    def __init__(self, file: BinaryIO, max_bytes: int, header: str) -> None:
+        self._file = file
+        self._max_bytes = max_bytes
+        self.delimiter = max(_DELIMITERS, key=header.count)
+        self._delimiters = header.count(self.delimiter)
+        self.line = self._offset = self._second = 0
+        self.start_record()
+
+    def start_record(self) -> None:
+        """Forget what was held."""
+        self.start, self.first = self.line + 1, ""
+        self._held = self._alike = 0
+        self._ended = False
+
+    def alike(self) -> bool:
+        """Return whether most of the lines after the record's first have as many fields as the header.
+
+        They are records then, that a stray quote swallowed; else they are lines of a cell that is cut off or too long.
+        """
+        return 2 * self._alike >= self.line - self.start
+
+    def again(self) -> Iterator[str]:
+        """Go back, and yield the lines between the record's first and the one at which it broke."""
+        end = self.line + self._ended
+        self._file.seek(self._second)
+        self.line, self._offset = self.start, self._second
+        while self.line + 1 < end:
+            self.start_record()
+            text = next(self, "")
+            if not text:  # the file has become shorter
+                return
+            yield text
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        data = self._file.readline(self._max_bytes + 1)
+        if not data:
+            self._ended = True
+            raise StopIteration
+        self.line += 1
+        self._offset += len(data)
+        self._held += len(data)
+        if self._held > self._max_bytes:
+            raise self._too_long(data)
+        # Bytes that are not UTF-8 become surrogates, which are found again once the record is whole.
+        text = data.decode("utf-8-sig" if self.line == 1 else "utf-8", "surrogateescape")
+        if self.line == self.start:
+            self.first, self._second = text, self._offset
+        else:
+            self._alike += text.count(self.delimiter) == self._delimiters
+        return text
+
+    def _too_long(self, data: bytes) -> BadDocument:
+        while data and not data.endswith(b"\n"):
+            data = self._file.readline(self._max_bytes + 1)
+            self._offset += len(data)
+        return BadDocument(
+            f"It is over {self._max_bytes} bytes, or a quote in it is never closed.",
+            advice="Mend the quotes, or raise ingest.max_document_bytes.",
+        )

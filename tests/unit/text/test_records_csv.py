@@ -1,0 +1,100 @@
+"""Records of CSV whose quotes are sound, and whose quotes are not."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from kaizen.errors import BadDocument
+from kaizen.records import Document
+from kaizen.text.parse import Unread
+from kaizen.text.records_csv import records
+from tests.unit.text.conftest import Read
+
+_LIMIT = 2**20
+
+
+def _read(text: str, max_bytes: int = _LIMIT) -> list[tuple[int, list[str] | str]]:
+    """The line and the cells of each record after the header, "" for one that cannot be read."""
+    found = list(records(io.BytesIO(text.encode()), max_bytes))[1:]
+    return [(line, "" if isinstance(cells, BadDocument) else cells) for line, cells in found]
+
+
+@pytest.mark.parametrize(
+    ("record", "cells"),
+    [
+        ('1,"a, b\n\n""c""\nd",2024', ["1", 'a, b\n\n"c"\nd', "2024"]),
+        ('1,19" rack,2024', ["1", '19" rack', "2024"]),
+        ('1,"Big" sale,2024', ["1", "Big sale", "2024"]),
+        ('1,the "big, old" sale', ["1", 'the "big', ' old" sale']),
+        ('1,"",""', ["1", "", ""]),
+    ],
+)
+def test_quotes_that_are_sound_or_harmless(record: str, cells: list[str]) -> None:
+    assert _read(f"id,text,year\n{record}\n2,b,c\n") == [(2, cells), (record.count("\n") + 3, ["2", "b", "c"])]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "",
+        '600,"quoted",2024\n601,"two\nlines",2024\n',
+        '600,""quoted"",2024\n',
+        "600," + "long " * 500 + ",2024\n",
+    ],
+)
+@pytest.mark.parametrize("stray", ['12,"19 inch rack', '12,"19 inch rack,2024', '"12,19 inch rack,2024'])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("max_bytes", [4096, _LIMIT])
+def test_a_stray_quote_costs_one_record(after: str, stray: str, delimiter: str, max_bytes: int) -> None:
+    def text(line: str) -> str:
+        lines = [f"{number},note about pumps,2024" for number in range(500)]
+        lines[12] = line
+        return ("id,text,year\n" + "\n".join(lines) + "\n" + after).replace(",", delimiter)
+
+    sound = _read(text("12,rack,2024"))
+    assert _read("\ufeff" + text(stray), max_bytes) == [(line, "" if line == 14 else cells) for line, cells in sound]
+
+
+def test_each_of_many_stray_quotes_costs_its_record() -> None:
+    text = "id,text\n" + '1,"one\n2,b\n3,"three\n4,"four"\n5,"five\n'
+    assert _read(text) == [(2, ""), (3, ["2", "b"]), (4, ""), (5, ["4", "four"]), (6, "")]
+
+
+def test_lines_of_a_cell_that_is_cut_off_are_not_records() -> None:
+    assert _read('id,text\n1,a\n2,"Dear Bob,\n\nIt rains, it pours.\nThe old man\nis snoring.\n') == [
+        (2, ["1", "a"]),
+        (3, ""),
+    ]
+
+
+def test_after_a_cell_that_is_too_long_reading_goes_on() -> None:
+    found = _read('id,text\n1,"' + "It never ends.\n" * 200 + "3,c\n", 1024)
+    assert (found[0], found[-1]) == ((2, ""), (202, ["3", "c"]))
+
+
+def test_what_a_stray_quote_swallowed_is_told_and_read(read: Read) -> None:
+    one, bad, three = read("a.csv", 'id,text\n1,one\n2,"two\n3,three\n')
+    assert isinstance(bad, Unread)
+    assert bad.reason == "line 3: It is not CSV: unexpected end of data. Mend the quotes."
+    assert [item.id for item in (one, three) if isinstance(item, Document)] == ["1", "3"]
+
+
+class _Counted(io.BytesIO):
+    lines = 0
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self.lines += 1
+        return super().readline(size)
+
+
+@pytest.mark.parametrize("header", ["id,text", "id,text,year", "text"])
+@pytest.mark.parametrize(
+    "line", ['x","z', '1,"19 inch', '"', ',"', '1,"a ""b', '1,""a""', '"Big" sale,"more', '1,"a",""', 'a"', "", '"a"",']
+)
+@pytest.mark.parametrize("max_bytes", [64, 4096, _LIMIT])
+def test_no_line_is_read_more_than_twice(header: str, line: str, max_bytes: int) -> None:
+    file = _Counted((f"{header}\n" + f"{line}\n" * 2000).encode())
+    assert list(records(file, max_bytes))
+    assert file.lines < 2 * 2001 + 10
