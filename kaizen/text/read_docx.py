@@ -1,4 +1,8 @@
-"""Word documents as text, by python-docx: paragraphs, lists and tables in their order. Runs in the sandbox."""
+"""Word documents as text: paragraphs, lists and tables in their order, as one who accepts all changes reads them.
+
+By python-docx, but for the walk over the text, which it does not look for in insertions, content controls, fields,
+text boxes and tables within tables. Runs in the sandbox.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, BinaryIO
 
 import docx
 from docx.document import Document as WordDocument
-from docx.table import Table
+from docx.oxml.ns import qn
 from docx.text.paragraph import Paragraph
+from lxml import etree
 
 from kaizen.errors import BadDocument
 
@@ -22,6 +27,16 @@ _MOST_ENTRIES = 10_000
 _SMALL_BYTES = 16 * 2**20  # unpacked: harmless whatever the ratio
 _BLOCK_BYTES = 2**20
 _RESAVE = "Save it again and send that."
+_PARAGRAPH, _TABLE, _ROW, _CELL, _CONTROL, _BOX = (
+    qn(f"w:{name}") for name in ("p", "tbl", "tr", "tc", "sdt", "txbxContent")
+)
+_TEXT = frozenset(qn(f"w:{name}") for name in ("t", "tab", "ptab", "br", "cr", "noBreakHyphen"))
+# What is struck out, how a word is pronounced, and what old programs show in place of a text box. Tabs of a paragraph's
+# properties are where tabs stop.
+_DROPPED = frozenset(
+    {qn(f"w:{name}") for name in ("pPr", "del", "moveFrom", "rt")}
+    | {"{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"}
+)
 # What zipfile raises on damage: of offsets and sizes (ValueError, struct.error) as well as of contents.
 _NOT_AN_ARCHIVE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
@@ -110,35 +125,68 @@ def _bomb(most: int) -> BadDocument:
 
 
 def _parts(document: WordDocument) -> Iterator[str]:
-    for block in document.iter_inner_content():
-        text = _table(block) if isinstance(block, Table) else _paragraph(block)
+    for block in _below(document.element.body, {_PARAGRAPH, _TABLE}, {_TABLE}):
+        text = _table(block) if block.tag == _TABLE else _paragraph(block, document)
         if text.strip():
             yield text
 
 
-def _paragraph(paragraph: Paragraph) -> str:
-    text = paragraph.text
-    return f"- {text}" if text.strip() and _style(paragraph).startswith("List") else text
+def _below(root: Any, wanted: Set[str], closed: Set[str]) -> Iterator[Any]:  # noqa: ANN401 (lxml ships no types)
+    """Yield the elements below `root` with a `wanted` tag, in their order, but none below one with a `closed` tag."""
+    walk = etree.iterwalk(root, events=("start",), tag=[*wanted, *closed, *_DROPPED, _CONTROL])
+    for _, element in walk:
+        if element is root:
+            continue
+        if element.tag in wanted:
+            yield element
+        if element.tag in closed or element.tag in _DROPPED or _is_filled_by_word(element):
+            walk.skip_subtree()
 
 
-def _table(table: Table) -> str:
-    lines = []
-    for row in table.rows:
-        cells: list[Any] = []
-        for cell in row.cells:
-            if not cells or cell._tc is not cells[-1]._tc:  # a merged cell comes once for each column that it spans
-                cells.append(cell)
-        lines.append(" | ".join(" ".join(cell.text.split()) for cell in cells))
-    return "\n".join(lines)
+def _is_filled_by_word(element: Any) -> bool:  # noqa: ANN401
+    """Whether it is a content control that shows its prompt ("Click here to enter text") or the table of contents."""
+    properties = element.find(qn("w:sdtPr"))
+    if properties is None:
+        return False
+    gallery = properties.find(f"{qn('w:docPartObj')}/{qn('w:docPartGallery')}")
+    contents = gallery is not None and gallery.get(qn("w:val")) == "Table of Contents"
+    return contents or properties.find(qn("w:showingPlcHdr")) is not None
+
+
+def _paragraph(paragraph: Any, document: WordDocument) -> str:  # noqa: ANN401
+    text = _text(paragraph)
+    return f"- {text}" if text.strip() and _style(paragraph, document).startswith("List") else text
+
+
+def _text(paragraph: Any) -> str:  # noqa: ANN401
+    """Return the text of a paragraph; what its text boxes hold comes after it, as paragraphs of their own."""
+    return "".join(map(str, _below(paragraph, _TEXT, {_BOX, _PARAGRAPH, _TABLE})))
+
+
+def _table(table: Any) -> str:  # noqa: ANN401
+    above: dict[int, str] = {}
+    return "\n".join(" | ".join(_cells(row, above)) for row in _below(table, {_ROW}, {_ROW}))
+
+
+def _cells(row: Any, above: dict[int, str]) -> Iterator[str]:  # noqa: ANN401
+    """Yield the texts of a row's cells: of one that is merged with those `above` it, by column, theirs."""
+    column = row.grid_before
+    for cell in _below(row, {_CELL}, {_CELL}):
+        if cell.vMerge != "continue":
+            above[column] = " ".join(" ".join(map(_text, _below(cell, {_PARAGRAPH}, set()))).split())
+        yield above.get(column, "")
+        column += cell.grid_span
 
 
 def _title(document: WordDocument) -> str:
     title = str(document.core_properties.title).strip()
     if title:
         return title
-    headings = (p.text for p in document.paragraphs if _style(p) in ("Title", "Heading 1") and p.text.strip())
-    return next(headings, "")
+    paragraphs = _below(document.element.body, {_PARAGRAPH}, {_TABLE})
+    headings = (_text(p) for p in paragraphs if _style(p, document) in ("Title", "Heading 1"))
+    return next((text for text in headings if text.strip()), "")
 
 
-def _style(paragraph: Paragraph) -> str:
-    return str(paragraph.style.name or "") if paragraph.style else ""
+def _style(paragraph: Any, document: WordDocument) -> str:  # noqa: ANN401
+    style = Paragraph(paragraph, document).style
+    return str(style.name or "") if style else ""

@@ -97,6 +97,14 @@ def _lying_bomb() -> bytes:
     return bytes(data).replace(size, struct.pack("<I", 10))
 
 
+def _nested_tables_docx(depth: int) -> bytes:
+    """A table in a table in a table."""
+    head, tail = b"<w:tbl><w:tr><w:tc>", b"<w:p/></w:tc></w:tr></w:tbl>"
+    with zipfile.ZipFile(io.BytesIO(make_docx())) as archive:
+        xml = archive.read("word/document.xml")
+    return _docx_with("word/document.xml", xml.replace(b"<w:body>", b"<w:body>" + head * depth + tail * depth))
+
+
 _ENTITIES = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><a>&b;</a>'
 
 
@@ -132,6 +140,7 @@ HOSTILE: list[tuple[str, Callable[[], bytes], str]] = [
     ("a.docx", lambda: _docx_with("../../evil", b"x"), "It is an archive with a file name that climbs ('"),
     ("a.docx", lambda: _docx_with("word/document.xml", _ENTITIES), "Its XML defines entities"),
     ("a.docx", lambda: _docx_with("word/document.xml", b"<w:document>"), "It is damaged (XMLSyntaxError)"),
+    ("a.docx", lambda: _nested_tables_docx(1000), "It is damaged (XMLSyntaxError)"),
     ("a.docx", lambda: _archive(**{str(i): b"" for i in range(10_001)}), "It is an archive of 10001 files"),
     ("a.parquet", lambda: b"PAR1 not really PAR1", "It is not a Parquet file, or a damaged one"),
     ("a.parquet", lambda: make_parquet({"text": ["x" * 2**20] * 40}), "It unpacks to far more than its size"),

@@ -1,0 +1,118 @@
+"""The text of Word documents, wherever Word keeps it."""
+
+from __future__ import annotations
+
+import io
+
+import docx
+import pytest
+from docx.oxml import parse_xml
+
+from kaizen.records import Document
+from tests.unit.text.conftest import Read
+
+_NAMESPACES = (
+    'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    ' xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+)
+
+
+def make_docx_of(body: str) -> bytes:
+    """A Word document with this XML as its body."""
+    file, document = io.BytesIO(), docx.Document()
+    document.element.body[:] = parse_xml(f"<w:body {_NAMESPACES}>{body}</w:body>")[:]
+    document.save(file)
+    return file.getvalue()
+
+
+def _run(text: str) -> str:
+    return f'<w:r><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+
+def _p(inner: str) -> str:
+    return f"<w:p>{inner}</w:p>"
+
+
+def _control(inner: str, properties: str = "") -> str:
+    return f"<w:sdt><w:sdtPr>{properties}</w:sdtPr><w:sdtContent>{inner}</w:sdtContent></w:sdt>"
+
+
+def _cell(inner: str, properties: str = "") -> str:
+    return f"<w:tc><w:tcPr>{properties}</w:tcPr>{inner}</w:tc>"
+
+
+def _box(inner: str) -> str:
+    return f"<w:r><w:pict><w:txbxContent>{inner}</w:txbxContent></w:pict></w:r>"
+
+
+def _document(read: Read, body: str) -> Document:
+    (item,) = read("a.docx", make_docx_of(body))
+    assert isinstance(item, Document), item
+    return item
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (_p(_run("It costs ") + f"<w:ins>{_run('200')}</w:ins>" + _run(" euros.")), "It costs 200 euros."),
+        (_p(_run("It costs ") + f"<w:del>{_run('100')}</w:del><w:moveFrom>{_run('90')}</w:moveFrom>"), "It costs"),
+        (_p(f"<w:moveTo>{_run('moved')}</w:moveTo>"), "moved"),
+        (_p(_run("See ") + f'<w:fldSimple w:instr="REF x">{_run("Section 7")}</w:fldSimple>'), "See Section 7"),
+        (_p(f'<w:smartTag w:element="x">{_run("Berlin")}</w:smartTag>'), "Berlin"),
+        (_p(f'<w:hyperlink w:anchor="x">{_run("a link")}</w:hyperlink>'), "a link"),
+        (_p("<w:r><w:t>a</w:t><w:tab/><w:t>b</w:t><w:br/><w:t>c</w:t><w:noBreakHyphen/></w:r>"), "a b\nc-"),
+        (_p('<w:pPr><w:tabs><w:tab w:val="left" w:pos="9"/></w:tabs></w:pPr>' + _run("no tab")), "no tab"),
+        (
+            _p(
+                "<w:r><w:ruby><w:rt>" + _run("kan") + "</w:rt><w:rubyBase>" + _run("K") + "</w:rubyBase></w:ruby></w:r>"
+            ),
+            "K",
+        ),
+        (_p(_run("To ") + _control(_control(_run("Contoso")))), "To Contoso"),
+        (_p(_run("To ") + _control(_run("Click here to enter text."), "<w:showingPlcHdr/>")), "To"),
+        (_control(_p(_run("one")) + _control(_p(_run("two")))) + _p(_run("three")), "one\n\ntwo\n\nthree"),
+        (
+            _control(_p(_run("1. Tea 7")), '<w:docPartObj><w:docPartGallery w:val="Table of Contents"/></w:docPartObj>')
+            + _p(_run("Tea")),
+            "Tea",
+        ),
+        (
+            _p(
+                _run("before")
+                + f"<mc:AlternateContent><mc:Choice>{_box(_p(_run('in a box')))}</mc:Choice>"
+                + f"<mc:Fallback>{_box(_p(_run('in a box')))}</mc:Fallback></mc:AlternateContent>"
+                + _run(" and after")
+            ),
+            "before and after\n\nin a box",
+        ),
+        (
+            "<w:tbl><w:tr>"
+            + _cell(_p(_run("a")), '<w:vMerge w:val="restart"/>')
+            + _control(_cell(_control(_p(_run("b")))))
+            + "</w:tr>"
+            + _control(f"<w:tr>{_cell(_p(''), '<w:vMerge/>')}{_cell(_p(_run('c')))}</w:tr>")
+            + "<w:tr>"
+            + _cell(_p(_run("d")), '<w:gridSpan w:val="2"/>')
+            + "</w:tr></w:tbl>",
+            "a | b\na | c\nd",
+        ),
+        (
+            f"<w:tbl><w:tr>{_cell(_p(_run('out')))}"
+            + _cell(f"<w:tbl><w:tr>{_cell(_p(_run('in')))}{_cell(_p(_run('side')))}</w:tr></w:tbl>" + _p(_run("last")))
+            + "</w:tr></w:tbl>",
+            "out | in side last",
+        ),
+    ],
+)
+def test_text_in_any_part_of_a_word_document(read: Read, body: str, text: str) -> None:
+    assert _document(read, body).text == text
+
+
+def test_a_heading_in_a_content_control_is_the_title(read: Read) -> None:
+    heading = _control(_p('<w:pPr><w:pStyle w:val="Heading1"/></w:pPr>' + _run("Tea")))
+    assert _document(read, _p(_run("2024")) + heading).title == "Tea"
+
+
+def test_tables_as_deep_as_a_parser_takes_them(read: Read) -> None:
+    head, tail = "<w:tbl><w:tr><w:tc>", "<w:p/></w:tc></w:tr></w:tbl>"
+    assert _document(read, head * 80 + _p(_run("deep")) + tail * 80).text == "deep"
