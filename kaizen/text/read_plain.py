@@ -10,6 +10,7 @@ from kaizen.text.metadata import MAX_FIELDS, MAX_VALUE_CHARS, field_name
 from kaizen.text.rows import GROUP_FIELDS, OWN_FIELDS
 
 _FENCE = "---"
+_CODE_FENCE = re.compile(r" {0,3}(?:(`{3,})([^`]*)|(~{3,})(.*))")
 _MOST_FRONT_MATTER_CHARS = 16_384
 _HEADING = re.compile(r"^#[ \t](.*)$", re.MULTILINE)  # trimmed outside: within, one line of blanks would take hours
 _UNDERLINED = re.compile(r"\A\s*(\S.{0,500})\n=+[ \t]*$", re.MULTILINE)
@@ -27,21 +28,36 @@ def read_text(text: str) -> dict[str, Any]:
 def read_markdown(text: str) -> dict[str, Any]:
     """Return Markdown without its front matter: title, text, metadata, and the access list if it names one.
 
-    The title is that of the front matter, else the first heading. Values too long to filter on are left out.
+    The title is that of the front matter, else the first heading, else the first line outside code. Values too
+    long to filter on are left out.
     """
     fields, body = _front_matter(text)
-    title = str(fields.get("title", "")) or _heading(body)
+    title = str(fields.get("title", "")) or _heading(_prose(body[:_HEADING_WITHIN_CHARS]))
     metadata = {name: value for name, value in fields.items() if name not in OWN_FIELDS and _short(value)}
     groups = {name: fields[name] for name in GROUP_FIELDS if name in fields}
     return {"title": title, "text": body, "metadata": dict(list(metadata.items())[: MAX_FIELDS - 1]), **groups}
 
 
-def _heading(body: str) -> str:
-    underlined = _UNDERLINED.search(body[:2048])
+def _heading(prose: str) -> str:
+    underlined = _UNDERLINED.search(prose[:2048])
     if underlined:
         return underlined[1]
-    lines = (match[1].strip(" \t").rstrip(" \t#") for match in _HEADING.finditer(body[:_HEADING_WITHIN_CHARS]))
-    return next((line for line in lines if 0 < len(line) <= _MOST_HEADING_CHARS), "")
+    lines = (match[1].strip(" \t").rstrip(" \t#") for match in _HEADING.finditer(prose))
+    return next((line for line in lines if 0 < len(line) <= _MOST_HEADING_CHARS), "") or first_line(prose)
+
+
+def _prose(text: str) -> str:
+    """Return the lines of `text` that are in no fenced block of code: there `# x` is a comment."""
+    lines, fence = [], ""
+    for line in text.split("\n"):
+        mark = _CODE_FENCE.fullmatch(line)
+        if not fence and mark:
+            fence = mark[1] or mark[3]
+        elif not fence:
+            lines.append(line)
+        elif mark and (mark[1] or mark[3]).startswith(fence) and not (mark[2] or mark[4] or "").strip():
+            fence = ""
+    return "\n".join(lines)
 
 
 def _short(value: object) -> bool:

@@ -48,7 +48,7 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
     """A few inputs for each target."""
     return {
         "txt": [b"Tea time\r\n\r\nBoil  the\twater.", "Grüße".encode("utf-16"), "Grüße".encode("utf-32")],
-        "md": [_MARKDOWN, b"Title\n===\n# a #\n", b"---\n---\n# x", _SLOW_HEADING],
+        "md": [_MARKDOWN, b"Title\n===\n# a #\n", b"~~~ x\n# a\n~~~~\n# b\n", b"---\n---\n# x", _SLOW_HEADING],
         "html": [PAGE.encode(), b"<meta charset=windows-1252><p>gr\xfc\xdfe", b"<main><td>x</td></main>", b"plain"],
         "pdf": [make_pdf("Some text.", title="Tea"), _tiny_pdf()],
         "docx": [make_docx()],
@@ -77,6 +77,7 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
             for parts in (
                 (b"0", b"", b"a. ", b"", b""),
                 (b"1", b"# ", b"x ", b"# ", b"x"),
+                (b"1", b"", b"```\n", b"~~~\n", b""),
                 (b"2", b"id,text\n", b'"a",b\n', b"", b""),
                 (b"2", b"id,text\n", b'x","z\n', b"", b""),
                 (b"3", b'{"text": "', b"a\\n", b"", b'"}'),

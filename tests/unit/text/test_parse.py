@@ -95,6 +95,15 @@ def test_markdown_with_front_matter(read: Read) -> None:
         ("---\nunclosed: front\n\n# Head", "Head"),
         ("just text\nmore", "just text"),
         ("word " * 40, "word " * 15 + "word"),
+        ("A tool.\n\n```sh\n# update first\n```\n", "A tool."),
+        ("```py\n# Copyright\n```\n\nMy module\n-----\n", "My module"),
+        ("```\n# a\n~~~\n``` x\n# b\n````\n\n# Real\n", "Real"),
+        ("   ~~~~ a`b\n# a\n~~~\n# b\n  ~~~~  \n# Real\n", "Real"),
+        ("text\n\n```inline``` code\n# Real\n", "Real"),
+        ("    ```\n# Real\n", "Real"),
+        ("text\n\n```\n# never closed\n", "text"),
+        ("```\n====\n```\nTitle\n====\n", "Title"),
+        ("```\nonly code\n```\n", "```"),
     ],
 )
 def test_title_of_markdown(read: Read, text: str, title: str) -> None:
