@@ -22,6 +22,7 @@ _PARAGRAPHS = frozenset(
     | {"dl", "figure", "figcaption", "form", "fieldset", "address", "details", "summary", "hr", "body"}
     | {"h1", "h2", "h3", "h4", "h5", "h6"}
 )
+_HEADED = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "summary"})  # a button in one is what folds it: its words
 _LINES = frozenset(["br", "tr", "li", "dt", "dd", "caption", "option"])
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _EMPTY_ITEMS = re.compile("^- *\n", re.MULTILINE)
@@ -88,6 +89,7 @@ class _Text:
         self._parts: list[str] = []
         self._pre = 0
         self._cells = 0
+        self._headed = 0
 
     def text(self) -> str:
         """Return the text."""
@@ -100,7 +102,7 @@ class _Text:
 
     def _open(self, element: Any) -> None:  # noqa: ANN401
         tag = element.tag
-        if not isinstance(tag, str) or tag in _DROPPED or _hidden(element):
+        if self._is_dropped(element):
             self._walk.skip_subtree()
             return
         self._break(tag)
@@ -108,19 +110,27 @@ class _Text:
             self._parts.append("- ")
         self._pre += tag == "pre"
         self._cells += tag in ("td", "th")
+        self._headed += tag in _HEADED
         self._add(element.text)
 
     def _close(self, element: Any) -> None:  # noqa: ANN401
         tag = element.tag
-        if isinstance(tag, str) and tag not in _DROPPED and not _hidden(element):
+        if not self._is_dropped(element):
             self._pre -= tag == "pre"
             self._cells -= tag in ("td", "th")
+            self._headed -= tag in _HEADED
             if tag in ("td", "th"):
                 self._parts.append(" | " if element.getnext() is not None else "")
             elif tag != "br":
                 self._break(tag)
         if element is not self._root:  # what follows the root is not in it
             self._add(element.tail)
+
+    def _is_dropped(self, element: Any) -> bool:  # noqa: ANN401
+        tag = element.tag
+        if tag == "button" and self._headed:
+            return _hidden(element)
+        return not isinstance(tag, str) or tag in _DROPPED or _hidden(element)
 
     def _break(self, tag: str) -> None:
         if self._cells and tag not in ("table", "tr"):

@@ -119,6 +119,18 @@ def test_html(read: Read) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<h2><button>How do I <b>reset</b> it?</button></h2><p>Write to us.", "How do I reset it?\n\nWrite to us."),
+        ("<details><summary><button>More</button> here</summary>Inside</details>", "More here\n\nInside"),
+        ("<h2>Tea <button hidden>Copy</button>time</h2><p>Pour.<button>Like</button>", "Tea time\n\nPour."),
+    ],
+)
+def test_a_button_that_is_a_heading_is_read(read: Read, page: str, text: str) -> None:
+    assert _document(read("a.html", page)).text == text
+
+
 def test_the_main_part_of_a_page_is_its_text(read: Read) -> None:
     page = (
         "<body><div>Skip to content</div><main><p>What matters.<ul><li></li></ul></main>Stray<footer>Imprint</footer>"
