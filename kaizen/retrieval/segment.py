@@ -21,7 +21,7 @@ from kaizen.config import IndexSettings
 from kaizen.errors import Corrupt
 from kaizen.ids import new_id
 from kaizen.records import FieldType, Principal
-from kaizen.retrieval.analyser import Analyser
+from kaizen.retrieval.analyser import VERSION, Analyser
 from kaizen.retrieval.chunk_table import SCHEMA, SHOWN
 from kaizen.retrieval.columns import Column, Mask, Visibility
 from kaizen.retrieval.filters import Filter, mask
@@ -135,7 +135,7 @@ class Segment:
         self.lexical.save(directory)
         made = TWINS_FORMAT if self.vectors.has_twins else FORMAT
         record = {"format": made, "name": self.name, "kind": self.kind, "rows": self.rows, "dim": self.vectors.dim}
-        (directory / "segment.json").write_text(json.dumps(record, sort_keys=True))
+        (directory / "segment.json").write_text(json.dumps({**record, "words": VERSION}, sort_keys=True))
 
     @classmethod
     def load(cls, directory: Path, device: Device = "cpu") -> Segment:
@@ -143,6 +143,8 @@ class Segment:
         record = json.loads((directory / "segment.json").read_text())
         if record["format"] not in (FORMAT, TWINS_FORMAT):
             raise Corrupt(f"Segment format {record['format']} is not known here.", advice="Rebuild the index.")
+        if record.get("words", 1) != VERSION:  # what a query asks for would not be what was written down
+            raise Corrupt("The words of this segment were read by another version.", advice="Rebuild the index.")
         table = _mapped_table(directory)
         vectors = VectorIndex.load(directory, record["kind"], device)
         keys = np.load(directory / "keys.npy", allow_pickle=False)

@@ -9,6 +9,7 @@ import pytest
 
 from kaizen.errors import Corrupt
 from kaizen.retrieval import short_codes
+from kaizen.retrieval.analyser import VERSION
 from kaizen.retrieval.segment import FORMAT, TWINS_FORMAT, Segment
 from tests.unit.retrieval.rows import document, segment, vector
 
@@ -36,6 +37,16 @@ def test_rows_in_two_lists_are_of_another(tmp_path: Path, monkeypatch: pytest.Mo
     found = Segment.load(tmp_path).vectors.top(query, 10, None)[0].tolist()
     assert found == made.vectors.top(query, 10, None)[0].tolist()
     assert len(set(found)) == 10
+
+
+@pytest.mark.parametrize("others", [{}, {"words": VERSION + 1}])
+def test_words_that_another_version_read_are_refused(tmp_path: Path, others: dict[str, int]) -> None:
+    _saved(tmp_path)
+    record = json.loads((tmp_path / "segment.json").read_text())
+    del record["words"]  # as the first version wrote it
+    (tmp_path / "segment.json").write_text(json.dumps({**record, **others}))
+    with pytest.raises(Corrupt, match="words of this segment"):
+        Segment.load(tmp_path)
 
 
 def test_a_format_of_a_later_version_is_refused(tmp_path: Path) -> None:
