@@ -33,15 +33,15 @@ def features(
         bm25: (n,) of the same candidates under `statistics`.
         statistics: summed over all shards.
     """
-    idf = np.array(statistics.inverse_frequencies())
-    limit, total = statistics.limit(), float(idf.sum())
-    held = (candidates.frequencies > 0) @ idf if len(idf) else np.zeros(len(candidates))
+    weights, terms = np.array(statistics.weights()), sum(statistics.counts)
+    limit, total = statistics.limit(), float(weights.sum())
+    held = (candidates.frequencies > 0) @ weights if terms else np.zeros(len(candidates))
     table = np.empty((len(candidates), len(FEATURES)), np.float32)
     table[:, 0] = candidates.cosine
     table[:, 1] = bm25 / limit if limit > 0 else 0.0
     table[:, 2] = held / total if total > 0 else 0.0
     table[:, 3] = np.log1p(candidates.lengths)
     table[:, 4] = candidates.ordinal == 0
-    table[:, 5] = np.log1p(len(idf))
-    table[:, 6] = total / len(idf) / np.log1p(statistics.documents) if len(idf) and statistics.documents else 0.0
+    table[:, 5] = np.log1p(terms)
+    table[:, 6] = total / terms / np.log1p(statistics.documents) if terms and statistics.documents else 0.0
     return table

@@ -19,6 +19,9 @@ from kaizen.errors import Corrupt
 from kaizen.retrieval.columns import Mask
 from kaizen.retrieval.max_score import Floats, Part, Rows, Scorer, Scratch, counts_at
 
+# Chunks times terms that are scored in one go: two arrays of float64, which a processor's cache should hold.
+BLOCK = 1 << 17
+
 _ARRAYS = {"starts": np.int64, "rows": np.int32, "counts": np.uint16, "lengths": np.int32}
 
 
@@ -29,12 +32,14 @@ class TermStatistics:
     Attributes:
         documents: chunks in the set.
         total_length: terms in them, repeats included.
-        document_frequencies: for each query term, in the query's order, how many of the chunks hold it.
+        document_frequencies: for each distinct query term, in the query's order, how many of the chunks hold it.
+        repeats: how often the query has each of them; empty: once.
     """
 
     documents: int
     total_length: int
     document_frequencies: tuple[int, ...]
+    repeats: tuple[int, ...] = ()
 
     def __add__(self, other: TermStatistics) -> TermStatistics:
         pairs = zip(self.document_frequencies, other.document_frequencies, strict=True)
@@ -42,6 +47,7 @@ class TermStatistics:
             documents=self.documents + other.documents,
             total_length=self.total_length + other.total_length,
             document_frequencies=tuple(a + b for a, b in pairs),
+            repeats=self.repeats,
         )
 
     @property
@@ -53,6 +59,15 @@ class TermStatistics:
         """Return ln(1 + (N - df + 0.5) / (df + 0.5)) for each query term: above 0 even when all chunks hold it."""
         return [math.log1p((self.documents - df + 0.5) / (df + 0.5)) for df in self.document_frequencies]
 
+    def weights(self) -> list[float]:
+        """Return the idf of each query term, as often as the query has it."""
+        return [count * idf for count, idf in zip(self.counts, self.inverse_frequencies(), strict=True)]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How often the query has each term."""
+        return self.repeats or (1,) * len(self.document_frequencies)
+
     def limit(self) -> float:
         """Return what BM25 is divided by to be compared with a cosine: a score that no chunk reaches.
 
@@ -62,10 +77,11 @@ class TermStatistics:
         bounds the idf of any term. So it is the score that a chunk would have at most if each of them were the
         rarest of words, and a query of common words, which say little, is far from it whatever a chunk holds.
         """
-        pairs = zip(self.inverse_frequencies(), self.document_frequencies, strict=True)
-        weights = [idf for idf, df in pairs if df > 0]
-        squares = math.fsum(idf * idf for idf in weights)
-        return math.fsum(weights) ** 2 / squares * math.log1p(self.documents) if weights else 0.0
+        terms = zip(self.counts, self.inverse_frequencies(), self.document_frequencies, strict=True)
+        known = [(count, idf) for count, idf, df in terms if df > 0]
+        total = math.fsum(count * idf for count, idf in known)
+        squares = math.fsum(count * (idf * idf) for count, idf in known)
+        return total**2 / squares * math.log1p(self.documents) if known else 0.0
 
 
 def bm25(
@@ -81,20 +97,28 @@ def bm25(
 
     Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), eq. 3.15, with the
     idf and without the constant factor (k1 + 1), as Lucene has it since version 8. A term that the query repeats
-    has a column for each time and so counts as often. The score of a chunk depends on nothing but its own row
-    and the statistics: terms are added one at a time, in order.
+    counts as often. The score of a chunk depends on nothing but its own row and the statistics: terms are added one
+    at a time, in order.
 
     Args:
-        frequencies: (n, len(query terms)): how often each chunk holds each query term.
+        frequencies: (n, distinct query terms): how often each chunk holds each of them.
         lengths: (n,): terms in each chunk, repeats included.
         statistics: over the chunks that the caller may see.
     """
-    norms = k1 * (1 - b + b * lengths.astype(np.float64) / statistics.mean_length)
+    norms = np.maximum(k1 * (1 - b + b * lengths.astype(np.float64) / statistics.mean_length), 1e-12)  # 0 / 0: k1 of 0
+    weights = statistics.weights()
+    step = max(1, BLOCK // max(1, len(weights)))
+    starts = range(0, len(lengths), step)
+    blocks = (_scores(frequencies[i : i + step], norms[i : i + step], weights) for i in starts)
+    return np.concatenate([np.zeros(0), *blocks])
+
+
+def _scores(frequencies: npt.NDArray[np.generic], norms: Floats, weights: Sequence[float]) -> Floats:
     counts = np.ascontiguousarray(frequencies.T, np.float64)  # (terms, n)
-    gains = counts / (counts + np.maximum(norms, 1e-12))  # with k1 = 0 a chunk without the term would be 0 / 0
-    scores = np.zeros(len(lengths))
-    for gain, idf in zip(gains, statistics.inverse_frequencies(), strict=True):
-        scores += idf * gain  # not a matrix product: its rounding would depend on n
+    gains = counts / (counts + norms)
+    scores = np.zeros(len(norms))
+    for gain, weight in zip(gains, weights, strict=True):
+        scores += weight * gain  # not a matrix product: its rounding would depend on n
     return scores
 
 
@@ -216,14 +240,13 @@ class LexicalIndex:
         """Return the k best rows by BM25 and their scores, best first, equal ones by row.
 
         Args:
+            terms: distinct.
             statistics: over whatever set the scores are to be relative to, aligned with `terms`.
             allowed: (rows,) mask of what may be returned; None: all.
             k: at least 1. Fewer rows come back only when fewer than k are allowed and hold a term.
         """
-        weights: dict[str, float] = {}
-        for term, idf in zip(terms, statistics.inverse_frequencies(), strict=True):
-            weights[term] = weights.get(term, 0) + idf
-        parts = [Part(weight, *self._postings(term)) for term, weight in weights.items()]
+        weights = statistics.weights()
+        parts = [Part(weight, *self._postings(term)) for term, weight in zip(terms, weights, strict=True)]
         scorer = Scorer(self._scratch, self.lengths, k1 * (1 - b), k1 * b / statistics.mean_length, k)
         rows, scores = scorer.best(sorted(parts, key=lambda part: -part.weight), allowed)
         if len(rows) > k:  # to sort them all can cost more than to have found them
@@ -236,9 +259,9 @@ class LexicalIndex:
         """Return how often each of `rows` holds each of `terms`: (len(rows), len(terms)) uint16."""
         order = np.argsort(rows, kind="stable")  # neighbouring look-ups share cache lines
         result = np.empty((len(rows), len(terms)), np.uint16)
-        found = {term: counts_at(*self._postings(term), rows[order]) for term in set(terms)}
+        ordered = rows[order]
         for column, term in enumerate(terms):
-            result[order, column] = found[term]
+            result[order, column] = counts_at(*self._postings(term), ordered)
         return result
 
     def _postings(self, term: str) -> tuple[Rows, npt.NDArray[np.uint16]]:

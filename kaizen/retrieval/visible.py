@@ -48,8 +48,7 @@ class Visible:
 
     def statistics(self, terms: Sequence[str]) -> TermStatistics:
         """What BM25 needs for `terms` over these rows."""
-        held = {term: self._frequency(term) for term in set(terms)}
-        frequencies = tuple(held[term] for term in terms)
+        frequencies = tuple(self._frequency(term) for term in terms)
         return TermStatistics(documents=self.rows, total_length=self.total_length, document_frequencies=frequencies)
 
     def _frequency(self, term: str) -> int:

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaizen.errors import Corrupt
+from kaizen.retrieval import lexical
 from kaizen.retrieval.lexical import LexicalIndex, TermStatistics, bm25
 
 TEXTS = [["a", "b", "a"], ["b"], [], ["c", "b", "d", "e"], ["a"]]
@@ -34,6 +36,21 @@ def test_a_repeated_term_counts_by_its_number() -> None:
     assert twice.tolist() == pytest.approx((2 * once).tolist())
 
 
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=9), st.integers(0, 9))
+@settings(deadline=None)
+def test_a_term_once_with_its_number_scores_as_a_column_for_each_time(repeats: list[int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    frequencies, lengths = random.integers(0, 4, (30, len(repeats))), random.integers(1, 99, 30)
+    dfs = random.integers(0, 90, len(repeats))
+    once = TermStatistics(
+        documents=90, total_length=3000, document_frequencies=tuple(dfs.tolist()), repeats=tuple(repeats)
+    )
+    each = TermStatistics(documents=90, total_length=3000, document_frequencies=tuple(np.repeat(dfs, repeats).tolist()))
+    scores = bm25(np.repeat(frequencies, repeats, axis=1), lengths, each, K1, B)
+    assert bm25(frequencies, lengths, once, K1, B).tolist() == pytest.approx(scores.tolist(), rel=1e-12)
+    assert once.limit() == pytest.approx(each.limit(), rel=1e-12)
+
+
 def score_all(index: LexicalIndex, terms: list[str]) -> tuple[np.ndarray, TermStatistics]:
     rows, statistics = np.arange(len(index.lengths)), index.statistics(terms)
     return bm25(index.frequencies(terms, rows), index.lengths, statistics, K1, B), statistics
@@ -46,6 +63,27 @@ def test_the_score_of_a_chunk_is_the_same_to_the_last_bit_alone_and_among_others
     together = bm25(frequencies, lengths, statistics, K1, B)
     alone = [bm25(frequencies[i : i + 1], lengths[i : i + 1], statistics, K1, B)[0] for i in range(50)]
     assert together.tolist() == alone
+
+
+def test_scores_in_blocks_are_those_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    frequencies, lengths = random.integers(0, 4, (50, 5)), random.integers(1, 99, 50)
+    statistics = TermStatistics(documents=90, total_length=3000, document_frequencies=(1, 2, 3, 4, 5))
+    whole = bm25(frequencies, lengths, statistics, K1, B)
+    for block in (1, 35, 249):
+        monkeypatch.setattr(lexical, "BLOCK", block)
+        assert bm25(frequencies, lengths, statistics, K1, B).tolist() == whole.tolist()
+
+
+def test_many_candidates_take_no_more_memory_than_a_block() -> None:
+    frequencies = np.ones((20_000, 200), np.uint16)
+    statistics = TermStatistics(documents=20_000, total_length=2_000_000, document_frequencies=(10_000,) * 200)
+    tracemalloc.start()
+    try:
+        bm25(frequencies, np.full(20_000, 100), statistics, K1, B)
+        assert tracemalloc.get_traced_memory()[1] < 8e6  # at once it would be 64 MB and more
+    finally:
+        tracemalloc.stop()
 
 
 def test_k1_of_zero_asks_only_whether_a_term_is_there() -> None:
