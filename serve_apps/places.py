@@ -15,7 +15,7 @@ from serve_apps.served import Fingerprints
 class Place:
     """A ranked chunk with its row (`item.text`, chunk_table.SHOWN).
 
-    terms: of the query, as its search analysed them. release: whose search found it; team and propensity as in
+    terms: of the query, as its search counted them. release: whose search found it; team and propensity as in
     ShownChunk.
     """
 

@@ -16,7 +16,7 @@ from kaizen.retrieval.filters import Filter, check, fields
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardQuery, vector_bytes
 from kaizen.retrieval.ranked import FinalAnswer, Ranked
-from kaizen.retrieval.ranking import Unit, depth_needed, final_places, is_all, rank, texts_needed
+from kaizen.retrieval.ranking import Unit, depth_after, depth_needed, final_places, is_all, rank, texts_needed
 from kaizen.retrieval.segment import BUILT_IN_FIELDS
 from kaizen.storage.ledger import Ledger
 from serve_apps.field_types import FieldTypes
@@ -24,9 +24,6 @@ from serve_apps.places import Found, Place
 from serve_apps.query_batches import QueryBatches
 from serve_apps.served import Served
 from serve_apps.stopwatch import Stopwatch
-
-# Where a few long documents take all places, the shards are asked once more, for so many times as many candidates.
-DEEPER = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +66,9 @@ class Searcher:
         degraded = ("embedder-unavailable",) if asked.mode != query.mode else ()
         if gathered.coverage < 1 or late:
             degraded = (*degraded, "shard-unavailable")
-        name = served.release.id
+        name, words = served.release.id, tuple(asked.words)
         return Found(
-            places=tuple(Place(item=item, terms=asked.terms, release=name) for item in ranked),
+            places=tuple(Place(item=item, terms=words, release=name) for item in ranked),
             index_seq=min((answer.seq for answer in gathered.answers.values()), default=0),
             coverage=gathered.coverage,
             degraded=degraded,
@@ -120,7 +117,10 @@ class Searcher:
                 ranked = _ranked(served, query, asked, gathered)
             if query.unit != "document" or len(ranked) >= query.k or is_all(gathered.answers, asked.depth):
                 return gathered, ranked, False
-            asked = replace(asked, depth=asked.depth * DEEPER)
+            depth = depth_after(asked.depth, words=len(asked.words))
+            if depth <= asked.depth:
+                return gathered, ranked, False
+            asked = replace(asked, depth=depth)
             with watch.stage("shards"):
                 deeper = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
             if deeper.coverage < gathered.coverage:

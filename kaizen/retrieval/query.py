@@ -10,8 +10,10 @@ from __future__ import annotations
 import functools
 import operator
 import pickle
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,9 @@ from kaizen.retrieval.max_score import distinct
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.retrieval.visible import Visible
+
+# More distinct terms of a query are not looked up: 300 pasted words of English have some 170.
+MOST_WORDS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,16 @@ class ShardQuery:
     depth: int
     texts: int
     final: int = 0
+
+    @property
+    def words(self) -> dict[str, int]:
+        """The distinct terms that count, in order, and how often the query has each; columns of `frequencies`.
+
+        Of a long query they are the first, as an embedder reads no more than its first tokens: which are the rarest
+        is known to each shard for itself, and a ranking must not depend on how documents are split.
+        """
+        counted = Counter(self.terms)
+        return dict(islice(counted.items(), MOST_WORDS)) if len(counted) > MOST_WORDS else counted
 
     def pickled(self) -> bytes:
         """What travels to the shards. Made once for all of them, and by the plain pickler: Ray's own is slower."""
@@ -78,7 +93,7 @@ def vector_of(content: bytes) -> np.ndarray | None:
 class Candidates:
     """n rows that may be among the best. `segments[segment[i]]` and `row[i]` say where candidate i lies.
 
-    key (n,) uint64 stands for its document; ordinal (n,) int32; cosine (n,) float32; frequencies (n, terms);
+    key (n,) uint64 stands for its document; ordinal (n,) int32; cosine (n,) float32; frequencies (n, words);
     lengths (n,) int32 in terms.
     """
 
@@ -194,8 +209,10 @@ def in_order(scores: np.ndarray, key: np.ndarray, ordinal: np.ndarray) -> np.nda
 
 
 def _statistics(scopes: Sequence[_Scope], query: ShardQuery) -> TermStatistics:
-    nothing = TermStatistics(documents=0, total_length=0, document_frequencies=(0,) * len(query.terms))
-    return functools.reduce(operator.add, (scope.visible.statistics(query.terms) for scope in scopes), nothing)
+    words = query.words
+    repeats = tuple(words.values())
+    nothing = TermStatistics(documents=0, total_length=0, document_frequencies=(0,) * len(words), repeats=repeats)
+    return functools.reduce(operator.add, (scope.visible.statistics(list(words)) for scope in scopes), nothing)
 
 
 def _best_by_vector(scope: _Scope, query: ShardQuery) -> np.ndarray:
@@ -210,7 +227,7 @@ def _best_by_words(scope: _Scope, query: ShardQuery, statistics: TermStatistics)
     if query.mode == "dense":
         return np.empty(0, np.int64)
     k1, b = query.settings.bm25_k1, query.settings.bm25_b
-    return scope.segment.lexical.top(query.terms, statistics, scope.allowed, query.depth, k1=k1, b=b)[0]
+    return scope.segment.lexical.top(list(query.words), statistics, scope.allowed, query.depth, k1=k1, b=b)[0]
 
 
 def _keep_deepest(candidates: Candidates, query: ShardQuery, statistics: TermStatistics) -> Candidates:
@@ -237,7 +254,7 @@ def _cosines(scope: _Scope, rows: np.ndarray, query: ShardQuery) -> np.ndarray:
 
 def _gather(scopes: list[_Scope], rows: list[np.ndarray], query: ShardQuery) -> Candidates:
     pairs = list(zip(scopes, rows, strict=True))
-    terms = len(query.terms)
+    words = list(query.words)
     return Candidates(
         segments=tuple(scope.segment.name for scope in scopes),
         segment=_join((np.full(len(r), i, np.int32) for i, r in enumerate(rows)), np.int32),
@@ -246,7 +263,7 @@ def _gather(scopes: list[_Scope], rows: list[np.ndarray], query: ShardQuery) -> 
         ordinal=_join((s.segment.ordinals[r] for s, r in pairs), np.int32),
         cosine=_join((_cosines(s, r, query) for s, r in pairs), np.float32),
         frequencies=np.concatenate(
-            [np.zeros((0, terms), np.uint16), *(s.segment.lexical.frequencies(query.terms, r) for s, r in pairs)]
+            [np.zeros((0, len(words)), np.uint16), *(s.segment.lexical.frequencies(words, r) for s, r in pairs)]
         ),
         lengths=_join((s.segment.lexical.lengths[r] for s, r in pairs), np.int32),
     )

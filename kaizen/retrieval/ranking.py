@@ -23,6 +23,10 @@ Unit = Literal["chunk", "document"]
 # Candidates of each signal for every result that is wanted: what stands low in one may stand high in both together, and
 # a document has several chunks.
 CANDIDATES: Mapping[Unit, int] = {"chunk": 2, "document": 3}
+# Where a few long documents take all places, the shards are asked once more, for so many times as many candidates.
+DEEPER = 8
+# Candidates times terms of the query that a shard is asked for then at most: with two bytes for each, 8 MB travel.
+MOST_COUNTS = 1 << 22
 # A shard's own order need not be the final one: so many more of its best bring their texts along.
 SPARE_TEXTS = 8
 # A float32 written out in full is 20 characters, and every impression holds dozens of them.
@@ -83,6 +87,11 @@ def rank(
 def depth_needed(k: int, *, unit: Unit, settings: Retrieval) -> int:
     """How many candidates of each signal a shard should give for the best `k` of all."""
     return max(settings.depth, k * CANDIDATES[unit])
+
+
+def depth_after(depth: int, *, words: int) -> int:
+    """How many candidates to ask for where `depth` were of too few documents; not above `depth` where it must do."""
+    return min(depth * DEEPER, MOST_COUNTS // max(1, words))
 
 
 def texts_needed(k: int) -> int:
