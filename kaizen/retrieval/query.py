@@ -10,10 +10,8 @@ from __future__ import annotations
 import functools
 import operator
 import pickle
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -60,8 +58,11 @@ class ShardQuery:
         Of a long query they are the first, as an embedder reads no more than its first tokens: which are the rarest
         is known to each shard for itself, and a ranking must not depend on how documents are split.
         """
-        counted = Counter(self.terms)
-        return dict(islice(counted.items(), MOST_WORDS)) if len(counted) > MOST_WORDS else counted
+        counted: dict[str, int] = {}
+        for term in self.terms:
+            if term in counted or len(counted) < MOST_WORDS:
+                counted[term] = counted.get(term, 0) + 1
+        return counted
 
     def pickled(self) -> bytes:
         """What travels to the shards. Made once for all of them, and by the plain pickler: Ray's own is slower."""
