@@ -7,7 +7,7 @@ sealed yet (the last `index.seal_seconds` of changes) is not seen; both sides of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +27,13 @@ from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import ShardAnswer, ShardQuery, search
 from kaizen.retrieval.ranked import Ranked
 from kaizen.retrieval.ranker import Ranker
-from kaizen.retrieval.ranking import Unit, rank
+from kaizen.retrieval.ranking import Unit, depth_after, depth_needed, documents_of, is_all, rank
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import View
 from kaizen.text.normalise import normalise
 from kaizen.workspace import Workspace
+
+SHOWN_DOCUMENTS = 10  # that people see, and that nDCG@10 is of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,8 @@ class OfflineIndex:
         return min((view.seq for view in self.views.values()), default=0)
 
     def pool(self, query: OfflineQuery, settings: Retrieval, mode: Mode = "hybrid") -> Pool:
-        """All candidates of a query, `settings.depth` from each signal of each shard."""
+        """The candidates of a query, as a gateway gets them for the best ten documents: more where long ones take all
+        places."""
         asked = ShardQuery(
             mode=mode,
             vector=query.vector,
@@ -133,10 +136,16 @@ class OfflineIndex:
             condition=None,
             types={},
             settings=settings,
-            depth=settings.depth,
+            depth=depth_needed(SHOWN_DOCUMENTS, unit="document", settings=settings),
             texts=0,
         )
-        return Pool({shard: search(view, asked) for shard, view in self.views.items()}, self._segments)
+        while True:
+            answers = {shard: search(view, asked) for shard, view in self.views.items()}
+            deeper = depth_after(asked.depth, words=len(asked.words))
+            enough = documents_of(answers) >= SHOWN_DOCUMENTS or is_all(answers, asked.depth)
+            if enough or deeper <= asked.depth:
+                return Pool(answers, self._segments)
+            asked = replace(asked, depth=deeper)
 
     def rows(self, columns: Sequence[str]) -> pa.Table:
         """These columns of all living chunks, shard by shard, in the order of `vectors`."""

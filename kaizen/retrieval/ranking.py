@@ -131,6 +131,11 @@ def is_all(answers: Mapping[int, ShardAnswer], depth: int) -> bool:
     return all(len(answer.candidates) < depth for answer in answers.values())
 
 
+def documents_of(answers: Mapping[int, ShardAnswer]) -> int:
+    """Of how many documents the candidates are."""
+    return len(np.unique(np.concatenate([np.zeros(0, np.uint64), *(a.candidates.key for a in answers.values())])))
+
+
 Scored = Mapping[int, tuple[Fused, np.ndarray]]
 
 
