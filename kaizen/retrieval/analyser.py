@@ -87,8 +87,9 @@ class Analyser:
 
     @property
     def record(self) -> dict[str, str | int]:
-        """What decides the terms, for the manifest of an index."""
-        return {"language": self.language, "title_weight": self.title_weight, "version": VERSION}
+        """The settings that decide the terms, for an index's part of a release. Its version stays 1: each segment says
+        which VERSION read its words, and is read anew by another one, which what was learnt must outlive."""
+        return {"language": self.language, "title_weight": self.title_weight, "version": 1}
 
     @property
     def fingerprint(self) -> str:

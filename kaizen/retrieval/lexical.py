@@ -108,9 +108,11 @@ def bm25(
     norms = np.maximum(k1 * (1 - b + b * lengths.astype(np.float64) / statistics.mean_length), 1e-12)  # 0 / 0: k1 of 0
     weights = statistics.weights()
     step = max(1, BLOCK // max(1, len(weights)))
+    if len(lengths) <= step:
+        return _scores(frequencies, norms, weights)
     starts = range(0, len(lengths), step)
     blocks = (_scores(frequencies[i : i + step], norms[i : i + step], weights) for i in starts)
-    return np.concatenate([np.zeros(0), *blocks])
+    return np.concatenate(list(blocks))
 
 
 def _scores(frequencies: npt.NDArray[np.generic], norms: Floats, weights: Sequence[float]) -> Floats:
