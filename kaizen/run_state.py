@@ -1,7 +1,7 @@
 """What runs now: the file by which the head process tells the CLI where it is, and the check that it still is.
 
 The head writes `run.json` (mode 0600) when it is ready; whoever reads it trusts it only while the process that
-wrote it lives, recognised by process id AND creation time, because ids are used again.
+wrote it lives, recognised by process id AND birth, because ids are used again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ KEY_FILE = "local.key"
 LOG_FILE = "head.log"
 STEPS_FILE = "head.status.jsonl"
 CREATED_TOLERANCE_SECONDS = 2.0  # creation times hang on the boot time, which moves when the clock is set
+PROC = Path("/proc")
+_START_TICKS = 22 - 3  # proc(5) counts from 1, and what follows the command, which may hold anything, is its third
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,7 @@ class RunState:
     Attributes:
         pid: the head process, whose `created` is its creation time in seconds since the epoch (psutil's).
         url: base of the HTTP API, without a final slash.
+        born: `birth` of the head process; empty in what an earlier version wrote.
     """
 
     pid: int
@@ -38,6 +41,19 @@ class RunState:
     url: str
     dashboard_url: str
     jobs_address: str
+    born: str = ""
+
+
+def birth(pid: int) -> str:
+    """What no other process of this id has, however the clock is set: the boot, and the ticks from there to its start.
+
+    Empty where there is no /proc, or no such process.
+    """
+    try:
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {(PROC / str(pid) / 'stat').read_text().rpartition(')')[2].split()[_START_TICKS]}"
+    except OSError:
+        return ""
 
 
 def write_run_state(workspace: Path, state: RunState) -> None:
@@ -54,10 +70,11 @@ def read_run_state(workspace: Path) -> RunState | None:
     path = workspace / RUN_FILE
     try:
         content = json.loads(path.read_text())
-        return RunState(**{field.name: content[field.name] for field in fields(RunState)})
+        known = {field.name for field in fields(RunState)}
+        return RunState(**{name: value for name, value in content.items() if name in known})
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise Corrupt(f"{path} cannot be understood.", advice="Remove it if nothing runs there.") from error
 
 
@@ -65,10 +82,15 @@ def head_process(state: RunState) -> psutil.Process | None:
     """Return the live head process, or None if it is gone (or its id now belongs to another process)."""
     try:
         process = psutil.Process(state.pid)
-        same = abs(process.create_time() - state.created) <= CREATED_TOLERANCE_SECONDS
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if _wrote(state, process) and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _wrote(state: RunState, process: psutil.Process) -> bool:
+    if state.born:
+        return birth(state.pid) == state.born
+    return bool(abs(process.create_time() - state.created) <= CREATED_TOLERANCE_SECONDS)
 
 
 def remove_run_state(workspace: Path, state: RunState) -> None:
