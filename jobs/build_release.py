@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from kaizen.answering.prompt import prompt_record
 from kaizen.config import Settings
+from kaizen.errors import Conflict
 from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.generator_spec import generator_record
@@ -26,6 +28,8 @@ from kaizen.rollout import promote
 from kaizen.storage.ledger import Ledger
 from kaizen.storage.object_store import ObjectStore, holds
 from kaizen.workspace import Workspace
+
+TRIES = 5  # each failed one means that somebody else got through
 
 
 def build_release(workspace: Workspace) -> Release:
@@ -42,9 +46,19 @@ def build_release(workspace: Workspace) -> Release:
 
 
 def put_in_service(ledger: Ledger, parts: Mapping[str, Part]) -> Release:
-    """Make the release of these parts stable, unless the stable one was learnt from it; return the stable one."""
-    state = ledger.rollout.state()
+    """Make the release of these parts stable, unless the stable one was learnt from it; return the stable one.
+
+    Raises Conflict when others change the rollout each time.
+    """
     configured = ledger.releases.record(parts)  # it has no parent: nothing was learnt to make it
+    for _ in range(TRIES - 1):
+        with suppress(Conflict):  # of two commands that want the same, one is late and finds it done at its next look
+            return _put_in_service(ledger, configured)
+    return _put_in_service(ledger, configured)
+
+
+def _put_in_service(ledger: Ledger, configured: Release) -> Release:
+    state = ledger.rollout.state()
     if state.stable is not None and configured.id in _line(ledger, state.stable):
         return ledger.releases.get(state.stable)
     reason = "The configuration changed." if state.stable else "The first release."

@@ -11,7 +11,10 @@ import pytest
 from jobs.build_release import put_in_service
 from kaizen import rollout
 from kaizen.config import LedgerSettings
+from kaizen.errors import Conflict
+from kaizen.records import Rollout
 from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger.rollout import RolloutRow
 
 
 @pytest.fixture
@@ -50,3 +53,36 @@ def test_another_configuration_wins_over_what_was_learnt_and_can_be_taken_back(l
     assert (decision.kind, decision.by, decision.release) == ("configure", "command", changed.id)
     assert put_in_service(ledger, parts("a")).id == base.id  # and back to the old configuration
     assert ledger.rollout.state().previous == changed.id
+
+
+class Rival(RolloutRow):
+    """The rollout's row, where somebody else promotes one of these releases right after each look, while there are."""
+
+    def __init__(self, ledger: Ledger, promoted: list[str]) -> None:
+        super().__init__(ledger.rollout._database)
+        self._promoted = promoted
+
+    def state(self) -> Rollout:
+        seen = super().state()
+        if self._promoted:
+            self.change(rollout.promote(seen, self._promoted.pop(0)), by="command", kind="configure", reason="")
+        return seen
+
+
+def test_of_two_commands_that_configure_the_same_at_once_none_fails(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ledger.releases.record(parts("a"))
+    monkeypatch.setattr(ledger, "rollout", Rival(ledger, [wanted.id]))
+    assert put_in_service(ledger, parts("a")).id == wanted.id
+    assert len(ledger.decisions.newest(9)) == 1
+
+
+def test_one_that_was_late_for_another_release_comes_after_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [ledger.releases.record(parts(name)).id for name in "bcdefghij"]
+    monkeypatch.setattr(ledger, "rollout", Rival(ledger, others[:2]))
+    changed = put_in_service(ledger, parts("a"))
+    assert (ledger.rollout.current(), ledger.rollout.state().previous) == (changed.id, others[1])
+    monkeypatch.setattr(ledger, "rollout", Rival(ledger, others[2:]))
+    with pytest.raises(Conflict):  # it does not go on for ever
+        put_in_service(ledger, parts("z"))
