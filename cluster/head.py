@@ -43,6 +43,7 @@ from kaizen.errors import DeadlineExceeded, KaizenError, Unavailable
 from kaizen.fate import when_ended
 from kaizen.run_state import STEPS_FILE, RunState, remove_run_state, write_run_state
 from kaizen.security.keys import local_key
+from kaizen.storage.ledger import Ledger
 from kaizen.workspace import open_workspace
 from serve_apps.gateway import APP_NAME, gateway_app
 
@@ -100,7 +101,7 @@ def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
         with steps.step("Loading the index"):
             port = settings.server.port or free_ports(1)[0]
             front = beside.submit(_open_api, settings, port)
-            _start_fleet(settings)
+            _start_fleet(settings, workspace.ledger)
         with steps.step("Opening the HTTP API"):
             front.result()
             if settings.cluster.address == "local":  # another cluster's controller may have more to look after
@@ -135,7 +136,7 @@ def _start_ray(settings: Settings) -> ray._private.worker.BaseContext:
     return start_private_ray(cluster)
 
 
-def _start_fleet(settings: Settings) -> None:
+def _start_fleet(settings: Settings, ledger: Ledger) -> None:
     fleet = start_fleet(settings)
     deadline, patience = time.monotonic() + START_SECONDS, time.monotonic() + PATIENCE_SECONDS
     states: dict[str, str] = {}
@@ -146,7 +147,7 @@ def _start_fleet(settings: Settings) -> None:
             states, trouble = ray.get(fleet.states.remote(), timeout=START_SECONDS), ""
         except ActorUnavailableError:
             trouble = "The fleet's process ends again and again."
-        if _all_serve(states) or (time.monotonic() > patience and _previous_serves(settings, fleet)):
+        if _all_serve(states) or (time.monotonic() > patience and _previous_serves(ledger, fleet)):
             return
         pause.wait(0.2)
     waiting = sorted(name for name, state in states.items() if state != "serving")
@@ -158,9 +159,9 @@ def _all_serve(states: dict[str, str]) -> bool:
     return bool(states) and all(state == "serving" for state in states.values())
 
 
-def _previous_serves(settings: Settings, fleet: ActorHandle) -> bool:
+def _previous_serves(ledger: Ledger, fleet: ActorHandle) -> bool:
     """A release that was made stable before its index was built can take hours: the one before answers meanwhile."""
-    previous = open_workspace(settings).ledger.rollout.state().previous
+    previous = ledger.rollout.state().previous
     return previous is not None and _all_serve(ray.get(fleet.states.remote([previous]), timeout=START_SECONDS))
 
 
