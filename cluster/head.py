@@ -13,26 +13,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import ray
 from ray import serve
+from ray._private.worker import BaseContext
 from ray.actor import ActorHandle
-from ray.exceptions import ActorUnavailableError, RayError
+from ray.exceptions import ActorUnavailableError
 
-from actors.fleet import PREFIXES, named_actors, start_fleet
-from actors.names import FLEET, STEWARD
+from actors.fleet import start_fleet
+from cluster.belongings import clear_leftovers, take_away
 from cluster.controller_pace import look_less_often
+from cluster.ending import Ending
 from cluster.ingress import free_ports, ingress_environment
 from cluster.private_ray import start_private_ray
 from cluster.ray_token import keep_private, use_token
@@ -40,12 +40,11 @@ from cluster.short_paths import short_temporary_folder
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import DeadlineExceeded, KaizenError, Unavailable
-from kaizen.fate import when_ended
-from kaizen.run_state import STEPS_FILE, RunState, remove_run_state, write_run_state
+from kaizen.run_state import STEPS_FILE, RunState, birth, remove_run_state, write_run_state
 from kaizen.security.keys import local_key
 from kaizen.storage.ledger import Ledger
 from kaizen.workspace import open_workspace
-from serve_apps.gateway import APP_NAME, gateway_app
+from serve_apps.gateway import gateway_app
 
 START_SECONDS = 240.0
 PATIENCE_SECONDS = 30.0
@@ -71,41 +70,38 @@ class Steps:
 
 
 def run(config: Path | None, holder: int | None) -> None:
-    """Start everything, wait for SIGTERM, SIGINT or the end of `holder`, end everything."""
+    """Start everything, wait for SIGTERM, SIGINT or the end of `holder`, end everything: also what was half started."""
     check_environment()
     settings = load_settings(config).settings
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    if holder is not None:
-        when_ended(holder, ended.set)
-    with tempfile.TemporaryDirectory(prefix="kaizen-", dir=short_temporary_folder()) as runtime:
-        state = _start(settings, config, Path(runtime))
-        ended.wait()
-        _stop(settings, state)
+    folder = tempfile.TemporaryDirectory(prefix="kaizen-", dir=short_temporary_folder())
+    with suppress(KeyboardInterrupt), folder as runtime, ExitStack() as last, Ending() as ending:
+        if holder is not None:
+            ending.come_with(holder)
+        _start(settings, config, Path(runtime), ending, last)
+        ending.wait()
 
 
-def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
+def _start(settings: Settings, config: Path | None, runtime: Path, ending: Ending, last: ExitStack) -> None:
+    """Start everything; `last` gets what ends it."""
     directory = settings.workspace.directory
-    workspace = open_workspace(settings)
-    steps = Steps(directory)
-    # What does not wait for one another runs side by side; each step is announced when its turn to be waited for comes.
-    with ThreadPoolExecutor(2) as beside:
-        with steps.step("Preparing the release and starting Ray"):
-            release = beside.submit(_build_release, config)
-            local_key(directory, workspace.ledger.keys, tenant=settings.workspace.tenant)
+    with open_workspace(settings).ledger as ledger:
+        steps = Steps(directory)
+        with steps.step("Preparing the release and starting Ray"), _release_built(config) as release:
+            local_key(directory, ledger.keys, tenant=settings.workspace.tenant)
             os.environ.update(ingress_environment(settings.server, runtime))
-            context = _start_ray(settings)
-            keep_private()
-            release.result()
-        with steps.step("Loading the index"):
-            port = settings.server.port or free_ports(1)[0]
-            front = beside.submit(_open_api, settings, port)
-            _start_fleet(settings, workspace.ledger)
+            context = _start_ray(settings, ending, last)
+            _finish(release)
         with steps.step("Opening the HTTP API"):
-            front.result()
-            if settings.cluster.address == "local":  # another cluster's controller may have more to look after
-                look_less_often()
+            fleet = start_fleet(settings)  # it loads the index meanwhile
+            port = _open_api(settings)
+        with steps.step("Loading the index"):
+            _wait_until_loaded(fleet, ledger)
+    if settings.cluster.address == "local":  # another cluster's controller may have more to look after
+        look_less_often()
+    _publish(settings, context, port, last)
+
+
+def _publish(settings: Settings, context: BaseContext, port: int, last: ExitStack) -> None:
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
     state = RunState(
         pid=os.getpid(),
@@ -115,29 +111,47 @@ def _start(settings: Settings, config: Path | None, runtime: Path) -> RunState:
         url=f"http://{settings.server.host}:{port}",
         dashboard_url=dashboard,
         jobs_address=dashboard,
+        born=birth(os.getpid()),
     )
-    write_run_state(directory, state)
-    return state
+    last.callback(remove_run_state, settings.workspace.directory, state)
+    write_run_state(settings.workspace.directory, state)
 
 
-def _build_release(config: Path | None) -> None:
+@contextmanager
+def _release_built(config: Path | None) -> Iterator[subprocess.Popen[str]]:
     """In a process of its own: the export needs torch, whose memory the head should not keep."""
     command = [sys.executable, "-P", "-m", "jobs.build_release", *(["--config", str(config)] if config else [])]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 (our own module)
-    if done.returncode:
-        raise Unavailable(f"The release could not be made. {done.stderr.strip()}", advice="Run `kaizen doctor`.")
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as building:  # noqa: S603 (our own module)
+        try:
+            yield building
+        finally:
+            building.kill()  # nothing, unless the start was broken off
 
 
-def _start_ray(settings: Settings) -> ray._private.worker.BaseContext:
+def _finish(release: subprocess.Popen[str]) -> None:
+    said = release.communicate()[1]
+    if release.returncode:
+        raise Unavailable(f"The release could not be made. {said.strip()}", advice="Run `kaizen doctor`.")
+
+
+def _start_ray(settings: Settings, ending: Ending, last: ExitStack) -> BaseContext:
+    """A private Ray ends with all that is in it. No `serve.shutdown` before: it took half a minute to give up."""
+    last.callback(ray.shutdown)
     cluster = settings.cluster
-    if cluster.address != "local":
+    if cluster.address == "local":
+        context = start_private_ray(cluster)
+    else:
         use_token()
-        return ray.init(address=cluster.address, namespace=cluster.namespace, log_to_driver=False)
-    return start_private_ray(cluster)
+        context = ray.init(address=cluster.address, namespace=cluster.namespace, log_to_driver=False)
+    ending.heed()  # Ray has its own way with SIGTERM: it aborts the process
+    keep_private()
+    if cluster.address != "local":
+        clear_leftovers(settings)
+        last.callback(take_away, cluster.namespace)
+    return context
 
 
-def _start_fleet(settings: Settings, ledger: Ledger) -> None:
-    fleet = start_fleet(settings)
+def _wait_until_loaded(fleet: ActorHandle, ledger: Ledger) -> None:
     deadline, patience = time.monotonic() + START_SECONDS, time.monotonic() + PATIENCE_SECONDS
     states: dict[str, str] = {}
     trouble = ""
@@ -165,33 +179,15 @@ def _previous_serves(ledger: Ledger, fleet: ActorHandle) -> bool:
     return previous is not None and _all_serve(ray.get(fleet.states.remote([previous]), timeout=START_SECONDS))
 
 
-def _open_api(settings: Settings, port: int) -> None:
-    """The HTTP front end and the gateways, which read their models while the shards load."""
+def _open_api(settings: Settings) -> int:
+    """Start the HTTP front end and the gateways; return the port."""
+    port = settings.server.port or free_ports(1)[0]
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": settings.server.host, "port": port, "request_timeout_s": None},
     )
-    serve.run(gateway_app(settings), name=APP_NAME, route_prefix="/")
-
-
-def _stop(settings: Settings, state: RunState) -> None:
-    remove_run_state(settings.workspace.directory, state)
-    if settings.cluster.address != "local":
-        serve.delete(APP_NAME)
-        _end_actors(settings.cluster.namespace)
-    else:
-        serve.shutdown()
-    ray.shutdown()
-
-
-def _end_actors(namespace: str) -> None:
-    """On a cluster that is not ours: exactly our detached actors, first the supervisor, who would start them anew."""
-    ours = [name for name in named_actors(namespace) if name in (FLEET, STEWARD) or name.startswith(PREFIXES)]
-    for name in sorted(ours, key=lambda name: name != FLEET):
-        try:
-            ray.kill(ray.get_actor(name, namespace=namespace))
-        except (RayError, ValueError) as error:
-            sys.stderr.write(f"{name} was gone already: {error}\n")
+    serve.run(gateway_app(settings), name=settings.cluster.namespace, route_prefix="/")
+    return port
 
 
 def main() -> int:

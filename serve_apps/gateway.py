@@ -16,7 +16,6 @@ from serve_apps.api import build_api
 from serve_apps.request_cycle import change_cycle
 from serve_apps.service import Service
 
-APP_NAME = "kaizen"
 # Serve's own limit lies above ours, so that ours answers first, with a problem that says what to do: also what a rush
 # brings while the replica is busy for a moment.
 HEADROOM = 512
@@ -34,7 +33,7 @@ class Gateway:
 
 
 def gateway_app(settings: Settings) -> Application:
-    """The Serve application, to be run under APP_NAME at `/`."""
+    """The Serve application, to be run at `/`."""
     server = settings.server
     options: dict[str, Any] = {
         "num_replicas": server.replicas,
