@@ -67,7 +67,9 @@ class IndexShard:
         self._replica = replica
         self._embedder = embedder_name(spec.made_by)
         self._ledger = workspace.ledger
-        self._generations = GenerationStore(workspace.store, spec.shard_prefix(shard), settings.index.device)
+        self._generations = GenerationStore(
+            workspace.store, spec.shard_prefix(shard), workspace.ledger.documents.mark_of, settings.index.device
+        )
         self._feed = Feed(
             ledger=workspace.ledger,
             store=workspace.store,

@@ -65,7 +65,7 @@ def build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard:
     started, cpu = time.perf_counter(), time.process_time()
     workspace = open_workspace(settings)
     spec = index_of(release)
-    generations = GenerationStore(workspace.store, spec.shard_prefix(shard))
+    generations = GenerationStore(workspace.store, spec.shard_prefix(shard), workspace.ledger.documents.mark_of)
     feed = Feed(
         ledger=workspace.ledger,
         store=workspace.store,

@@ -92,10 +92,11 @@ def _needs(workspace: Workspace, names: Sequence[str], after: float) -> Needs:
     known = _known(workspace.ledger, after)
     indices = needed_indices(known)
     shards = [shard for shard in shards_of(names) if shard.split("/")[1] in indices]
+    documents = workspace.ledger.documents
     return Needs(
         indices=indices,
-        batches=workspace.ledger.documents.batches(),
-        in_use={shard: GenerationStore(workspace.store, shard).in_use() for shard in shards},
+        batches=documents.batches(),
+        in_use={shard: GenerationStore(workspace.store, shard, documents.mark_of).in_use() for shard in shards},
         learnt=needed_models(known) | needed_datasets(known),
         watched=known.rollout.releases,
     )

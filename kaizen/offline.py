@@ -106,7 +106,8 @@ class OfflineIndex:
         views: dict[int, View] = {}
         trouble: list[str] = []
         for shard in range(spec.shards):
-            loaded = GenerationStore(workspace.store, spec.shard_prefix(shard)).load()
+            mark_of = workspace.ledger.documents.mark_of
+            loaded = GenerationStore(workspace.store, spec.shard_prefix(shard), mark_of).load()
             trouble += [f"shard {shard}: {text}" for text in loaded.refused]
             if loaded.view.seq:
                 views[shard] = loaded.view

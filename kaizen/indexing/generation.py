@@ -7,15 +7,20 @@
 The pointer moves last, so a kill at any moment leaves the old generation whole. A generation that does not verify is
 refused and the one before is loaded; when neither verifies the shard is rebuilt from the ledger. A torn pointer is done
 without: the newest generation that verifies is loaded, and the next to be sealed sets the pointer anew.
+
+A generation also says which change it ends with. After the ledger was restored from a backup, or beside the objects of
+another one, it has a change there that is not this ledger's, and is refused: as a view of this ledger it would never
+see what came, nor lose what went, up to its seq.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,10 +48,14 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class GenerationStore:
-    """Generations of one shard under `prefix`."""
+    """Generations of one shard under `prefix`.
+
+    mark_of: by what the ledger knows the change at a seq, None when it has none there; see `Documents.mark_of`.
+    """
 
     store: ObjectStore
     prefix: str
+    mark_of: Callable[[int], str | None]
     device: Device = "cpu"
 
     def save(self, view: View, fresh: Segment | None) -> None:
@@ -61,13 +70,16 @@ class GenerationStore:
         previous = next(iter(self._names()[0]), None)
         name = f"{view.seq:012d}-{new_id('g')}"
         with tempfile.TemporaryDirectory() as scratch:
-            _write_generation(Path(scratch), view)
+            _write_generation(Path(scratch), view, self.mark_of(view.seq))
             self.store.put_directory(f"{self.prefix}/generations/{name}", Path(scratch))
         self.store.write_pointer(f"{self.prefix}/CURRENT", json.dumps({"current": name, "previous": previous}))
         self._drop_unused()
 
     def load(self, opened: Iterable[Segment] = ()) -> Loaded:
-        """The newest generation that verifies. Segments never change: of those in `opened` nothing is read again."""
+        """The newest generation that verifies and is this ledger's.
+
+        Segments never change: of those in `opened` nothing is read again.
+        """
         known = {segment.name: segment for segment in opened}
         names, refused = self._names()
         for name in names:
@@ -110,7 +122,18 @@ class GenerationStore:
         record = json.loads((directory / "generation.json").read_text())
         if record["format"] != FORMAT:
             raise Corrupt(f"Generation format {record['format']} is not {FORMAT}.", advice="Rebuild the index.")
+        self._check_history(record)
         return View(record["seq"], tuple(self._load_segment(directory, each, known) for each in record["segments"]))
+
+    def _check_history(self, record: Mapping[str, Any]) -> None:
+        """Asked after the pointer was read: whatever another copy has sealed until then, the ledger holds by now.
+
+        Generations of before marks were kept have none, and are known by their number alone.
+        """
+        seq = record["seq"]
+        mark = self.mark_of(seq)
+        if seq and (mark is None or record.get("mark", mark) != mark):
+            raise Corrupt(f"Its change {seq} is none of this ledger's.", advice="It is built from the ledger again.")
 
     def _load_segment(self, generation: Path, name: str, known: Mapping[str, Segment]) -> LiveSegment:
         segment = known.get(name)
@@ -146,9 +169,9 @@ class GenerationStore:
                     self.store.delete(found)
 
 
-def _write_generation(directory: Path, view: View) -> None:
+def _write_generation(directory: Path, view: View, mark: str | None) -> None:
     names = [live.segment.name for live in view.segments]
-    record = {"format": FORMAT, "seq": view.seq, "segments": names}
+    record = {"format": FORMAT, "seq": view.seq, "mark": mark, "segments": names}
     (directory / "generation.json").write_text(json.dumps(record, sort_keys=True))
     for live in view.segments:
         np.save(directory / f"alive-{live.segment.name}.npy", np.packbits(live.alive, bitorder="little"))

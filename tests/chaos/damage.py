@@ -82,7 +82,7 @@ class Served:
     def _look(self, name: str) -> tuple[Content, bool]:
         """What is served of an object, and whether something was refused on the way."""
         if name.startswith("index/"):
-            loaded = GenerationStore(self._parts.store, name).load()
+            loaded = self._generations(name).load()
             return tuple(_content(loaded.view)), bool(loaded.refused)
         if name.startswith("batches/"):
             return tuple(self._batch(name)), False
@@ -94,8 +94,11 @@ class Served:
         chunks = batch.read_chunks(self._parts.store, name, index_of(self._release).made_by)
         yield None if chunks is None else chunks.to_pylist()
 
+    def _generations(self, shard: str) -> GenerationStore:
+        return GenerationStore(self._parts.store, shard, self._parts.ledger.documents.mark_of)
+
     def _previous_of(self, shard: str) -> Content:
-        store = GenerationStore(self._parts.store, shard)
+        store = self._generations(shard)
         return tuple(_content(store._load_one(store._pointer()["previous"] or "", {})))
 
 

@@ -134,7 +134,8 @@ def stable(workspace: Workspace) -> Release:
 def generations(workspace: Workspace) -> list[GenerationStore]:
     """Where each shard keeps its generations."""
     spec = index_of(stable(workspace))
-    return [GenerationStore(workspace.store, spec.shard_prefix(shard)) for shard in range(SHARDS)]
+    mark_of = workspace.ledger.documents.mark_of
+    return [GenerationStore(workspace.store, spec.shard_prefix(shard), mark_of) for shard in range(SHARDS)]
 
 
 def loaded(workspace: Workspace) -> list[Loaded]:

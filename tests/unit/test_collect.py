@@ -73,7 +73,7 @@ class Place:
         return collect(workspace, self.now + hours * HOUR, **options)
 
     def shard(self, release: Release) -> GenerationStore:
-        return GenerationStore(self.workspace.store, f"{index(release)}/shard-000")
+        return GenerationStore(self.workspace.store, f"{index(release)}/shard-000", mark_of=str)
 
     def promote(self, release: Release) -> None:
         state = self.workspace.ledger.rollout.state()
@@ -197,7 +197,7 @@ def test_what_a_kill_left_beside_a_living_generation_goes(place: Place) -> None:
         if verb == "write_pointer":
             raise Killed
 
-    dying = GenerationStore(Store(store, kill), shard.prefix)  # type: ignore[arg-type]
+    dying = GenerationStore(Store(store, kill), shard.prefix, mark_of=str)  # type: ignore[arg-type]
     with pytest.raises(Killed):
         dying.save(left, left.segments[0].segment)
     orphans = set(place.objects()) - (shard.in_use() or set())

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from kaizen.ids import fingerprint
 from kaizen.records import Change, ChangeKind, Document
 from kaizen.storage.ledger.tables import changes
 
@@ -39,6 +40,16 @@ def append(
 def head(connection: sa.Connection) -> int:
     """Return the highest `seq`, 0 when nothing was ever written."""
     return connection.scalar(sa.select(sa.func.max(changes.c.seq))) or 0
+
+
+def mark_of(connection: sa.Connection, seq: int) -> str | None:
+    """Return what tells the change at `seq` from one that another history has there; None when there is no such change.
+
+    A ledger that is restored from a backup counts on from there: the number comes again, its moment does not.
+    """
+    columns = (changes.c[name] for name in ("at", "tenant", "kind", "document_id", "batch_uri", "payload_bytes"))
+    row = connection.execute(sa.select(*columns).where(changes.c.seq == seq)).one_or_none()
+    return None if row is None else fingerprint(list(row))
 
 
 def after(connection: sa.Connection, seq: int, limit: int, max_bytes: int) -> list[Change]:

@@ -122,6 +122,12 @@ class Documents:
         with self._database.read() as connection:
             return changes.head(connection)
 
+    def mark_of(self, seq: int) -> str | None:
+        """Return by what the change at `seq` is known, in this history of this ledger and in no other; None: it has no
+        such change."""
+        with self._database.read() as connection:
+            return changes.mark_of(connection, seq)
+
     def states(self, tenant: str, ids: Sequence[str]) -> dict[str, DocumentState]:
         """Return the present state of those of `ids` that exist."""
         with self._database.read() as connection:

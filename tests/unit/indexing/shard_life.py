@@ -148,7 +148,8 @@ class ShardLife(RuleBasedStateMachine):
             analyser=Analyser(),
             settings=SETTINGS,
         )
-        copy = _Copy(feed, GenerationStore(self.store, f"index/i/shard-{number}"), Shard(SETTINGS, seals=seals))
+        generations = GenerationStore(self.store, f"index/i/shard-{number}", self.ledger.documents.mark_of)
+        copy = _Copy(feed, generations, Shard(SETTINGS, seals=seals))
         loaded = copy.generations.load()
         assert loaded.refused == ()
         copy.shard.loaded(loaded.view, self.ledger.documents.head())

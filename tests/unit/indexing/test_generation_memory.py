@@ -26,6 +26,6 @@ def test_a_sealed_segment_answers_from_its_files_as_it_did_from_memory(kind: Kin
     fresh = segment(*(document(f"d{n}", f"pump {n}. valve {n}. belt") for n in range(20)), kind=kind)
     before = _answers(fresh)
     view = View(1, (LiveSegment(fresh, np.ones(fresh.rows, bool), sealed=True),))
-    GenerationStore(open_store(str(tmp_path)), "index/i/shard-000").save(view, fresh)
+    GenerationStore(open_store(str(tmp_path)), "index/i/shard-000", mark_of=str).save(view, fresh)
     assert not fresh.vectors.vectors.flags.owndata and not fresh.lexical.rows.flags.owndata
     assert _answers(fresh) == before

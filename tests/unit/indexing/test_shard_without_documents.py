@@ -20,7 +20,7 @@ def _elsewhere(shard: Shard, seq: int, now: float) -> None:
 
 
 def test_it_seals_once_that_it_has_none(tmp_path: Path) -> None:
-    generations = GenerationStore(open_store(str(tmp_path)), "index/one/shard-001")
+    generations = GenerationStore(open_store(str(tmp_path)), "index/one/shard-001", mark_of=str)
     shard = Shard(SETTINGS, seals=True)
     shard.loaded(generations.load().view, ledger_head=2)
     assert shard.next(now=1e9) is None, "there is nothing to tell yet"

@@ -7,10 +7,11 @@ import time
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from kaizen.errors import Conflict, InvalidInput, NotFound
 from kaizen.records import Change, Document, DocumentState, Quarantined
-from kaizen.storage.ledger import BatchEntry, Ledger
+from kaizen.storage.ledger import BatchEntry, Ledger, tables
 from kaizen.storage.ledger import documents as documents_module
 from tests.unit.storage.examples import TENANT, document
 
@@ -58,6 +59,20 @@ def test_every_kind_of_change_comes_in_order(ledger: Ledger) -> None:
     assert sorted(documents.states(TENANT, ["a", "b", "c", "d", "e"])) == ["c", "d"]
     assert _kinds(documents.changes_after(batch, limit=1)) == [(gone, "delete")]
     assert documents.changes_after(many) == []
+
+
+def test_a_change_is_known_by_a_mark_that_no_other_history_has(ledger: Ledger) -> None:
+    documents = ledger.documents
+    assert (documents.mark_of(0), documents.mark_of(1)) == (None, None)
+    seq = documents.upsert(document("a"))
+    mark = documents.mark_of(seq)
+    documents.append_batch(TENANT, "batches/1", [], {})
+    assert mark is not None and documents.mark_of(seq) == mark
+    assert documents.mark_of(documents.head()) not in (mark, None)
+    # What a restored backup does: the same number again, for the same document, a moment later.
+    later = sa.update(tables.changes).values(at=tables.changes.c.at + 1e-6)
+    ledger.submit(lambda connection: connection.execute(later).close()).result()
+    assert documents.mark_of(seq) not in (mark, None)
 
 
 def test_an_unchanged_document_adds_no_change(ledger: Ledger) -> None:
