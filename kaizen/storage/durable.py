@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kaizen.errors import StorageFull, Unavailable
+from kaizen.errors import Corrupt, StorageFull, Unavailable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNREADABLE = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)  # a bad sector, or what the file system finds damaged itself
 
 
 def sync_directory(path: Path) -> None:
@@ -83,3 +84,18 @@ def disk_faults(what: str) -> Iterator[None]:
             f"The disk refused {what} ({errno.errorcode.get(error.errno or 0, 'unknown')}).",
             advice="Check the disk, its space and the permissions of the directory.",
         ) from error
+
+
+@contextmanager
+def read_faults(what: str) -> Iterator[None]:
+    """As `disk_faults`, where something is only read: what the disk holds no more is as bad as what has changed."""
+    with disk_faults(what):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            raise Corrupt(
+                f"The disk cannot read {what} ({errno.errorcode[error.errno]}).",
+                advice="Check the disk; build it again, or restore it from a backup.",
+            ) from error

@@ -52,19 +52,19 @@ class LocalStore:
 
     def fetch_directory(self, name: str, to: Path | None = None) -> Path:
         manifest = self.manifest(name)
-        with durable.disk_faults(repr(name)):
+        with durable.read_faults(repr(name)):
             manifest.verify(self._root / name, name)
         return self._root / name
 
     def manifest(self, name: str) -> Manifest:
         directory = self._root / check_name(name)
-        with durable.disk_faults(repr(name)):
+        with durable.read_faults(repr(name)):
             return Manifest.decode(_read(directory / MANIFEST_FILE, name), name)
 
     def read_pointer(self, name: str) -> str | None:
         path = self._pointer(name)
         try:
-            with durable.disk_faults(f"the pointer {name!r}"):
+            with durable.read_faults(f"the pointer {name!r}"):
                 return decode_pointer(_read(path, name), name)
         except NotFound:
             return None
@@ -77,7 +77,7 @@ class LocalStore:
 
     def get_bytes(self, name: str) -> bytes:
         path = self._root / check_name(name)
-        with durable.disk_faults(repr(name)):
+        with durable.read_faults(repr(name)):
             return _read(path, name)
 
     def list(self, prefix: str = "") -> list[str]:

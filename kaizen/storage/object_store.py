@@ -39,7 +39,7 @@ class ObjectStore(Protocol):
 
         Raises:
             NotFound: there is no such directory; one without a manifest does not exist.
-            Corrupt: a file is missing, torn or changed, or the manifest is torn or changed.
+            Corrupt: a file is missing, torn, changed or unreadable, or the manifest is.
         """
         ...
 
