@@ -89,22 +89,24 @@ def write_batch(store: ObjectStore, documents: pa.Table, chunks: pa.Table, made_
 
 def read_chunks(store: ObjectStore, name: str, made_by: str) -> pa.Table | None:
     """The batch's chunks with vectors, or None when another embedder or chunking made them."""
-    directory = store.fetch_directory(name, None)
-    if json.loads((directory / "batch.json").read_text())["made_by"] != made_by:
-        return None
-    return pq.read_table(directory / "chunks.parquet")
+    with store.borrow_directory(name) as directory:
+        if json.loads((directory / "batch.json").read_text())["made_by"] != made_by:
+            return None
+        return pq.read_table(directory / "chunks.parquet")
 
 
 def read_documents(store: ObjectStore, name: str) -> list[Document]:
     """All documents of a batch."""
-    table = pq.read_table(store.fetch_directory(name, None) / "documents.parquet")
+    with store.borrow_directory(name) as directory:
+        table = pq.read_table(directory / "documents.parquet")
     return [document_from_row(row) for row in table.to_pylist()]
 
 
 def read_document(store: ObjectStore, name: str, document_id: str) -> Document:
     """One document of a batch; raises NotFound."""
-    path = store.fetch_directory(name, None) / "documents.parquet"
-    rows = pq.read_table(path, filters=[("id", "=", document_id)]).to_pylist()
+    with store.borrow_directory(name) as directory:
+        table = pq.read_table(directory / "documents.parquet", filters=[("id", "=", document_id)])
+    rows = table.to_pylist()
     if not rows:
         raise NotFound(f"The batch {name} has no such document.", advice="Check the id.")
     return document_from_row(rows[-1])

@@ -102,7 +102,8 @@ class GenerationStore:
         try:
             for name in filter(None, self._pointer().values()):
                 generation = f"{self.prefix}/generations/{name}"
-                record = json.loads((self.store.fetch_directory(generation, None) / "generation.json").read_text())
+                with self.store.borrow_directory(generation) as directory:
+                    record = json.loads((directory / "generation.json").read_text())
                 used |= {generation, *map(self._segment_name, record["segments"])}
         except (Corrupt, NotFound):
             return None
@@ -118,12 +119,12 @@ class GenerationStore:
         return [name for name in (pointer.get("current"), pointer.get("previous")) if name is not None], []
 
     def _load_one(self, name: str, known: Mapping[str, Segment]) -> View:
-        directory = self.store.fetch_directory(f"{self.prefix}/generations/{name}", None)
-        record = json.loads((directory / "generation.json").read_text())
-        if record["format"] != FORMAT:
-            raise Corrupt(f"Generation format {record['format']} is not {FORMAT}.", advice="Rebuild the index.")
-        self._check_history(record)
-        return View(record["seq"], tuple(self._load_segment(directory, each, known) for each in record["segments"]))
+        with self.store.borrow_directory(f"{self.prefix}/generations/{name}") as directory:
+            record = json.loads((directory / "generation.json").read_text())
+            if record["format"] != FORMAT:
+                raise Corrupt(f"Generation format {record['format']} is not {FORMAT}.", advice="Rebuild the index.")
+            self._check_history(record)
+            return View(record["seq"], tuple(self._load_segment(directory, each, known) for each in record["segments"]))
 
     def _check_history(self, record: Mapping[str, Any]) -> None:
         """Asked after the pointer was read: whatever another copy has sealed until then, the ledger holds by now.
@@ -138,7 +139,8 @@ class GenerationStore:
     def _load_segment(self, generation: Path, name: str, known: Mapping[str, Segment]) -> LiveSegment:
         segment = known.get(name)
         if segment is None:
-            segment = Segment.load(self.store.fetch_directory(self._segment_name(name), None), self.device)
+            with self.store.borrow_directory(self._segment_name(name)) as directory:
+                segment = Segment.load(directory, self.device)  # maps its files, which then need no names
         bits = np.load(generation / f"alive-{name}.npy", allow_pickle=False)
         alive = np.unpackbits(bits, count=segment.rows, bitorder="little").astype(bool)
         return LiveSegment(segment, alive, sealed=True)

@@ -73,6 +73,20 @@ def try_lock(descriptor: int) -> bool:
 
 
 @contextmanager
+def locked(directory: Path) -> Iterator[bool]:
+    """Try to lock a directory for the block; says whether it is ours, which it is not when it is gone."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield try_lock(descriptor) and directory.exists()
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def disk_faults(what: str) -> Iterator[None]:
     """Turn what a disk may answer into our errors. `what` names the thing that was being written or read."""
     try:

@@ -56,6 +56,10 @@ class LocalStore:
             manifest.verify(self._root / name, name)
         return self._root / name
 
+    @contextmanager
+    def borrow_directory(self, name: str) -> Iterator[Path]:
+        yield self.fetch_directory(name)
+
     def manifest(self, name: str) -> Manifest:
         directory = self._root / check_name(name)
         with durable.read_faults(repr(name)):
@@ -135,7 +139,7 @@ class LocalStore:
         while True:
             staging = self._root / _INCOMING / uuid.uuid4().hex
             staging.mkdir()
-            with _locked(staging) as locked:
+            with durable.locked(staging) as locked:
                 if not locked:  # somebody who clears rubbish was quicker than our lock
                     continue
                 try:
@@ -147,23 +151,9 @@ class LocalStore:
     def _clear_rubbish(self) -> None:
         """Remove what writers that died have left."""
         for staging in (self._root / _INCOMING).iterdir():
-            with _locked(staging) as locked:
+            with durable.locked(staging) as locked:
                 if locked:
                     shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[bool]:
-    """Try to lock a directory for the block; says whether it is ours, which it is not when it is gone."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        yield durable.try_lock(descriptor) and directory.exists()
-    finally:
-        os.close(descriptor)
 
 
 def _rename(staging: Path, target: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -40,6 +41,13 @@ class ObjectStore(Protocol):
         Raises:
             NotFound: there is no such directory; one without a manifest does not exist.
             Corrupt: a file is missing, torn, changed or unreadable, or the manifest is.
+        """
+        ...
+
+    def borrow_directory(self, name: str) -> AbstractContextManager[Path]:
+        """As `fetch_directory`, for the block only: what a remote store has downloaded is gone after it.
+
+        Files that were mapped meanwhile can be read on: the disk has their room back when they are mapped no more.
         """
         ...
 

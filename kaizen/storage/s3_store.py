@@ -7,9 +7,8 @@ that it does not exist: files without a manifest are nothing. Single objects are
 from __future__ import annotations
 
 import shutil
-import tempfile
+import threading
 import uuid
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from kaizen.errors import ConfigError, Conflict, Corrupt, NotFound, Unavailable
 from kaizen.storage import durable
 from kaizen.storage.manifest import MANIFEST_FILE, Manifest
 from kaizen.storage.names import POINTER_SUFFIX, check_name, decode_pointer, encode_pointer
+from kaizen.storage.scratch import Scratch
 
 _CLIENT = {"connect_timeout": 5, "read_timeout": 60, "retries": {"mode": "standard", "max_attempts": 3}}  # seconds
 
@@ -32,7 +32,8 @@ class S3Store:
         self._location = location
         self._endpoint_url = endpoint_url
         self._files = _file_system(endpoint_url)
-        self._scratch: Path | None = None
+        self._scratch: Scratch | None = None
+        self._making_scratch = threading.Lock()
 
     def __reduce__(self) -> tuple[type[S3Store], tuple[str, str]]:
         return S3Store, (self._location, self._endpoint_url)
@@ -64,6 +65,14 @@ class S3Store:
             durable.make_directories(target.parent)
             self._download(name, manifest, target)
         return target
+
+    @contextmanager
+    def borrow_directory(self, name: str) -> Iterator[Path]:
+        borrowed = self._scratch_directory() / uuid.uuid4().hex
+        try:
+            yield self.fetch_directory(name, borrowed)
+        finally:
+            shutil.rmtree(borrowed, ignore_errors=True)
 
     def manifest(self, name: str) -> Manifest:
         return Manifest.decode(self._read(f"{self._key(name)}/{MANIFEST_FILE}", name), name)
@@ -147,10 +156,10 @@ class S3Store:
                 raise Corrupt(f"{name!r} lacks the file {path!r}.", advice="Build it again.") from None
 
     def _scratch_directory(self) -> Path:
-        if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="kaizen-objects-"))
-            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
-        return self._scratch
+        with self._making_scratch:
+            if self._scratch is None:
+                self._scratch = Scratch()
+            return self._scratch.path
 
 
 def _file_system(endpoint_url: str) -> Any:  # noqa: ANN401 - s3fs has no types

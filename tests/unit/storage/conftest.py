@@ -1,13 +1,15 @@
-"""For storage tests: a ledger on each of the two databases, by URL; nothing in it, or not even a schema."""
+"""For storage tests: a ledger on each of the two databases, by URL; nothing in it, or not even a schema; and an S3."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from kaizen.config import LedgerSettings
 from kaizen.storage.ledger import Ledger
@@ -34,6 +36,32 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("migrated") / "ledger.sqlite"
     Ledger.open(LedgerSettings(), f"sqlite:///{path}").close()
     return path
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A server that speaks S3, with an empty bucket `kaizen`."""
+    import boto3  # type: ignore[import-untyped]
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    who = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anything", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=endpoint, **who)
+    client.create_bucket(Bucket="kaizen")
+    client.close()
+    yield endpoint
+    server.stop()
+
+
+@pytest.fixture
+def s3_access(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client of `s3_endpoint` needs in its environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "from-the-environment")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
 
 
 @pytest.fixture(params=_BOTH)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from kaizen.errors import ConfigError, Conflict, Corrupt, InvalidInput, KaizenError, NotFound, Unavailable
 from kaizen.storage.manifest import MANIFEST_FILE, FileSum, Manifest
@@ -19,32 +16,12 @@ from kaizen.storage.object_store import ObjectStore, open_store
 FILES = {"index.faiss": b"\1\2" * 5000, "chunks.arrow": b"", "words/meta.json": b"{}", "words/deep/er": b"x" * 70000}
 
 
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """A server that speaks S3, with an empty bucket `kaizen`."""
-    import boto3  # type: ignore[import-untyped]
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    who = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anything", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=endpoint, **who)
-    client.create_bucket(Bucket="kaizen")
-    client.close()
-    yield endpoint
-    server.stop()
-
-
 @pytest.fixture(params=["local", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """An empty store of each kind."""
     if request.param == "local":
         return open_store(str(tmp_path / "objects"))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "from-the-environment")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    request.getfixturevalue("s3_access")
     endpoint: str = request.getfixturevalue("s3_endpoint")
     return open_store(f"s3://kaizen/{tmp_path.name}", endpoint)
 
