@@ -31,6 +31,15 @@ from kaizen.storage.ledger.turn import Turn
 
 T = TypeVar("T")
 _LOG_PAGES = 1000  # of SQLite's log, from which on a commit copies it into the database; its own default
+# How long libpq waits for a server that is gone without a word, which the system does for two hours: ten seconds for
+# what is under way, and half of that to connect. A URL that names one of these has its way.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 _WRITER_LOCK = 0x6B61697A656E  # "kaizen": key of the advisory lock, which is per PostgreSQL database
 
 
@@ -187,7 +196,8 @@ _URL_ADVICE = "Use sqlite:////path/to/ledger.sqlite or postgresql+psycopg://user
 def _engine(url: URL, settings: LedgerSettings) -> sa.Engine:
     if url.get_backend_name() == "postgresql":
         pool = {"pool_size": 8, "max_overflow": 8, "pool_timeout": settings.busy_timeout_seconds, "pool_pre_ping": True}
-        engine = sa.create_engine(url, isolation_level="READ COMMITTED", **pool)
+        patience = {name: value for name, value in _PATIENCE.items() if name not in url.query}
+        engine = sa.create_engine(url, isolation_level="READ COMMITTED", connect_args=patience, **pool)
         sa.event.listen(engine, "connect", partial(_set_up_postgresql, settings))
         return engine
     # SQLite's connections are open files, no server counts them: as many as there are threads that read (0: no limit).
