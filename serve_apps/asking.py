@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +21,7 @@ from serve_apps.answering import Answered, Answerer
 from serve_apps.arms import Arms, Outcome
 from serve_apps.explaining import hit_of
 from serve_apps.impression_log import ImpressionLog
+from serve_apps.ledger_reads import LedgerReads
 from serve_apps.metrics import Metrics
 from serve_apps.query_batches import QueryBatches
 from serve_apps.recorder import Asked, Recorder
@@ -50,6 +50,7 @@ class Asking:
         self._max_k = settings.server.max_k
         self._answer_seconds = settings.answering.timeout_seconds
         self._ledger = ledger
+        self._reads = LedgerReads()
         self._head = 0  # as last read; it only grows
         self._router = router
         self._admission = admission
@@ -164,7 +165,7 @@ class Asking:
     async def _check_seq(self, seq: int) -> None:
         """A change that the ledger does not hold is not worth waiting for: it would hold a place in the queue."""
         if seq > self._head:
-            self._head = await asyncio.to_thread(self._ledger.documents.head)
+            self._head = await self._reads.of(self._ledger.documents.head)
         if seq > self._head:
             raise InvalidInput(
                 f"There is no change {seq} yet: the last one is {self._head}.",

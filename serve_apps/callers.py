@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
 from kaizen.config import Settings
 from kaizen.errors import NotAllowed
 from kaizen.records import SCOPES, Principal, Scope
 from kaizen.security.keys import Authenticator
 from kaizen.single_flight import SingleFlight
+from serve_apps.ledger_reads import LedgerReads
 
 Dependency = Callable[..., Coroutine[Any, Any, Principal]]
 
@@ -25,6 +25,7 @@ class Callers:
         self._required = settings.server.require_keys
         self._authenticator = authenticator
         self._asking: SingleFlight[str | None, Principal] = SingleFlight()
+        self._reads = LedgerReads()
         self._anybody = Principal(key_id="open", tenant=settings.workspace.tenant, groups=(), scopes=SCOPES)
 
     def with_scope(self, scope: Scope) -> Dependency:
@@ -58,5 +59,5 @@ class Callers:
         return known.principal
 
     async def _ask(self, header: str | None) -> Principal:
-        """What the ledger says, asked in a thread; the authenticator remembers it."""
-        return await run_in_threadpool(self._authenticator.authenticate, header)
+        """What the ledger says, which the authenticator remembers; Unavailable when it says nothing."""
+        return await self._reads.of(partial(self._authenticator.authenticate, header))

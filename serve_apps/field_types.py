@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from kaizen.records import FieldType
 from kaizen.storage.ledger import Ledger
+from serve_apps.ledger_reads import LedgerReads
 
 
 class FieldTypes:
@@ -14,12 +15,13 @@ class FieldTypes:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._reads = LedgerReads()
         self._known: dict[str, Mapping[str, FieldType]] = {}
 
     async def of(self, tenant: str, wanted: set[str]) -> Mapping[str, FieldType]:
         """All types known of `tenant`; the ledger is read when one of `wanted` is not among those remembered."""
         known = self._known.get(tenant, {})
         if not wanted <= set(known):
-            known = await asyncio.to_thread(self._ledger.documents.schema, tenant)
+            known = await self._reads.of(partial(self._ledger.documents.schema, tenant))
             self._known[tenant] = known
         return known

@@ -19,6 +19,7 @@ from kaizen.storage.ledger import Ledger
 from kaizen.storage.ledger.impressions import packed, unpacked
 from kaizen.storage.spool import Spool, take_over
 from serve_apps.committed import committed
+from serve_apps.ledger_reads import ANSWER_SECONDS
 
 log = logging.getLogger("kaizen.impressions")
 # How soon at most a gateway looks after what another one of its host has left, and what the ledger refused.
@@ -55,10 +56,11 @@ class ImpressionLog:
         return None
 
     async def stored(self, write: Future[None]) -> bool:
-        """Wait; whether the ledger has it. When it has, it will take what it refused before, too."""
+        """Wait, but not for ever; whether the ledger has it. When it has, it will take what it refused before, too."""
         try:
-            await committed(write)
-        except KaizenError:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await committed(write)
+        except (KaizenError, TimeoutError):
             return False
         if self._owed:
             self._well_again.set()

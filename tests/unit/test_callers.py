@@ -14,6 +14,7 @@ from kaizen.errors import NotAllowed, NotAuthenticated, Unavailable
 from kaizen.records import SCOPES, Principal, Scope
 from kaizen.security.keys import Authenticator, new_key
 from kaizen.storage.ledger.keys import KeyRecord
+from serve_apps import ledger_reads
 from serve_apps.callers import Callers
 
 
@@ -126,6 +127,26 @@ def test_a_ledger_that_is_away_is_no_matter_while_the_caller_is_known() -> None:
             await door.knock()
 
     asyncio.run(run())
+
+
+def test_nobody_waits_for_ever_for_a_ledger_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_reads, "ANSWER_SECONDS", 0.05)
+
+    async def run() -> int:
+        door = Door()
+        door.keys.may_answer.clear()
+        for _ in range(2 * ledger_reads._THREADS):
+            with pytest.raises(Unavailable, match="does not answer"):
+                await asyncio.wait_for(door.knock(), 5)
+        door.keys.may_answer.set()
+        while True:  # until the threads have heard
+            try:
+                await door.knock()
+            except Unavailable:
+                continue
+            return door.keys.asked
+
+    assert asyncio.run(run()) <= ledger_reads._THREADS + 2, "who waits for nothing any more is not asked for"
 
 
 def test_strangers_and_keys_without_the_scope_are_refused() -> None:

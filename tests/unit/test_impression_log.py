@@ -104,6 +104,17 @@ def test_without_a_spool_that_takes_it_the_response_waits(place: Place, monkeypa
     assert place.names() == {"imp_1"}
 
 
+def test_no_response_waits_for_ever(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "MAX_BYTES", 0)
+    monkeypatch.setattr(impression_log, "ANSWER_SECONDS", 0.05)
+    held = place.hold()
+    write = place.log.submit(impression())
+    assert write is not None
+    assert not asyncio.run(place.log.stored(write))
+    held.set()
+    eventually(lambda: place.names() == {"imp_1"}, 10, "it is in the ledger all the same")
+
+
 def test_when_the_ledger_refused_one_the_next_waits_and_is_told(place: Place, refusing: pytest.MonkeyPatch) -> None:
     assert place.log.submit(impression()) is None
     write = place.log.submit(impression("imp_2"))
