@@ -18,7 +18,7 @@ from tests.unit.retrieval.rows import document, segment
 
 
 def test_a_shard_begins_anew_and_seals_what_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generations = GenerationStore(open_store(str(tmp_path)), "index/i/shard-000")
+    generations = GenerationStore(open_store(str(tmp_path)), "index/i/shard-000", mark_of=str)
     old = segment(document("d", "pump"))
     generations.save(View(1, (LiveSegment(old, np.ones(old.rows, bool), sealed=True),)), old)
     monkeypatch.setattr(segments, "VERSION", analyser.VERSION + 1)
