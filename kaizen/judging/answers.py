@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -114,19 +115,27 @@ def compare_answers(stable: Answerer, candidate: Answerer, questions: Sequence[Q
 
 
 def demonstrated(demonstrations: pa.Table, most: int) -> list[Question]:
-    """Return held-out demonstrations as questions; at most `most`."""
-    return [
-        Question(
-            text=row["query"],
-            sources=tuple(
-                Source(chunk_id=str(n), document_id=str(n), title=source["title"], text=source["text"], score=1.0)
-                for n, source in enumerate(row["sources"])
-            ),
-            wanted=row["chosen"],
-        )
-        for row in demonstrations.to_pylist()
-        if row["split"] == "held_out" and row["sources"]
-    ][:most]
+    """Return held-out demonstrations as questions; at most `most`.
+
+    A query is asked once, however many demonstrations it has: what is compared must not depend on each other. What is
+    wanted is the answer of the greatest weight; of equals what somebody wrote.
+    """
+    rows = (row for row in demonstrations.to_pylist() if row["split"] == "held_out" and row["sources"])
+    best: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: (-row["weight"], row["kind"], row["chosen"])):
+        best.setdefault((row["query_id"], row["tenant"]), row)
+    return [_question(best[name]) for name in sorted(best)[:most]]
+
+
+def _question(row: Mapping[str, Any]) -> Question:
+    return Question(
+        text=row["query"],
+        sources=tuple(
+            Source(chunk_id=str(n), document_id=str(n), title=source["title"], text=source["text"], score=1.0)
+            for n, source in enumerate(row["sources"])
+        ),
+        wanted=row["chosen"],
+    )
 
 
 def agreement(said: str, wanted: str) -> float:

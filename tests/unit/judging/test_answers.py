@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from kaizen.answering.answer import NOT_IN_DOCUMENTS
@@ -107,14 +109,23 @@ def test_agreement() -> None:
     assert agreement("", "") == 0
 
 
+def demonstrations(*changes: dict[str, Any]) -> pa.Table:
+    row = {"query_id": "a", "query": "a", "tenant": "t", "split": "held_out", "sources": [{"title": "T", "text": "x"}],
+           "chosen": "yes", "rejected": "", "kind": "correction", "weight": 0.9}  # fmt: skip
+    return table("demonstrations", [row | change for change in changes])
+
+
 def test_only_demonstrations_that_were_held_out_and_have_sources_are_asked() -> None:
-    rows = [
-        {"query_id": q, "query": q, "tenant": "t", "split": split, "sources": sources, "chosen": "yes", "rejected": "",
-         "kind": "correction", "weight": 1.0}
-        for q, split, sources in (
-            ("a", "held_out", [{"title": "T", "text": "x"}]), ("b", "train", [{"title": "T", "text": "x"}]),
-            ("c", "held_out", []),
-        )
-    ]  # fmt: skip
-    found = demonstrated(table("demonstrations", rows), 10)
-    assert [(one.text, one.wanted, one.sources[0].text) for one in found] == [("a", "yes", "x")]
+    rows = demonstrations({}, {"query_id": "b", "split": "train"}, {"query_id": "c", "sources": []})
+    assert [(one.text, one.wanted, one.sources[0].text) for one in demonstrated(rows, 10)] == [("a", "yes", "x")]
+
+
+def test_a_query_is_asked_once_however_many_demonstrations_it_has() -> None:
+    preferred = {"kind": "preference", "rejected": "no"}
+    rows = demonstrations(
+        preferred | {"chosen": "yes, of equal weight"}, {}, preferred,
+        {"query_id": "b", "chosen": "weaker"}, preferred | {"query_id": "b", "chosen": "stronger", "weight": 1.0},
+        {"tenant": "u", "chosen": "another tenant's"},
+    )  # fmt: skip
+    assert [one.wanted for one in demonstrated(rows, 10)] == ["yes", "another tenant's", "stronger"]
+    assert [one.wanted for one in demonstrated(rows, 2)] == ["yes", "another tenant's"], "so many queries, not rows"
