@@ -206,13 +206,16 @@ class Curation:
 
         rows = [row for row in self._demonstrations.rows(trust) if row.query_id in sides]
         found = texts(sorted({(row.tenant, chunk) for row in rows for chunk in row.sources}))
+        whole = [row for row in rows if row.sources and all((row.tenant, chunk) in found for chunk in row.sources)]
+        # Without what it was made from, an answer would teach to answer from nothing.
+        self._left_out["demonstration_without_its_sources"] = len(rows) - len(whole)
         return [
             {
                 **asdict(row),
                 "split": sides[row.query_id],
-                "sources": [asdict(found[place]) for chunk in row.sources if (place := (row.tenant, chunk)) in found],
+                "sources": [asdict(found[row.tenant, chunk]) for chunk in row.sources],
             }
-            for row in rows
+            for row in whole
         ]
 
     # ------------------------------------------------------------------------------------------ the record

@@ -19,6 +19,18 @@ def queries(content: DatasetContent) -> set[str]:
     return {row["query"] for row in content.examples.to_pylist()}
 
 
+def curated(world: World, *, without: str) -> DatasetContent:
+    """What comes of it when a chunk is gone since."""
+    curation = Curation(enumerate(world.feedback, start=1))
+    for seq, shown in enumerate(world.impressions, start=1):
+        curation.add(seq, shown)
+
+    def remaining(places: Sequence[Place]) -> Mapping[Place, ChunkText]:
+        return {place: text for place, text in texts(places).items() if place[1] != without}
+
+    return curation.finish(remaining)
+
+
 def lathe(**fields: object) -> World:
     """One query that everybody may learn from, and one that was made with `fields`."""
     world = World()
@@ -89,15 +101,7 @@ def test_groups_are_those_of_the_keys_that_asked() -> None:
 
 
 def test_a_chunk_that_is_gone_leaves_no_example() -> None:
-    world = lathe()
-    curation = Curation(enumerate(world.feedback, start=1))
-    for seq, shown in enumerate(world.impressions, start=1):
-        curation.add(seq, shown)
-
-    def without_lathe(places: Sequence[Place]) -> Mapping[Place, ChunkText]:
-        return {place: text for place, text in texts(places).items() if place[1] != "lathe#0"}
-
-    content = curation.finish(without_lathe)
+    content = curated(lathe(), without="lathe#0")
     assert {row["document_id"] for row in content.examples.to_pylist()} == {"pumps", "travel"}
     assert content.record["left_out"]["chunk_not_in_index"] == 2
 
@@ -164,6 +168,17 @@ def test_a_correction_is_a_demonstration_and_beats_the_answer_it_corrects() -> N
         ("preference", "The company pays.", "Nobody."),
     ]
     assert [source["text"] for source in rows[0]["sources"]] == [f"text of {name}#0" for name in LATHE]
+
+
+@pytest.mark.parametrize("documents", [LATHE, []], ids=["one of them is gone", "it had none"])
+def test_nothing_teaches_to_answer_without_its_sources(documents: list[str]) -> None:
+    world = World()
+    for query, sources in (("who pays for trains", documents), ("who pays for lunch", ["pumps", "travel"])):
+        shown = world.show(query, sources, kind="answer", answer="Nobody.", user="ann")
+        world.judge(shown, "correction", text="The company pays.")
+    content = curated(world, without="lathe#0")
+    assert {row["query"] for row in content.demonstrations.to_pylist()} == {"who pays for lunch"}
+    assert content.record["left_out"]["demonstration_without_its_sources"] == 2, "a correction and a preference"
 
 
 def test_thumbs_make_pairs_of_answers_to_one_query() -> None:
