@@ -16,10 +16,11 @@ import numpy as np
 
 from kaizen.learning import propensity, relevance
 from kaizen.learning.dataset import DatasetContent, table
-from kaizen.learning.demonstrations import Demonstrations
+from kaizen.learning.demonstrations import Demonstration, Demonstrations, Trust
 from kaizen.learning.evidence import Evidence, Floats, Item, Votes, opinion_value
 from kaizen.learning.identities import RobotRules, Robots, capped, find_robots
 from kaizen.learning.relevance import HONEST, Relevance
+from kaizen.learning.shares import Shares
 from kaizen.learning.splits import HELD_OUT, NEAR, Nearness, Split, query_id, split_of
 from kaizen.records import Feedback, Impression, Judgement
 
@@ -100,6 +101,8 @@ class Curation:
         if impression.kind == "search" and impression.shown:
             self._evidence.add(impression, feedback, self._groups.get(impression.key_id, ()))
             counted += [given.id for given in feedback if given.chunk_id and given.kind != "comment"]
+        elif impression.kind == "answer":
+            self._evidence.ask(impression)
         wanted = set(counted)
         self._counted += [(given.tenant, given.identity, given.id) for given in feedback if given.id in wanted]
 
@@ -204,19 +207,33 @@ class Curation:
         def trust(tenant: str, identity: str) -> float:
             return judged.trust.get(f"{tenant}\0{identity}", HONEST)
 
-        rows = [row for row in self._demonstrations.rows(trust) if row.query_id in sides]
-        found = texts(sorted({(row.tenant, chunk) for row in rows for chunk in row.sources}))
-        whole = [row for row in rows if row.sources and all((row.tenant, chunk) in found for chunk in row.sources)]
-        # Without what it was made from, an answer would teach to answer from nothing.
-        self._left_out["demonstration_without_its_sources"] = len(rows) - len(whole)
+        found = texts(sorted(self._demonstrations.places()))
+        rows = self._learnable(trust, sides, found)
+        shares = Shares.of(rows)
+        rows = self._learnable(shares.trust(trust), sides, found)
+        held_out = [row for row in rows if sides[row.query_id] == "held_out"]
+        kept = set(shares.rationed(held_out))
+        self._left_out["held_out_demonstration_over_a_share"] = len(held_out) - len(kept)
+        self._left_out["identities_capped_in_demonstrations"] = sum(factor < 1 for factor in shares.factors.values())
         return [
             {
                 **asdict(row),
                 "split": sides[row.query_id],
                 "sources": [asdict(found[row.tenant, chunk]) for chunk in row.sources],
             }
-            for row in whole
+            for row in rows
+            if row in kept or sides[row.query_id] == "train"
         ]
+
+    def _learnable(
+        self, trust: Trust, sides: Mapping[str, Split], found: Mapping[Place, ChunkText]
+    ) -> list[Demonstration]:
+        """Those of the queries that have a side, as far as all of their sources are there."""
+        rows = [row for row in self._demonstrations.rows(trust) if row.query_id in sides]
+        # Without what it was made from, an answer would teach to answer from nothing.
+        whole = [row for row in rows if row.sources and all((row.tenant, chunk) in found for chunk in row.sources)]
+        self._left_out["demonstration_without_its_sources"] = len(rows) - len(whole)
+        return whole
 
     # ------------------------------------------------------------------------------------------ the record
 

@@ -8,7 +8,7 @@ and one correction of a query, its last; how far an identity is trusted is its w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,7 +17,14 @@ from kaizen.records import Feedback, Impression
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
-    """One row of the data set's demonstrations; `sources`: ids of the chunks that the answer was made from."""
+    """One row of the data set's demonstrations.
+
+    Attributes:
+        sources: ids of the chunks that the answer was made from.
+        chosen_by: identities that are trusted and wrote or liked `chosen`.
+        carried_by: those whose vote its weight hangs on: of who likes the one and who dislikes the other, the fewer,
+            or both where they are about as many.
+    """
 
     tenant: str
     query_id: str
@@ -27,6 +34,8 @@ class Demonstration:
     rejected: str
     kind: Literal["correction", "preference"]
     weight: float
+    chosen_by: frozenset[str]
+    carried_by: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,8 @@ class _Question:
 
 
 Trust = Callable[[str, str], float]
+_ABOUT = 2.0  # times as many votes are about as many
+_Votes = Mapping[str, float]  # identity -> -1 to 1, times the trust in it; only those who are trusted
 
 
 class Demonstrations:
@@ -84,6 +95,15 @@ class Demonstrations:
         """Query id -> text of the queries that anything was said about."""
         return {query_id: question.text for query_id, question in self._questions.items()}
 
+    def places(self) -> set[tuple[str, str]]:
+        """(tenant, chunk id) of all that answers were made from."""
+        found: set[tuple[str, str]] = set()
+        for question in self._questions.values():
+            written = (answer.sources for answer in question.corrections.values())
+            for sources in (*question.sources.values(), *written):
+                found.update((question.tenant, chunk) for chunk in sources)
+        return found
+
     def rows(self, trust: Trust) -> list[Demonstration]:
         """All demonstrations, ordered by query. `trust(tenant, identity)` is from 0 (left out) to 1."""
         found = []
@@ -103,38 +123,43 @@ class Demonstrations:
 
 
 def _corrections(query_id: str, question: _Question, trust: Trust) -> list[Demonstration]:
-    weights: dict[_Answered, float] = defaultdict(float)
-    for identity, written in question.corrections.items():
-        weights[written] += trust(question.tenant, identity)
-    return [
-        _row(query_id, question, written, "", "correction", weight) for written, weight in weights.items() if weight > 0
-    ]
+    written: dict[_Answered, dict[str, float]] = defaultdict(dict)
+    for identity, answer in question.corrections.items():
+        if trusted := trust(question.tenant, identity):
+            written[answer][identity] = trusted
+    return [_row(query_id, question, answer, "", votes) for answer, votes in written.items()]
 
 
 def _preferences(query_id: str, question: _Question, trust: Trust) -> list[Demonstration]:
-    liked: dict[_Answered, float] = defaultdict(float)
-    for (answer, identity), said in question.votes.items():
-        liked[_Answered(answer, question.sources[answer])] += said * trust(question.tenant, identity)
-    for identity, written in question.corrections.items():
-        liked[written] += trust(question.tenant, identity)
+    said = _said(question, trust)
+    liked = {answer: sum(votes.values()) for answer, votes in said.items()}
     best = max(liked, key=lambda answer: (liked[answer], answer.text), default=None)
     if best is None or liked[best] <= 0:
         return []
     return [
-        _row(query_id, question, best, worse.text, "preference", min(liked[best], -score))
+        _row(query_id, question, best, worse.text, said[best], {who: -value for who, value in said[worse].items()})
         for worse, score in sorted(liked.items(), key=lambda pair: pair[0].text)
         if score < 0 and worse.text != best.text
     ]
 
 
+def _said(question: _Question, trust: Trust) -> Mapping[_Answered, _Votes]:
+    """What was said of each answer. Whoever wrote one likes it."""
+    said: dict[_Answered, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    votes = [(identity, _Answered(answer, question.sources[answer]), value)
+             for (answer, identity), value in question.votes.items()]  # fmt: skip
+    for identity, answer, value in [*votes, *((who, written, 1.0) for who, written in question.corrections.items())]:
+        if trusted := trust(question.tenant, identity):
+            said[answer][identity] += value * trusted
+    return said
+
+
 def _row(
-    query_id: str,
-    question: _Question,
-    chosen: _Answered,
-    rejected: str,
-    kind: Literal["correction", "preference"],
-    weight: float,
+    query_id: str, question: _Question, chosen: _Answered, rejected: str, liked: _Votes, *disliked: _Votes
 ) -> Demonstration:
+    sides = (liked, *disliked)
+    sums = [sum(side.values()) for side in sides]
+    fewer = [side for side, total in zip(sides, sums, strict=True) if total <= _ABOUT * min(sums)]
     return Demonstration(
         tenant=question.tenant,
         query_id=query_id,
@@ -142,6 +167,12 @@ def _row(
         sources=chosen.sources,
         chosen=chosen.text,
         rejected=rejected,
-        kind=kind,
-        weight=min(1.0, weight),
+        kind="preference" if disliked else "correction",
+        weight=min(1.0, *sums),
+        chosen_by=_agreeing(liked),
+        carried_by=_agreeing(*fewer),
     )
+
+
+def _agreeing(*sides: _Votes) -> frozenset[str]:
+    return frozenset(who for side in sides for who, value in side.items() if value > 0)

@@ -122,10 +122,8 @@ class Evidence:
         """Count one search impression and the feedback on it. `groups`: those of the key that asked."""
         query = self._query(impression.tenant, impression.query)
         self.queries[query].groups.update(groups)
-        who = self.identity(impression.tenant, impression.identity)
         session = len(self.asked_by)
-        self.asked_by.append(who)
-        self.asked_at.append(impression.at)
+        who = self.ask(impression)
         items = {chunk.chunk_id: self._item(query, chunk) for chunk in impression.shown}
         said = {
             (given.chunk_id, given.identity): value
@@ -137,6 +135,13 @@ class Evidence:
         clicked = {given.chunk_id for given in feedback if given.kind == "click"}
         if clicked or not said:  # who judges instead of clicking says nothing by not clicking
             self._look(impression.shown, items, clicked, who, session)
+
+    def ask(self, impression: Impression) -> int:
+        """Count that somebody asked, for a search or for an answer; the number of who it was."""
+        who = self.identity(impression.tenant, impression.identity)
+        self.asked_by.append(who)
+        self.asked_at.append(impression.at)
+        return who
 
     def _say(self, item: int, who: int, value: float) -> None:
         """Keep the last word of an identity on an item: with 0 it has none any more."""

@@ -20,8 +20,8 @@ class RobotRules:
     """What no person does. A rule looks only at identities with at least its `least` of what it counts.
 
     Attributes:
-        most_per_minute: searches within 60 seconds. Applied to named users only: a key may stand for a whole
-            application.
+        most_per_minute: searches and answers within 60 seconds. Applied to named users only: a key may stand for a
+            whole application.
         most_clicked: share of what was shown that was clicked.
         most_constant: share of the clicks that went to one position below the first.
     """
