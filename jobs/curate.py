@@ -29,7 +29,8 @@ from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.learning.curation import ChunkText, Curation, Place
 from kaizen.learning.dataset import DatasetContent, write_dataset
 from kaizen.offline import OfflineIndex
-from kaizen.records import Dataset
+from kaizen.records import Dataset, Release
+from kaizen.release import cut_alike
 from kaizen.storage.ledger.pages import rows_between
 from kaizen.workspace import Workspace
 
@@ -54,13 +55,14 @@ def curate(
         NotFound: nothing is in service, or there is no feedback.
         Unavailable: a part of the index is not sealed yet.
     """
-    ledger = workspace.ledger
+    ledger, release = workspace.ledger, workspace.release()
     # Impressions after this point may yet get feedback that is not read: they are the next data set's.
     end, feedback_end = until or (ledger.impressions.end(), None)
     curation = Curation(
         rows_between(ledger.feedback.after, ledger.feedback.start(after) if after else 0, feedback_end),
         trusted=ledger.judgements.all(),
         groups={key.id: key.groups for key in ledger.keys.list()},
+        releases=cut_alike(release, ledger.releases.list()),
     )
     shown = track(
         rows_between(ledger.impressions.after, after, end),
@@ -71,7 +73,7 @@ def curate(
     for seq, impression in shown:
         if impression.at >= since:
             curation.add(seq, impression)
-    content = curation.finish(_texts_of(workspace))
+    content = curation.finish(_texts_of(workspace, release))
     if not content.examples.num_rows and not content.demonstrations.num_rows:
         raise NotFound("No feedback can be learnt from yet.", advice="Send feedback, or see `kaizen simulate`.")
     artifact = write_dataset(workspace.store, content)
@@ -80,9 +82,9 @@ def curate(
     return ledger.datasets.get(content.id), content
 
 
-def _texts_of(workspace: Workspace) -> Callable[[Sequence[Place]], dict[Place, ChunkText]]:
-    """Looks chunks up in the sealed index of the stable release."""
-    index = OfflineIndex.open_whole(workspace, workspace.release())
+def _texts_of(workspace: Workspace, release: Release) -> Callable[[Sequence[Place]], dict[Place, ChunkText]]:
+    """Looks chunks up in the sealed index of a release."""
+    index = OfflineIndex.open_whole(workspace, release)
     rows = index.rows(["tenant", "document_id", "ordinal", "title", "text"])
 
     def texts(places: Sequence[Place]) -> dict[Place, ChunkText]:

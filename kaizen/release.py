@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +132,23 @@ def index_of(release: Release) -> IndexSpec:
         chunking=Chunking(**index["chunking"]),
         embedder=release.parts["embedder"]["artifact"],
     )
+
+
+def cut_alike(release: Release, releases: Iterable[Release]) -> frozenset[str]:
+    """Ids of those releases whose chunks have the same names and texts as the chunks of `release`.
+
+    Learning leaves an embedder's tokenizer as it is: what was learnt cuts as the configured one that it began as.
+    """
+    known = {one.id: one for one in releases}
+    wanted = _cutting(release, known)
+    return frozenset(name for name, one in known.items() if _cutting(one, known) == wanted)
+
+
+def _cutting(release: Release, known: Mapping[str, Release]) -> str:
+    first = release
+    while first.parent is not None:
+        first = known[first.parent]
+    return made_by(first.parts["embedder"]["fingerprint"], release.parts["index"]["chunking"])
 
 
 def retrieval_of(release: Release) -> Retrieval:

@@ -8,7 +8,7 @@ Each step is a module of this package; here is their order, what is left out bef
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,6 +65,7 @@ class Curation:
         *,
         trusted: Sequence[Judgement] = (),
         groups: Mapping[str, Sequence[str]] | None = None,
+        releases: Set[str] | None = None,
         rules: RobotRules | None = None,
         seed: int = 0,
     ) -> None:
@@ -74,6 +75,8 @@ class Curation:
             feedback: (seq, feedback), in order.
             trusted: the trusted set: its queries, and those that are nearly the same, are left out.
             groups: of each key, by its id.
+            releases: those whose chunks are the chunks that `finish` gets the texts of; None: all. Under another
+                chunking the same name means another text.
             seed: of the split.
         """
         self._feedback: defaultdict[str, list[Feedback]] = defaultdict(list)
@@ -85,6 +88,7 @@ class Curation:
             self._widen("feedback", seq)
         self._trusted = {query_id(one.tenant, one.query): one.query for one in trusted}
         self._groups, self._rules, self._seed = groups or {}, rules or RobotRules(), seed
+        self._releases = releases
         self._evidence, self._demonstrations = Evidence(), Demonstrations()
         self._left_out: Counter[str] = Counter()
         self._counted: list[tuple[str, str, str]] = []  # (tenant, identity, feedback id)
@@ -135,6 +139,8 @@ class Curation:
             return "key_without_feedback"  # its silence says nothing: it never sends any
         if query_id(impression.tenant, impression.query) in self._trusted:
             return "trusted_query"
+        if self._releases is not None and not self._releases >= {impression.release, impression.challenger} - {""}:
+            return "other_chunking"
         return ""
 
     # ------------------------------------------------------------------------------------------ queries

@@ -106,6 +106,21 @@ def test_a_chunk_that_is_gone_leaves_no_example() -> None:
     assert content.record["left_out"]["chunk_not_in_index"] == 2
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"release": "r2"}, {"arm": "interleaved", "challenger": "r2"}, {"kind": "answer", "release": "r2"}],
+    ids=str,
+)
+def test_a_name_of_a_chunk_that_means_another_text_now_teaches_nothing(fields: dict[str, object]) -> None:
+    world = lathe(**fields)
+    world.judge(world.impressions[1], "correction", text="Wear glasses.")
+    content = world.curate(releases={"r1"})
+    assert queries(content) == {"pump seal"}
+    assert content.demonstrations.num_rows == 0
+    assert content.record["left_out"]["other_chunking"] == 1
+    assert world.curate(releases={"r1", "r2"}).record["left_out"].get("other_chunking", 0) == 0
+
+
 def test_robots_teach_nothing_and_their_feedback_is_not_in_it() -> None:
     world = visited(20, 4)
     honest = world.curate()
