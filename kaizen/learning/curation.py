@@ -21,7 +21,7 @@ from kaizen.learning.evidence import Evidence, Floats, Item, Votes, opinion_valu
 from kaizen.learning.identities import RobotRules, Robots, capped, find_robots
 from kaizen.learning.relevance import HONEST, Relevance
 from kaizen.learning.shares import Shares
-from kaizen.learning.splits import HELD_OUT, NEAR, Nearness, Split, query_id, split_of
+from kaizen.learning.splits import HELD_OUT, NEAR, Nearness, Split, query_id, sides_of
 from kaizen.records import Feedback, Impression, Judgement
 
 LEAST_EVIDENCE = 0.05  # of an honest look; below it nothing is known of an item
@@ -90,17 +90,20 @@ class Curation:
         self._groups, self._rules, self._seed = groups or {}, rules or RobotRules(), seed
         self._releases = releases
         self._evidence, self._demonstrations = Evidence(), Demonstrations()
+        self._asked: dict[str, str] = {}  # query id -> text, in the order in which they were first asked
         self._left_out: Counter[str] = Counter()
         self._counted: list[tuple[str, str, str]] = []  # (tenant, identity, feedback id)
 
     def add(self, seq: int, impression: Impression) -> None:
         """Take the next impression."""
         self._widen("impressions", seq)
+        name = query_id(impression.tenant, impression.query)
+        # Whether it counts or not: feedback may yet come, and then the order must be the one that it always was.
+        self._asked.setdefault(name, impression.query)
         if reason := self._refusal(impression):
             self._left_out[reason] += 1
             return
         feedback = self._feedback.get(impression.id, ())
-        name = query_id(impression.tenant, impression.query)
         counted = self._demonstrations.add(name, impression, feedback, opinion_value)
         if impression.kind == "search" and impression.shown:
             self._evidence.add(impression, feedback, self._groups.get(impression.key_id, ()))
@@ -147,16 +150,16 @@ class Curation:
 
     def _sides(self) -> dict[str, Split]:
         """Query id -> side of the split; queries that are nearly a trusted one are not in it."""
-        texts = {query.id: query.text for query in self._evidence.queries} | self._demonstrations.queries()
-        names = sorted(texts)
-        trusted = [text for name, text in sorted(self._trusted.items()) if name not in texts]
-        near = Nearness([texts[name] for name in names] + trusted)
-        barred = {near.leader(number) for number in range(len(names), len(names) + len(trusted))}
+        used = {query.id for query in self._evidence.queries} | self._demonstrations.queries()
+        names = [*self._asked, *(name for name in self._trusted if name not in self._asked)]
+        near = Nearness([self._asked.get(name) or self._trusted[name] for name in names])
         leaders = {name: near.leader(number) for number, name in enumerate(names)}
-        kept = {name: leader for name, leader in leaders.items() if leader not in barred}
-        self._left_out["query_near_a_trusted_one"] = len(leaders) - len(kept)
-        self._left_out["query_near_another"] = len(kept) - len(set(kept.values()))
-        return {name: split_of(names[leader], self._seed) for name, leader in kept.items()}
+        barred = {leaders[name] for name in self._trusted}
+        kept = {name for name in used if leaders[name] not in barred}
+        self._left_out["query_near_a_trusted_one"] = len(used) - len(kept)
+        self._left_out["query_near_another"] = len(kept) - len({leaders[name] for name in kept})
+        sides = sides_of(names, near, self._seed)
+        return {name: side for name, side in zip(names, sides, strict=True) if name in kept}
 
     # ------------------------------------------------------------------------------------------ rows
 
@@ -252,7 +255,7 @@ class Curation:
             "feedback": {"seqs": list(self._ranges["feedback"]), "counted": len(self._counted)},
             "left_out": {**dict(sorted(self._left_out.items())), **judged.left_out()},
             "split": {
-                "rule": f"by the hash of a query; queries that share {NEAR} of their terms stand together",
+                "rule": f"by the hash of a query; those that share {NEAR} of its terms later go where it went",
                 "seed": self._seed,
                 "held_out": HELD_OUT,
                 "queries": dict(sorted(Counter(sides.values()).items())),

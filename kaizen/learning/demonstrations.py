@@ -91,9 +91,9 @@ class Demonstrations:
                 counted.append(given.id)
         return counted
 
-    def queries(self) -> dict[str, str]:
-        """Query id -> text of the queries that anything was said about."""
-        return {query_id: question.text for query_id, question in self._questions.items()}
+    def queries(self) -> set[str]:
+        """Ids of the queries that anything was said about."""
+        return set(self._questions)
 
     def places(self) -> set[tuple[str, str]]:
         """(tenant, chunk id) of all that answers were made from."""

@@ -32,7 +32,9 @@ class Nearness:
     """Groups of queries that say nearly the same, so that one cannot be trained on and another held out.
 
     Two texts are near when the sets of their stemmed terms overlap by at least NEAR (Jaccard), or both spell the same;
-    a group is all that hangs together. Only texts that share one of their rarest terms are compared (prefix
+    a group is all that hangs together. Its founders are those of its texts that are near none before them: where texts
+    come in the order in which they were first asked, one that comes later is never a founder, nor makes one less of
+    those before it. Only texts that share one of their rarest terms are compared (prefix
     filtering: Chaudhuri, Ganti and Kaushik, 2006), which finds the same pairs.
     """
 
@@ -40,6 +42,7 @@ class Nearness:
         analyser = analyser or Analyser()
         terms = [frozenset(analyser(normalised(text))) or frozenset((normalised(text),)) for text in texts]
         self._parents = list(range(len(texts)))
+        self.founders: list[int] = []
         self._join_near(terms, _frequencies(terms))
 
     def leader(self, number: int) -> int:
@@ -54,9 +57,15 @@ class Nearness:
         for number, own in enumerate(terms):
             rarest = sorted(own, key=lambda term: (frequency[term], term))
             prefix = rarest[: len(own) - _needed(len(own)) + 1]
-            for other in {other for term in prefix for other in holders[term]}:
-                if _jaccard(own, terms[other]) >= NEAR:
-                    self._join(number, other)
+            near = [
+                other
+                for other in {other for term in prefix for other in holders[term]}
+                if _jaccard(own, terms[other]) >= NEAR
+            ]
+            for other in near:
+                self._join(number, other)
+            if not near:
+                self.founders.append(number)
             for term in prefix:
                 holders[term].append(number)
 
@@ -65,9 +74,19 @@ class Nearness:
         self._parents[high] = low
 
 
-def split_of(leader: str, seed: int) -> Split:
-    """The side of a group of queries, by the id of its leader: HELD_OUT of all groups are held out."""
-    digest = hashlib.blake2b(f"{seed}\0{leader}".encode(), digest_size=8).digest()
+def sides_of(names: Sequence[str], near: Nearness, seed: int) -> list[Split]:
+    """The side of each query, given their ids in the order in which they were first asked.
+
+    A group is trained on if it is by any of its founders. So a query that is new moves none that is trained on to the
+    other side, not even when two groups hang together by it.
+    """
+    train = {near.leader(number) for number in near.founders if split_of(names[number], seed) == "train"}
+    return ["train" if near.leader(number) in train else "held_out" for number in range(len(names))]
+
+
+def split_of(founder: str, seed: int) -> Split:
+    """The side of a founder of a group, by its id: HELD_OUT of them are held out."""
+    digest = hashlib.blake2b(f"{seed}\0{founder}".encode(), digest_size=8).digest()
     return "held_out" if int.from_bytes(digest, "big") < HELD_OUT * 2**64 else "train"
 
 

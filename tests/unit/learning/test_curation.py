@@ -92,6 +92,24 @@ def test_near_queries_are_on_one_side() -> None:
     assert set().union(*sides.values()) == {"train", "held_out"}
 
 
+def test_a_query_that_was_trained_on_is_never_held_out_later() -> None:
+    def sides(world: World) -> dict[str, str]:
+        return {row["query"]: row["split"] for row in world.curate().examples.to_pylist()}
+
+    world = World()
+    for number in range(60):
+        # Somebody asked nearly the same before, by a key whose feedback comes later and makes that count.
+        world.show(f"oiling bearings in {query_text(number)}", ranking(number), key_id="late")
+        world.show(f"oil the bearing in {query_text(number)}", ranking(number), [0], user=f"person-{number % 7}")
+    before = sides(world)
+    for number in range(60):
+        world.show(f"please oil bearings in {query_text(number)}", ranking(number), [0], user=f"person-{number % 5}")
+    world.judge(world.impressions[0], "click", chunk_id=world.impressions[0].shown[0].chunk_id)
+    after = sides(world)
+    assert len(after) > len(before) == 60
+    assert {query: after[query] for query in before} == before
+
+
 def test_groups_are_those_of_the_keys_that_asked() -> None:
     world = lathe()
     world.show("lathe safety", LATHE, [0], key_id="board-key")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 import pytest
 
-from kaizen.learning.splits import HELD_OUT, Nearness, query_id, split_of
+from kaizen.learning.splits import HELD_OUT, Nearness, Split, query_id, sides_of, split_of
 
 
 @pytest.mark.parametrize("other", ["what is a LATHE", "  What  is a lathe ", "What is a lathe?", "what is a lathe ."])
@@ -42,3 +43,27 @@ def test_about_a_fifth_is_held_out_and_a_seed_draws_anew() -> None:
     assert Counter(sides)["held_out"] / 2000 == pytest.approx(HELD_OUT, abs=0.03)
     assert sides == [split_of(name, 0) for name in names]
     assert sides != [split_of(name, 1) for name in names]
+
+
+def sides(texts: list[str]) -> dict[str, Split]:
+    return dict(zip(texts, sides_of([query_id("t", text) for text in texts], Nearness(texts), 0), strict=True))
+
+
+def test_what_is_asked_later_moves_nothing_that_was_trained_on() -> None:
+    chance = Random(1)  # noqa: S311 (a simulation)
+    words = [f"w{number}" for number in range(12)]  # few, so that later ones often bring two groups together
+    asked = list(dict.fromkeys(" ".join(sorted(chance.sample(words, chance.randint(4, 6)))) for _ in range(300)))
+    before: dict[str, Split] = {}
+    for many in range(20, len(asked), 20):
+        now = sides(asked[:many])
+        assert [text for text, side in before.items() if side == "train" and now[text] == "held_out"] == []
+        before = now
+
+
+def test_near_queries_are_on_one_side_and_a_new_one_goes_where_the_first_went() -> None:
+    first = [f"oil the bearing of pump {number}{number} in hall {number}" for number in range(200)]
+    later = [f"{text} please" for text in first]
+    found = sides(first + later)
+    assert {text: found[text] for text in first} == sides(first)
+    assert [found[text] for text in later] == [found[text] for text in first]
+    assert Counter(found.values())["held_out"] / 400 == pytest.approx(HELD_OUT, abs=0.06)
