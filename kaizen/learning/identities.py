@@ -13,6 +13,7 @@ import numpy as np
 from kaizen.learning.evidence import Bools, Evidence, Floats, Votes, busiest_minute
 
 MOST_SHARE = 0.05  # of the clicks that count, of one identity; never less than twice an even share
+_A_CHOICE = 3  # hits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,8 @@ class RobotRules:
     Attributes:
         most_per_minute: searches and answers within 60 seconds. Applied to named users only: a key may stand for a
             whole application.
-        most_clicked: share of what was shown that was clicked.
+        most_clicked: share of what was shown that was clicked, where enough was shown to choose from: of a single hit
+            most people click most.
         most_constant: share of the clicks that went to one position below the first.
     """
 
@@ -51,11 +53,10 @@ class Robots:
 def find_robots(evidence: Evidence, votes: Votes, rules: RobotRules) -> Robots:
     """Judge every identity by all that it did (`votes` with repeats)."""
     many = len(evidence.identities)
-    seen, clicks = np.bincount(votes.who, minlength=many), np.bincount(votes.who, votes.clicked, many)
-    share = clicks / np.maximum(seen, 1)
+    clicks = np.bincount(votes.who, votes.clicked, many)
     return Robots(
         too_fast=_too_fast(evidence, rules.most_per_minute),
-        clicks_all=(seen >= rules.least_seen) & (share >= rules.most_clicked),
+        clicks_all=_clicks_all(votes, many, rules),
         constant=(clicks >= rules.least_clicks) & (_constancy(votes, many) >= rules.most_constant),
     )
 
@@ -100,6 +101,13 @@ def _too_fast(evidence: Evidence, most: int) -> Bools:
         ],
         bool,
     )  # fmt: skip
+
+
+def _clicks_all(votes: Votes, many: int, rules: RobotRules) -> Bools:
+    chosen = votes.of(np.bincount(votes.session)[votes.session] >= _A_CHOICE)
+    seen, clicks = np.bincount(chosen.who, minlength=many), np.bincount(chosen.who, chosen.clicked, many)
+    found: Bools = (seen >= rules.least_seen) & (clicks / np.maximum(seen, 1) >= rules.most_clicked)
+    return found
 
 
 def _constancy(votes: Votes, many: int) -> Floats:

@@ -47,6 +47,14 @@ def test_who_clicks_everything_is_one() -> None:
     assert broken(world) == {"key/bot": "all"}
 
 
+@pytest.mark.parametrize(("hits", "rule"), [(1, {}), (2, {}), (3, {"key/ann": "all"})])
+def test_clicking_most_of_what_there_is_to_choose_from_is_no_persons_way(hits: int, rule: dict[str, str]) -> None:
+    world = World()
+    for number in range(40):
+        world.show(query_text(number), ranking(number)[:hits], range(hits) if number % 4 else [], user="ann")
+    assert broken(world) == rule
+
+
 def test_who_always_clicks_one_place_is_one_unless_it_is_the_first() -> None:
     world = World()
     for number in range(25):
