@@ -98,7 +98,12 @@ def tokenised(
     end: int,
     longest_answer: int,
 ) -> Tokens:
-    """Encode as `TransformersGenerator` does, with the token that ends an answer behind it."""
+    """Encode as `TransformersGenerator` does, with the token that ends an answer behind it.
+
+    One that is longer than `longest_answer` tokens is cut there and has no end: it would teach to end in mid-sentence.
+    What is left teaches how the answer begins, which is all that a generator that writes no more tokens could give.
+    """
     asked = tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, tokenize=True, return_dict=False)
-    written = tokenizer(answer, add_special_tokens=False)["input_ids"][: longest_answer - 1]
-    return Tokens(prompt=asked, answer=[*written, end])
+    written = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    whole = len(written) <= longest_answer
+    return Tokens(prompt=asked, answer=[*written, end] if whole else written[:longest_answer])

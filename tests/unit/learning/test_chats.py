@@ -70,16 +70,20 @@ def test_padding_changes_no_log_probability_and_the_prompt_does_not_count(tmp_pa
     from train.generator import Instructed, left_padded  # and with it Ray
 
     tokenizer, model = load_chat_model(write_tiny_llama(tmp_path), torch.float32)
-    ends = [tokenised([{"role": "user", "content": asked}], answer, tokenizer, end=27, longest_answer=4)
-            for asked, answer in (("hello", "abc"), ("hi", "x"), ("good morning", "abcdef"))]  # fmt: skip
+    asked = (("hello", "abc"), ("hi", "x"), ("good morning", "abcdef"), ("hey", "abcd"))
+    ends = [
+        tokenised([{"role": "user", "content": question}], answer, tokenizer, end=27, longest_answer=4)
+        for question, answer in asked
+    ]
     assert ends[0] == Tokens(prompt=[7, 4, 11, 11, 14], answer=[0, 1, 2, 27])
-    assert list(ends[2].answer) == [0, 1, 2, 27], "cut to the longest answer, the end still there"
+    assert list(ends[2].answer) == [0, 1, 2, 3], "cut to the longest answer: no end where the answer has none"
+    assert list(ends[3].answer) == [0, 1, 2, 3, 27], "one of just that length is whole"
     batch = left_padded(ends)
     with torch.inference_mode():
         total, count = answer_log_probabilities(Instructed(model, 0.1, compares=False).logits(batch), batch["labels"])
         alone = [_by_hand(model, one) for one in ends]
     assert total.tolist() == pytest.approx(alone, abs=1e-4)
-    assert count.tolist() == [4, 2, 4]
+    assert count.tolist() == [4, 2, 4, 5]
 
 
 def _by_hand(model: Any, one: Tokens) -> float:  # noqa: ANN401 (transformers' own)
