@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
 from kaizen.body import Body
-from kaizen.retrieval.filters import FilterExpression
+from kaizen.retrieval.filters import Filter, FilterExpression, respelt
 from kaizen.text.metadata import MAX_FIELDS, MAX_NAME_CHARS, MAX_NUMBER, MAX_VALUE_CHARS
-from kaizen.text.normalise import normalise
+from kaizen.text.normalise import normalise, one_line
 
 MAX_QUERY_CHARACTERS = 4096
 MAX_TEXT_CHARACTERS = 65_536
@@ -64,6 +64,13 @@ def _as_documents_are(text: str) -> str:
 Asked = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS), AfterValidator(_as_documents_are)]
 
 
+def _as_metadata_is(given: Filter) -> Filter:
+    return respelt(given, lambda value: one_line(value, MAX_VALUE_CHARS))
+
+
+Condition = Annotated[FilterExpression, AfterValidator(_as_metadata_is)]
+
+
 class Reply(BaseModel):
     """Base of every response body."""
 
@@ -93,7 +100,7 @@ class SearchRequest(Body):
     unit: Literal["chunk", "document"] = Field(
         "chunk", description="`document`: at most one hit a document, its best chunk."
     )
-    filter: FilterExpression | None = None
+    filter: Condition | None = None
     explain: StrictBool = False
     min_seq: Annotated[int, Field(ge=0, strict=True), Whole] = Field(
         0, description="Answer from an index that holds the change with this seq: read your writes."
@@ -164,7 +171,7 @@ class AnswerRequest(Body):
     k: Annotated[int, Field(ge=1, le=32, strict=True), Whole] | None = Field(
         None, description="Chunks to answer from; default `answering.chunks`."
     )
-    filter: FilterExpression | None = None
+    filter: Condition | None = None
     stream: StrictBool = Field(
         False, description="Server-sent events: `delta`, then one `final` with the whole answer."
     )

@@ -11,8 +11,8 @@ it, and so does match the `not` of one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from functools import lru_cache, reduce
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
 from typing import Annotated, Any
 
 import numpy as np
@@ -34,8 +34,6 @@ from kaizen.body import Body
 from kaizen.errors import InvalidInput, UnknownField
 from kaizen.records import FieldType
 from kaizen.retrieval.columns import Column, Mask
-from kaizen.text.metadata import MAX_VALUE_CHARS
-from kaizen.text.normalise import one_line
 
 MAX_DEPTH = 8
 MAX_NODES = 64
@@ -207,6 +205,24 @@ def check(node: Filter, schema: Mapping[str, FieldType]) -> None:
             raise _mismatch(test.field, kind, f"a test of it needs {_NEEDS[kind]}")
 
 
+def respelt(node: Filter, spell: Callable[[str], str]) -> Filter:
+    """The filter that finds each value as it was sent, which is how ids are held, and as `spell` writes it."""
+    match node:
+        case And():
+            return And.model_construct(parts=tuple(respelt(part, spell) for part in node.parts))
+        case Or():
+            return Or.model_construct(parts=tuple(respelt(part, spell) for part in node.parts))
+        case Not():
+            return Not.model_construct(part=respelt(node.part, spell))
+        case Range():
+            return node
+    sent = _values(node)
+    spelt = tuple(spell(value) for value in sent if isinstance(value, str))
+    if set(spelt) <= set(sent):
+        return node
+    return In.model_construct(field=node.field, values=tuple(dict.fromkeys((*sent, *spelt))))
+
+
 def mask(node: Filter, columns: Mapping[str, Column], rows: int) -> Mask:
     """Return which rows match, (rows,) bool; a field that is not in `columns` has no value in any row."""
     match node:
@@ -221,18 +237,11 @@ def mask(node: Filter, columns: Mapping[str, Column], rows: int) -> Mask:
         return np.zeros(rows, np.bool_)
     match node:
         case Equals():
-            return column.matches(_spellings(node.equals))
+            return column.matches((node.equals,))
         case In():
-            return column.matches([spelling for value in node.values for spelling in _spellings(value)])
+            return column.matches(node.values)
         case Range(range=ends):
             return column.between(gt=ends.gt, gte=ends.gte, lt=ends.lt, lte=ends.lte)
-
-
-@lru_cache(2 * MAX_VALUES)  # each segment asks
-def _spellings(value: Value) -> tuple[Value, ...]:
-    """The value as it was sent, which is how ids are held, and as metadata holds it."""
-    plain = one_line(value, MAX_VALUE_CHARS) if isinstance(value, str) else value
-    return (value,) if plain == value else (value, plain)
 
 
 _NEEDS = {"string": "strings", "strings": "strings", "number": "numbers", "boolean": "true or false"}

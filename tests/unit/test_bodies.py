@@ -18,6 +18,7 @@ from kaizen.config import Settings
 from kaizen.errors import NotAuthenticated
 from kaizen.offline import offline_queries
 from kaizen.records import SCOPES, Principal
+from kaizen.retrieval.filters import parse
 from kaizen.security.keys import Known
 from serve_apps.api import build_api
 from serve_apps.body_limit import MOST_ELSEWHERE
@@ -141,3 +142,10 @@ def test_a_query_is_read_as_documents_are(sent: str, asked: str) -> None:
     assert SearchRequest.model_validate({"query": sent}).query == asked
     assert AnswerRequest.model_validate({"question": sent}).question == asked
     assert offline_queries([(sent, "acme", ())], lambda texts: np.zeros((len(texts), 2)))[0].text == asked
+
+
+def test_values_of_a_filter_are_sought_as_sent_and_as_metadata_holds_them() -> None:
+    sent = {"query": "q", "filter": {"or": [{"field": "author", "equals": "Jose\u0301"}, {"field": "n", "equals": 1}]}}
+    condition = SearchRequest.model_validate(sent).filter
+    expected = [{"field": "author", "in": ["Jose\u0301", "Jos\u00e9"]}, {"field": "n", "equals": 1}]
+    assert condition == parse({"or": expected})
