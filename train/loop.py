@@ -6,6 +6,7 @@ replaced from the newest checkpoint.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 
 from kaizen.errors import BadModel, Unavailable
 from train.checkpoints import read_learnt
+from train.failures import EndAtPermanent, told
 from train.learner import Task
 from train.meters import readings, shown
 from train.plan import Plan
@@ -51,7 +53,8 @@ def train(task: Task, plan: Plan, run: Path, *, what: str) -> Trained:
         what: name of the run on the progress bar.
 
     Raises:
-        BadModel: the loss is NaN or infinite.
+        BadModel: the loss is NaN or infinite; the same call begins anew.
+        KaizenError: a worker's own, at once where it is permanent.
         Unavailable: the workers died more often than is tolerated, or cannot be started.
     """
     mend_record(run)
@@ -66,7 +69,7 @@ def train(task: Task, plan: Plan, run: Path, *, what: str) -> Trained:
             storage_path=str(run.parent),
             failure_config=ray.train.FailureConfig(max_failures=_CHANCES),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=_KEPT),
-            callbacks=[KeepRecord(run)],
+            callbacks=[KeepRecord(run), EndAtPermanent()],
             worker_runtime_env={"env_vars": _environment(plan, gpu)},
         ),
     )
@@ -79,23 +82,21 @@ def _fit(trainer: ray.train.torch.TorchTrainer) -> ray.train.Result:
     try:
         return trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise Unavailable(
-            "The training workers failed again and again.", advice="Run it again to go on; see Ray's logs for why."
-        ) from error
+        raise told(error) from error
 
 
 def _trained(result: ray.train.Result, run: Path) -> Trained:
-    metrics = result.metrics or {}
-    if "broken_at" in metrics:
+    if (broken_at := result.return_value) is not None:
+        shutil.rmtree(run, ignore_errors=True)  # what its checkpoints hold may be why
         raise BadModel(
-            f"The loss at step {metrics['broken_at']} is not finite.", advice="Lower the learning rate; check the data."
+            f"The loss at step {broken_at} is not finite.", advice="Lower the learning rate; check the data."
         )
     meters = readings(run / _METERS)
     if result.checkpoint is None:
         raise Unavailable("The training ended without a checkpoint.", advice="Run it again.")
     return Trained(
         weights=read_learnt(result.checkpoint),
-        losses=tuple(metrics["losses"]),
+        losses=tuple((result.metrics or {})["losses"]),
         cpu_s=sum(reading.cpu_s for reading in meters),
         gpu_s=sum(reading.gpu_s for reading in meters),
     )
@@ -111,7 +112,7 @@ def _environment(plan: Plan, gpu: bool) -> dict[str, str]:
     }
 
 
-def _work(config: dict[str, Any]) -> None:
+def _work(config: dict[str, Any]) -> int | None:
     from train.worker import work  # DeepSpeed writes to stdout when it is imported, and a command's stdout is its own
 
-    work(**config)
+    return work(**config)

@@ -17,8 +17,10 @@ from train.meters import Meter
 from train.plan import Plan
 
 
-def work(task: Task, plan: Plan, meters: Path, gpus: int) -> None:
-    """Learn. Runs inside Ray Train, once in every worker.
+def work(task: Task, plan: Plan, meters: Path, gpus: int) -> int | None:
+    """Learn; return the step whose loss is not finite, if one is. Runs inside Ray Train, once in every worker.
+
+    Ray Train's result has the metrics of the newest checkpoint only, so that step is not reported.
 
     Args:
         meters: where to tell how far it is.
@@ -37,12 +39,12 @@ def work(task: Task, plan: Plan, meters: Path, gpus: int) -> None:
         rows = plan.rows(position.step, learner.examples)[rank::workers]
         loss = _step(engine, learner.batch(rows, position.step))
         if not math.isfinite(loss):  # the same number in every worker, so all leave together
-            ray.train.report({"broken_at": position.step})
-            return
+            return position.step
         position.losses.append(loss)
         position.step += 1
         meter.write(position.step, steps, loss)
         _keep(engine, position, plan, steps)
+    return None
 
 
 def _step(engine: Any, batch: Tensors) -> float:  # noqa: ANN401 (deepspeed's own)

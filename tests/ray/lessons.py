@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from kaizen.config import Settings
+from kaizen.errors import InvalidInput
 from kaizen.learning.dataset import DatasetContent, table, write_dataset
 from kaizen.records import Dataset
 from kaizen.workspace import Workspace, open_workspace
@@ -79,27 +80,44 @@ def _demonstration(number: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Toy:
-    """A regression that needs no text; `pause_seconds` of each batch gives time to kill it."""
+    """A regression that needs no text; `pause_seconds` of each batch gives time to kill it.
+
+    broken_at: step from which its points are no numbers.
+    """
 
     pause_seconds: float = 0.0
+    broken_at: int = 10**9
 
     def open(self) -> ToyLearner:
-        return ToyLearner(self.pause_seconds)
+        return ToyLearner(self.pause_seconds, self.broken_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Unlearnable:
+    """What can never be opened; `opened` gets a line each time."""
+
+    opened: Path
+
+    def open(self) -> ToyLearner:
+        with self.opened.open("a") as lines:
+            lines.write("once\n")
+        raise InvalidInput("No demonstration fits.", advice="Raise generator.context_tokens.")
 
 
 class ToyLearner:
     """64 points, and a small net that is to map one half of their numbers to the other."""
 
-    def __init__(self, pause_seconds: float) -> None:
+    def __init__(self, pause_seconds: float, broken_at: int = 10**9) -> None:
         torch.manual_seed(1)
         self.points = torch.randn(64, 2, 8)
         self.module: torch.nn.Module = Regression()
         self.examples = len(self.points)
         self._pause_seconds = pause_seconds
+        self._broken_at = broken_at
 
     def batch(self, rows: Sequence[int], step: int) -> Tensors:
         threading.Event().wait(self._pause_seconds)
-        return {"points": self.points[list(rows)]}
+        return {"points": self.points[list(rows)] * (torch.nan if step >= self._broken_at else 1)}
 
 
 class Regression(torch.nn.Module):

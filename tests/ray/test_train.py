@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAM
 
 from jobs.build_release import build_release
 from kaizen.config import Settings
+from kaizen.errors import BadModel, InvalidInput
 from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.models.generator import open_generator
 from kaizen.models.onnx_embedder import OnnxEmbedder
@@ -29,7 +31,7 @@ from kaizen.records import Dataset, Release
 from kaizen.release import generator_of, index_of
 from kaizen.workspace import Workspace
 from tests.product import eventually, title_of
-from tests.ray.lessons import TOY_PLAN, Toy, by_hand, kill_in_checkpoint, tiny_settings, tiny_workspace
+from tests.ray.lessons import TOY_PLAN, Toy, Unlearnable, by_hand, kill_in_checkpoint, tiny_settings, tiny_workspace
 from train.connect import connected
 from train.embedder import EmbedderTask
 from train.loop import train
@@ -106,6 +108,26 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_nothing_had_been(tmp
     once_more = train(Toy(), TOY_PLAN, tmp_path / "run", what="toy")
     assert once_more.losses == trained.losses
     assert [reading.step for reading in readings(tmp_path / "run" / "meters")].count(24) == 1, "it began anew"
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("broken_at", [1, 6])
+def test_a_loss_that_is_not_finite_is_told_before_and_after_a_checkpoint_and_the_run_begins_anew(
+    tmp_path: Path, broken_at: int
+) -> None:
+    with pytest.raises(BadModel, match=f"The loss at step {broken_at} is not finite"):
+        train(Toy(broken_at=broken_at), TOY_PLAN, tmp_path / "run", what="toy")
+    again = train(Toy(), TOY_PLAN, tmp_path / "run", what="toy")
+    assert again.losses == pytest.approx(by_hand(TOY_PLAN), rel=1e-4)
+    assert [reading.step for reading in readings(tmp_path / "run" / "meters")] == [24], "it went on from a checkpoint"
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_can_never_be_learnt_is_tried_once_and_says_why(tmp_path: Path) -> None:
+    plan = replace(TOY_PLAN, workers=2)
+    with pytest.raises(InvalidInput, match=r"No demonstration fits\. Raise generator\.context_tokens"):
+        train(Unlearnable(tmp_path / "opened"), plan, tmp_path / "run", what="toy")
+    assert len((tmp_path / "opened").read_text().splitlines()) <= plan.workers
 
 
 @pytest.fixture
