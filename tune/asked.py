@@ -1,18 +1,25 @@
-"""What somebody asked a sweep to do, and the plan that follows: the same asked again is the same sweep."""
+"""What somebody asked a sweep to do, and the plan that follows.
+
+The same asked again is the same sweep as long as it is judged by the same: queries, grades and documents.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kaizen.errors import InvalidInput, NotFound
 from kaizen.ids import fingerprint
 from kaizen.learning.query_encoder import QueryEncoderPlan
+from kaizen.offline import OfflineIndex
 from kaizen.records import Dataset, Release
 from kaizen.release import retrieval_of
+from kaizen.storage.object_store import ObjectStore
 from kaizen.workspace import Workspace
 from tune.answering import is_generated
+from tune.judged import Judged
 from tune.kept import Kept
 from tune.spaces import (
     Drawn,
@@ -44,17 +51,24 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A sweep that is decided on, whether it was begun before or not. `drawn`: settings by number of trial."""
+    """A sweep that is decided on, whether it was begun before or not.
+
+    Attributes:
+        drawn: settings by number of trial.
+        judged: see `Judged.record`. seqs: how far each shard of the index is.
+    """
 
     what: What
     base: Release
     dataset: Dataset | None
     drawn: dict[int, Drawn]
+    judged: Mapping[str, Any]
+    seqs: Sequence[int]
     seed: int
     turn: str
     kept: Kept
 
-    def record(self, source: str, queries: tuple[int, int]) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """Return it as JSON: what must be the same for a sweep to go on."""
         return {
             "what": self.what,
@@ -62,12 +76,13 @@ class Planned:
             "dataset": self.dataset.id if self.dataset else "",
             "trials": len(self.drawn),
             "seed": self.seed,
-            "queries": {"source": source, "validation": queries[0], "test": queries[1]},
+            "queries": dict(self.judged),
+            "index_seqs": list(self.seqs),
             "settings": {str(number): settings for number, settings in self.drawn.items()},
         }
 
 
-def planned(workspace: Workspace, wish: Wish) -> Planned:
+def wanted(workspace: Workspace, wish: Wish) -> tuple[Release, Dataset | None]:
     """Find what the options leave open: in the sweep of this name if it was begun, else in the ledger.
 
     Raises:
@@ -82,16 +97,28 @@ def planned(workspace: Workspace, wish: Wish) -> Planned:
     dataset = _dataset(workspace, wish.dataset or begun.get("dataset"))
     if wish.what == "training" and dataset is None:
         raise NotFound("There is no data set to train on.", advice="Make one with `kaizen curate`.")
-    named = fingerprint([wish.what, base.id, dataset.id if dataset else "", wish.trials, wish.seed, wish.turn])[:12]
-    return Planned(
+    return base, dataset
+
+
+def planned(
+    store: ObjectStore, wish: Wish, base: Release, dataset: Dataset | None, judged: Judged, index: OfflineIndex
+) -> Planned:
+    """Return the plan; without a name of its own it is named by all that it is made of."""
+    found = Planned(
         what=wish.what,
         base=base,
         dataset=dataset,
         drawn=dict(enumerate(_drawn(base, wish), start=1)),
+        judged=judged.record(),
+        seqs=[index.views[shard].seq for shard in sorted(index.views)],
         seed=wish.seed,
         turn=wish.turn,
-        kept=Kept(store=workspace.store, name=wish.name or f"{wish.what}-{named}"),
+        kept=Kept(store=store, name=wish.name or ""),
     )
+    if wish.name:
+        return found
+    named = fingerprint([found.record(), wish.turn])[:12]
+    return replace(found, kept=Kept(store=store, name=f"{wish.what}-{named}"))
 
 
 def _dataset(workspace: Workspace, named: str | None) -> Dataset | None:

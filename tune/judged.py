@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from kaizen.errors import InvalidInput
+from kaizen.ids import fingerprint
 from kaizen.judging.query_sets import Asked, dataset_queries, trusted_queries
 from kaizen.judging.side import as_everybody
 from kaizen.learning.dataset import read_dataset
@@ -29,6 +30,16 @@ class Judged:
     source: Source
     validation: Mapping[str, Asked]
     test: Mapping[str, Asked]
+
+    def record(self) -> dict[str, Any]:
+        """As the plan of a sweep has it: how many, and a fingerprint of all that is asked with its grades."""
+        both = {**self.validation, **self.test}
+        return {
+            "source": self.source,
+            "validation": len(self.validation),
+            "test": len(self.test),
+            "fingerprint": fingerprint({name: asdict(one) for name, one in both.items()}),
+        }
 
 
 def judged_queries(

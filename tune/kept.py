@@ -36,7 +36,8 @@ class Kept:
             self.write("plan.json", plan)
         elif there != json.loads(json.dumps(plan)):
             raise Conflict(
-                f"There is a sweep {self.name!r} with other arguments, or of another release.",
+                f"There is a sweep {self.name!r} with other arguments, of another release, or on other judgements "
+                "or documents.",
                 advice="Give this one another --name.",
             )
 

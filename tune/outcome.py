@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -26,11 +27,12 @@ def outcome(
     release: str | None,
     cost: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return all of it as JSON. `release`: the candidate that came of it."""
+    """Return all of it as JSON, as of now. `release`: the candidate that came of it."""
     winner, present = best(trials), next(trial for trial in trials if trial.number == PRESENT)
     return {
         **{name: plan[name] for name in ("what", "queries", "trials", "seed", "dataset")},
         "base": plan["release"],
+        "at": time.time(),
         "decision": concluded.decision,
         "reason": concluded.reason,
         "release": release,

@@ -5,8 +5,9 @@
 
 Trials compete on one half of the judged queries: the trusted ones, or those of a data set. The winner is then compared
 with the present settings on the other half. If it is proven better there, a candidate release is recorded; it is judged
-as any other. The same command again, after a kill, goes on where it was; `--name` names a sweep, else its arguments do.
-Result, table and chart are kept in the object store under sweeps/NAME.
+as any other. The same command again, after a kill, goes on where it was, and tells again what has ended, as long as
+judgements and documents are the same. `--name` names a sweep, else its arguments and what it is judged on do. Result,
+table and chart are kept in the object store under sweeps/NAME.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -33,7 +35,7 @@ from train.connect import connected
 from train.query_encoder import Places, learn, query_examples
 from train.recording import Clock, Lesson, record
 from tune.answering import AnsweringStudy, answering_part, questions
-from tune.asked import Planned, Wish, planned
+from tune.asked import Planned, Wish, planned, wanted
 from tune.judged import Judged, judged_queries
 from tune.outcome import chart, outcome, table
 from tune.retrieval import CUT, RetrievalStudy, judged_pools, rankings
@@ -46,15 +48,19 @@ _RUNGS = {"retrieval": 0, "training": 2, "answering": 0}
 
 
 def sweep(workspace: Workspace, wish: Wish, progress: Progress) -> tuple[str, dict[str, Any]]:
-    """Run a sweep to its end, or go on with it; return its name and its result. Raises KaizenError."""
+    """Run a sweep to its end, or go on with it; return its name and its result. Raises KaizenError.
+
+    `again` in the result: it had ended before, and nothing was run.
+    """
     clock = Clock()
-    plan = planned(workspace, wish)
-    index = OfflineIndex.open_whole(workspace, plan.base)
-    judged = judged_queries(workspace, plan.base, plan.dataset, index, trains=plan.what == "training")
-    begun = plan.record(judged.source, (len(judged.validation), len(judged.test)))
+    base, dataset = wanted(workspace, wish)
+    index = OfflineIndex.open_whole(workspace, base)
+    judged = judged_queries(workspace, base, dataset, index, trains=wish.what == "training")
+    plan = planned(workspace.store, wish, base, dataset, judged, index)
+    begun = plan.record()
     plan.kept.begin(begun)
     if (ended := plan.kept.read("result.json")) is not None:
-        return plan.kept.name, ended
+        return plan.kept.name, {**ended, "again": True}
     trials = _trials(workspace, plan, lambda: _study(workspace, plan, judged, index), progress)
     test = _test(workspace, plan, judged, index, trials)
     lucky = luck(trials, seed=plan.seed)
@@ -75,7 +81,7 @@ def sweep(workspace: Workspace, wish: Wish, progress: Progress) -> tuple[str, di
     )
     workspace.store.put_bytes(f"{plan.kept.prefix}/chart.svg", chart(result).encode())
     plan.kept.write("result.json", result)
-    return plan.kept.name, result
+    return plan.kept.name, {**result, "again": False}
 
 
 def _study(workspace: Workspace, plan: Planned, judged: Judged, index: OfflineIndex) -> Study:
@@ -184,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--release", help="default: the stable one")
     parser.add_argument("--dataset", help="id of a data set that jobs.curate made; default: the newest")
     parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--name", help="default: made of the arguments")
+    parser.add_argument("--name", help="default: made of the arguments, judgements and documents")
     parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
     parser.add_argument("--seed", type=int, default=0)
     return run_job(_sweep, parser.parse_args(arguments))
@@ -202,11 +208,18 @@ def _tell(workspace: Workspace, name: str, result: Mapping[str, Any], *, as_json
     if as_json:
         sys.stdout.write(json.dumps({"name": name, **result}) + "\n")
         return
+    if result["again"]:
+        sys.stdout.write(f"{_earlier(result['at'])}\n")
     Console().print(table(result))
     sys.stdout.write(f"{result['decision']}: {result['reason']}\n")
     if result["release"]:
         sys.stdout.write(f"candidate {result['release']}: `kaizen judge {result['release']}` judges it\n")
     sys.stdout.write(f"chart: {workspace.store.uri}/sweeps/{name}/chart.svg\n")
+
+
+def _earlier(at: float) -> str:
+    when = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"Ended {when}; not run again, since judgements and documents are the same. Another --name runs it anew."
 
 
 if __name__ == "__main__":

@@ -91,8 +91,9 @@ def test_a_sweep_of_retrieval_is_killed_goes_on_and_ends_with_a_candidate(
     assert retrieval_of(release).depth == result["winner"]["settings"]["depth"]
     assert release.parts["index"] == swept.world.stable.parts["index"]
     assert swept.world.workspace.store.get_bytes("sweeps/killed/chart.svg").startswith(b"<svg")
+    assert result["again"] is False
     assert main(swept.options("retrieval", "killed", TRIALS)) == 0
-    assert json.loads(capsys.readouterr().out) == result, "what has ended is told again"
+    assert json.loads(capsys.readouterr().out) == {**result, "again": True}, "what has ended is told again"
 
 
 def test_a_sweep_of_answers_tries_how_many_chunks_and_when_to_abstain(swept: Swept) -> None:

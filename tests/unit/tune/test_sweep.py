@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kaizen.config import Retrieval
 from kaizen.errors import Conflict
+from kaizen.judging.query_sets import Asked
 from kaizen.learning.query_encoder import QueryEncoderPlan
 from kaizen.learning.sweep import Trial
+from kaizen.offline import OfflineIndex
+from kaizen.records import Release
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.query import ShardAnswer, ShardQuery, search
 from kaizen.retrieval.ranking import rank
+from kaizen.retrieval.view import View
 from kaizen.storage.local_store import LocalStore
+from kaizen.storage.object_store import ObjectStore
 from tests.unit.retrieval.rows import document, vector
 from tests.unit.retrieval.test_ranking_over_shards import ANYBODY, views
+from tune import sweep
+from tune.asked import Planned, Wish, planned
+from tune.judged import Judged
 from tune.kept import Kept
 from tune.retrieval import narrowed
 from tune.spaces import (
@@ -74,6 +84,49 @@ def test_a_sweep_is_kept_and_another_one_cannot_take_its_name(tmp_path: Path) ->
     kept.add(trial)
     assert kept.trials() == [trial]
     assert kept.read("result.json") is None
+
+
+def plan(store: ObjectStore, *, grade: int = 1, seqs: tuple[int, ...] = (7, 9), name: str | None = None) -> Planned:
+    """The plan of the same command, judged on one query with this grade, over shards that are so far."""
+    base = Release(
+        id="r1-0", number=1, at=0.0, fingerprint="0", parts={"retrieval": Retrieval().model_dump()}, parent=None
+    )
+    asked = {"t/q": Asked(text="a pump", tenant="t", grades={"d": grade})}
+    judged = Judged(source="trusted", validation=asked, test={})
+    index = OfflineIndex({shard: View(seq, ()) for shard, seq in enumerate(seqs)}, len(seqs), ())
+    wish = Wish(what="retrieval", release=None, dataset=None, trials=2, name=name)
+    return planned(store, wish, base, None, judged, index)
+
+
+def test_a_sweep_without_a_name_goes_on_only_with_the_same_judgements_and_documents(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    first = plan(store)
+    first.kept.begin(first.record())
+    first.kept.write("result.json", {"decision": "keep"})
+    assert plan(store).kept.name == first.kept.name
+    for other in (plan(store, grade=2), plan(store, seqs=(7, 10))):
+        other.kept.begin(other.record())
+        assert other.kept.read("result.json") is None
+
+
+def test_a_name_stands_for_the_judgements_that_its_sweep_began_with(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    first, other = plan(store, name="mine"), plan(store, name="mine", grade=2)
+    first.kept.begin(first.record())
+    with pytest.raises(Conflict, match="other judgements"):
+        other.kept.begin(other.record())
+
+
+def test_what_ended_before_is_told_with_its_date(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ended = {"again": True, "at": 1e9, "decision": "keep", "reason": "None beat it.", "release": None}
+    monkeypatch.setattr(sweep, "table", lambda _: "")
+    workspace: Any = SimpleNamespace(store=LocalStore(tmp_path))
+    sweep._tell(workspace, "mine", ended, as_json=False)
+    assert "Ended 2001-09-09 01:46 UTC; not run again" in capsys.readouterr().out
+    sweep._tell(workspace, "mine", ended | {"again": False}, as_json=False)
+    assert "Ended" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("depth", [1, 3, 10, 40])
