@@ -41,6 +41,7 @@ RUNG = 2
 
 def learn(lesson: Lesson, plan: QueryEncoderPlan, progress: Progress) -> Candidate:
     """Train, export, record. Raises InvalidInput (nothing to learn from), BadModel, Unavailable (index not sealed)."""
+    torch.set_num_threads(1)  # sums in another order would give other weights, and serving needs the other cores
     clock = Clock()
     workspace, parent = lesson.workspace, lesson.parent
     index = OfflineIndex.open_whole(workspace, parent)
@@ -131,7 +132,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _learn(options: argparse.Namespace) -> None:
     lesson = open_lesson(configured_workspace(options), RUNG, options)
-    torch.set_num_threads(1)  # sums in another order would give other weights, and serving needs the other cores
     with Progress(console=Console(stderr=True), transient=True, disable=options.json) as progress:
         candidate = learn(lesson, _plan(lesson, vars(options)), progress)
     tell(candidate, as_json=options.json)
