@@ -24,7 +24,7 @@ from kaizen.learning.dataset import read_dataset
 from kaizen.learning.export import export_generator
 from kaizen.learning.lora import merged, with_adapters
 from kaizen.learning.losses import IGNORED, answer_log_probabilities, imitation, preference
-from kaizen.models.chat_model import ends_of, load_chat_model
+from kaizen.models.chat_model import end_of_answer, load_chat_model
 from kaizen.records import Dataset, Release
 from kaizen.release import answering_of, generator_of
 from kaizen.workspace import Workspace, open_workspace
@@ -66,7 +66,7 @@ class GeneratorLearner:
 
     def __init__(self, generator: GeneratorSettings, path: Path, pool: Sequence[Chat], task: GeneratorTask) -> None:
         self._tokenizer, model = load_chat_model(path, torch.float32)
-        self._end = min(ends_of(model, self._tokenizer))
+        self._end = end_of_answer(model, self._tokenizer)
         self._longest = generator.max_tokens
         self._pool = self._fitting(pool, generator.context_tokens)
         self.examples = len(self._pool)

@@ -39,3 +39,18 @@ def ends_of(model: Any, tokenizer: Any) -> frozenset[int]:  # noqa: ANN401 (tran
     of_model = model.generation_config.eos_token_id
     ends = of_model if isinstance(of_model, list) else [of_model]
     return frozenset(token for token in (*ends, tokenizer.eos_token_id) if token is not None)
+
+
+def end_of_answer(model: Any, tokenizer: Any) -> int:  # noqa: ANN401 (transformers' own)
+    """The token that a generator learns to end an answer with, of those that do.
+
+    That which the chat template puts after an answer: it is what the model was taught. Where it puts none, the
+    tokenizer's own. Models name further ones, such as the end of a text, in any order.
+    """
+    ends = ends_of(model, tokenizer)
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    asked = tokenizer.apply_chat_template(chat[:1], add_generation_prompt=True, tokenize=True, return_dict=False)
+    whole = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
+    own = (token for token in (tokenizer.eos_token_id, *sorted(ends)) if token is not None)
+    end: int = next((token for token in whole[len(asked) :] if token in ends), next(own))
+    return end
