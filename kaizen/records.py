@@ -203,6 +203,10 @@ class Release:
     parts: Mapping[str, Mapping[str, Any]]
     parent: str | None
 
+    def writes_as(self, other: Release) -> bool:
+        """Whether both write the same answer from the same sources, whatever they find."""
+        return all(self.parts.get(name) == other.parts.get(name) for name in ("prompt", "generator"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 from kaizen import rollout
-from kaizen.errors import Conflict
+from kaizen.errors import Conflict, InvalidInput
 from kaizen.records import Principal, Rollout
 from kaizen.release import models_of
 from kaizen.storage.object_store import is_lost
@@ -78,6 +78,8 @@ class Rollouts:
             following = step(state)
             for name in {following.stable, following.challenger} - {state.stable, state.challenger, None}:
                 self._check_models(str(name))
+            if following.mode == "interleave" != state.mode:
+                self._check_lists(following)
             return self._ledger.rollout.change(following, by=principal.key_id, kind=kind, reason=reason)
 
         stored = await asyncio.to_thread(decide)
@@ -92,6 +94,15 @@ class Rollouts:
             raise Conflict(
                 f"{name} cannot answer any more: {', '.join(gone)} was taken away, since nobody needed it.",
                 advice="Learn it again. Models stay with the rollout and the newest candidates; see the README.",
+            )
+
+    def _check_lists(self, wanted: Rollout) -> None:
+        """Raises InvalidInput for a challenger that writes answers differently: no list of two would show them."""
+        stable, challenger = (self._ledger.releases.get(name or "") for name in (wanted.stable, wanted.challenger))
+        if not challenger.writes_as(stable):
+            raise InvalidInput(
+                f"{challenger.id} has another prompt or generator, and answers are never interleaved.",
+                advice="Use mode ab: it compares what people say of the answers.",
             )
 
     def _reply(self, state: Rollout) -> RolloutReply:

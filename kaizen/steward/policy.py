@@ -18,13 +18,14 @@ from kaizen.steward.costs import FIRST_ESTIMATES
 from kaizen.steward.state import Attempt, Material, Outcome
 
 SWEEP = 0
+GENERATOR = 4
 SWEEP_MIN_TRUSTED = 80
 NAMES: Mapping[int, str] = {
     SWEEP: "settings",
     1: "fusion and ranker",
     2: "query encoder",
     3: "embedder",
-    4: "generator",
+    GENERATOR: "generator",
 }
 ENCODER_MIN_QUERIES = 50
 GENERATOR_MIN_DEMONSTRATIONS = 50
@@ -152,7 +153,7 @@ _LACKS: Mapping[int, Callable[[Material, Facts], str]] = {
     SWEEP: _lacks_trust,
     2: lambda material, _: _lacks_queries(ENCODER_MIN_QUERIES, material),
     3: lambda material, facts: _lacks_queries(facts.settings.embedder_min_queries, material),
-    4: _lacks_demonstrations,
+    GENERATOR: _lacks_demonstrations,
 }
 
 

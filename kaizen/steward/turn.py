@@ -41,14 +41,14 @@ from kaizen.steward.messages import (
     Run,
     Watch,
 )
-from kaizen.steward.policy import SWEEP, GiveUp, Learn
+from kaizen.steward.policy import GENERATOR, SWEEP, GiveUp, Learn
 from kaizen.steward.state import Attempt, AttemptVerdict, Material, Outcome, Phase, Spent, Stage, TurnState
 
 RETRIES = 2  # of a step that ended with an error
 SETBACKS = 20  # of a step that was killed (by a person, a test, or for want of memory), or that said: not now
 JUDGE = "jobs.judge"
 LEARNERS: Mapping[int, str] = {
-    SWEEP: "tune.sweep", 1: "train.ranker", 2: "train.query_encoder", 3: "train.embedder", 4: "train.generator"
+    SWEEP: "tune.sweep", 1: "train.ranker", 2: "train.query_encoder", 3: "train.embedder", GENERATOR: "train.generator",
 }  # fmt: skip
 
 
@@ -156,9 +156,18 @@ def _id(state: TurnState, *of: str) -> str:
 
 
 def _stages(state: TurnState, settings: Learning) -> tuple[Stage, ...]:
-    """How a candidate is tried. A trial that has begun goes on as it began, whatever the configuration says now."""
-    interleaved = state.stage == "interleave" if state.stage else settings.test_mode == "interleave"
+    """How a candidate is tried. A trial that has begun goes on as it began, whatever the configuration says now.
+
+    An answer is of one release alone: what learnt to write could never be seen in a list of two.
+    """
+    wanted = settings.test_mode == "interleave" and not _writes(state)
+    interleaved = state.stage == "interleave" if state.stage else wanted
     return ("interleave",) if interleaved else ("shadow", "canary", "ab")
+
+
+def _writes(state: TurnState) -> bool:
+    """Whether the candidate writes answers in another way than the stable release."""
+    return any(one.rung == GENERATOR and one.release == state.candidate for one in state.attempts)
 
 
 def _next_stage(state: TurnState, settings: Learning) -> Stage | None:

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from kaizen.config import LedgerSettings
-from kaizen.errors import Conflict, NotFound
+from kaizen.errors import Conflict, InvalidInput, NotFound
 from kaizen.records import Principal, Rollout
 from kaizen.storage.ledger import Ledger
 from kaizen.storage.object_store import ObjectStore, open_store
-from serve_apps.rollout_schemas import Begin, Switch
+from serve_apps.rollout_schemas import Adjust, Begin, Stop, Switch
 from serve_apps.rollouts import Rollouts
 
 ADMIN = Principal(key_id="k", tenant="acme", groups=(), scopes=("admin",))
@@ -65,6 +65,25 @@ def test_a_release_whose_model_is_gone_is_refused_and_nothing_changes(place: Pla
     (tmp_path / "model" / "trees.txt").write_text("one")
     place.store.put_directory(MODEL, tmp_path / "model")
     assert asyncio.run(place.api.promote(ADMIN, place.second, Switch(version=1))).stable == place.second
+
+
+@pytest.mark.parametrize("part", ["prompt", "generator"])
+def test_a_release_that_writes_differently_is_not_interleaved(place: Place, part: str) -> None:
+    other = place.ledger.releases.record({"index": {"fingerprint": "f"}, part: {"fingerprint": "g"}}).id
+    with pytest.raises(InvalidInput, match="never interleaved"):
+        asyncio.run(place.api.change(ADMIN, _begin(other, "interleave", 1)))
+    assert asyncio.run(place.api.change(ADMIN, _begin(other, "ab", 1))).mode == "ab"
+    with pytest.raises(InvalidInput, match="never interleaved"):
+        asyncio.run(place.api.change(ADMIN, Adjust(action="adjust", mode="interleave", version=2)))
+    asyncio.run(place.api.change(ADMIN, Stop(action="stop", version=2)))
+    found_otherwise = place.ledger.releases.record(
+        {"index": {"fingerprint": "f"}, "retrieval": {"fingerprint": "h"}}
+    ).id
+    assert asyncio.run(place.api.change(ADMIN, _begin(found_otherwise, "interleave", 3))).mode == "interleave"
+
+
+def _begin(release: str, mode: Literal["ab", "interleave"], version: int) -> Begin:
+    return Begin(action="begin", challenger=release, mode=mode, weight=0.5, version=version)
 
 
 def test_what_is_no_release_is_not_found(place: Place) -> None:

@@ -8,7 +8,10 @@ from kaizen import rollout
 from kaizen.config import Learning
 from kaizen.records import Document
 from kaizen.steward import keeper as keeper_module
+from kaizen.steward.messages import Change, Changed, Watch
 from kaizen.steward.record import ask, state_of
+from kaizen.steward.state import Attempt, TurnState
+from kaizen.steward.turn import after, instruction
 from tests.unit.steward.world import NO_FEEDBACK, SETTINGS, Judgement, World, failed
 
 
@@ -88,6 +91,22 @@ def test_shadow_then_canary_then_a_part_of_the_users(world: World) -> None:
         if (mode := world.ledger.rollout.state().mode) != modes[-1]:
             modes.append(mode)
     assert modes == ["off", "shadow", "canary", "ab"]
+
+
+@pytest.mark.parametrize(("rung", "mode"), [(1, "interleave"), (3, "interleave"), (4, "shadow")])
+def test_what_learnt_to_write_is_never_interleaved(rung: int, mode: str) -> None:
+    """Answers are of one release alone; the other candidate of the turn changes nothing."""
+    attempts = (Attempt(rung=4, parent="s", release="other"), Attempt(rung=rung, parent="s", release="c"))
+    state = TurnState(turn="t", stable="s", until_impression=9, until_feedback=9, phase="begin",
+                      attempts=attempts, candidate="c")  # fmt: skip
+    begun = instruction(state, SETTINGS)
+    assert isinstance(begun, Change)
+    assert begun.mode == mode
+    following, _ = after(state, Changed(), SETTINGS)
+    assert following.stage == mode
+    watch = instruction(following, SETTINGS)
+    assert isinstance(watch, Watch)
+    assert watch.what == ("stage" if rung == 4 else "test")
 
 
 def test_an_embedder_is_judged_when_its_index_is_built(world: World) -> None:
