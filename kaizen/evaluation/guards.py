@@ -10,14 +10,14 @@ and counts.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 
-from kaizen.evaluation.observed import Level, Rewards, Seen, kind_of, unit_rewards
+from kaizen.evaluation.observed import AnswerReward, Level, Rewards, Seen, Unit, kind_of, unit_rewards
 from kaizen.evaluation.sequential import mean_above, share_above
 
 _MOST = 0.98  # of a share that is still no alarm
@@ -35,7 +35,8 @@ class GuardBounds:
         latency_ratio, latency_slack_ms: slower than p95 times the one plus the other is slow. Wide, because a machine
             that is busy with something else must not take a release back; judging compares side by side.
         slow_share: share of slow responses that is borne.
-        reward_drop: share of the reference's mean reward that may be lost.
+        reward_drop: share of the reference's mean reward that may be lost; of the answers that somebody judges, the
+            share that may turn from liked to disliked.
     """
 
     error_rate: float = 0.01
@@ -69,9 +70,34 @@ def guard_evidence(
     mean, error, units = reference.reward
     borne = (mean - 2 * error) * (1 - bounds.reward_drop)
     if units >= _LEAST_UNITS and borne > 0:
-        settled = unit_rewards([one for one in seen if one.at <= now - reference.patience_s], rewards)
-        found["reward"] = mean_above(-np.array(settled, np.float64), -borne, -1.0)
+        found["reward"] = _below(unit_rewards(_settled(seen, reference, now), rewards).values(), borne)
+    if reference.answers is not None and reference.answers.units >= _LEAST_UNITS:
+        asked = unit_rewards(_settled(seen, reference, now), rewards, answers=True)
+        found["answers"] = _disliked(asked, reference.answers, bounds)
     return found
+
+
+def _settled(seen: Collection[Seen], reference: Level, now: float) -> list[Seen]:
+    """Without those that people may still be about to like."""
+    return [one for one in seen if one.at <= now - reference.patience_s]
+
+
+def _disliked(asked: Mapping[Unit, float], reference: AnswerReward, bounds: GuardBounds) -> float:
+    """Evidence that answers are liked less than is borne; the less of with and without whoever dislikes most."""
+    borne = reference.mean - 2 * reference.error - bounds.reward_drop * _upper(reference.judged, reference.units)
+    made, lost = Counter(identity for identity, _ in asked), defaultdict[str, float](float)
+    for (identity, _), value in asked.items():
+        lost[identity] += reference.mean - value
+    worst = max(lost, key=lambda identity: lost[identity], default="")
+    kept = [list(asked.values())]
+    if made[worst] <= _MAIN_CLIENT * len(asked):
+        kept.append([value for (identity, _), value in asked.items() if identity != worst])
+    return min(_below(values, borne) for values in kept)
+
+
+def _below(values: Collection[float], mean: float) -> float:
+    """Evidence that values in [0, 1] have an expectation below `mean`."""
+    return mean_above(-np.array(list(values), np.float64), -mean, -1.0)
 
 
 def _share(judged: Collection[tuple[str, bool]], borne: float) -> float:

@@ -16,6 +16,7 @@ from kaizen.records import Arm, Feedback, Impression, Team
 Key = tuple[str, str]  # tenant, impression id
 Unit = tuple[str, str]  # identity, normalised query: what somebody repeats is counted once
 _LIKED_RATING = 4
+_NO_WORD = 0.5  # what an answer earns that nobody judged: between a disliked one and a liked one
 _ENOUGH = 30  # impressions from which a share or a percentile says something
 UNITS_EACH, UNITS_SHARE = (
     20,
@@ -107,6 +108,27 @@ def liked(earlier: Liked | None, seen: Seen, judgement: Feedback) -> Liked:
     return now if earlier is None else Liked(max(earlier.reward, now.reward), min(earlier.after_s, now.after_s))
 
 
+def earned(earlier: Liked | None, seen: Seen, judgement: Feedback, *, answers: bool) -> Liked | None:
+    """Return what an impression has earned with one more judgement.
+
+    Where `answers` are compared, the last word on an answer as a whole counts for it, and a dislike is one.
+    """
+    opinion = liking(judgement)
+    if not answers or seen.abstained is None:
+        return liked(earlier, seen, judgement) if opinion > 0 else earlier
+    whole = judgement.kind in ("thumb", "rating") and not judgement.chunk_id
+    return Liked(_NO_WORD + opinion / 2, max(0.0, judgement.at - seen.at)) if whole else earlier
+
+
+class AnswerReward(NamedTuple):
+    """Mean reward of the units that asked, its standard error, how many they are and how many said what they think."""
+
+    mean: float
+    error: float
+    units: int
+    judged: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
     """How a release does on what people do with it.
@@ -116,6 +138,7 @@ class Level:
         p95_ms: of searches and of answers, where there are enough.
         reward: mean, standard error and number of the units that searched.
         patience_s: seconds in which 95 % of the likings came: until then, nothing says that nothing is liked.
+        answers: None where answers are not compared.
     """
 
     faults: tuple[int, int]
@@ -123,6 +146,7 @@ class Level:
     p95_ms: Mapping[str, float]
     reward: tuple[float, float, int]
     patience_s: float = _USUAL_PATIENCE_SECONDS
+    answers: AnswerReward | None = None
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -135,34 +159,36 @@ class Level:
             "p95_ms": {kind: round(value, 3) for kind, value in self.p95_ms.items()},
             "patience_s": round(self.patience_s, 3),
             "reward": {"mean": round(mean, 6), "standard_error": round(error, 6), "units": units},
+            **({} if self.answers is None else {"answer_reward": _answer_record(self.answers)}),
         }
 
 
-def level(seen: Collection[Seen], rewards: Rewards) -> Level:
-    """Return the level of what was seen."""
-    answers = [one.abstained for one in seen if one.abstained is not None]
-    values = np.array(unit_rewards(seen, rewards), np.float64)
-    spread = float(values.std(ddof=1) / sqrt(len(values))) if len(values) > 1 else 1.0
+def level(seen: Collection[Seen], rewards: Rewards, *, answers: bool = False) -> Level:
+    """Return the level of what was seen; with that of `answers` where they are compared."""
+    abstained = [one.abstained for one in seen if one.abstained is not None]
+    searched = list(unit_rewards(seen, rewards).values())
     return Level(
         faults=(sum(one.faulty for one in seen), len(seen)),
-        abstentions=(sum(answers), len(answers)),
+        abstentions=(sum(abstained), len(abstained)),
         p95_ms={kind: value for kind in ("search", "answer") if (value := _p95(seen, kind)) is not None},
-        reward=(float(values.mean()) if len(values) else 0.0, spread, len(values)),
+        reward=(*_mean(searched), len(searched)),
         patience_s=patience([rewards[one.seq].after_s for one in seen if one.seq in rewards]),
+        answers=_answer_reward(seen, rewards) if answers else None,
     )
 
 
-def unit_rewards(seen: Iterable[Seen], rewards: Rewards) -> list[float]:
-    """Return the reward of the first search of each unit, in order; of one identity a part at most."""
+def unit_rewards(seen: Iterable[Seen], rewards: Rewards, *, answers: bool = False) -> dict[Unit, float]:
+    """Return the reward of the first search (or answer) of each unit, in order; of one identity a part at most."""
     first: dict[Unit, float] = {}
     counted: Counter[str] = Counter()
     for one in seen:
-        if one.abstained is not None or one.unit in first:
+        if (one.abstained is not None) != answers or one.unit in first:
             continue
         if counted[one.unit[0]] < max(UNITS_EACH, UNITS_SHARE * len(first)):
-            first[one.unit] = rewards[one.seq].reward if one.seq in rewards else 0.0
+            nothing = _NO_WORD if answers else 0.0
+            first[one.unit] = rewards[one.seq].reward if one.seq in rewards else nothing
             counted[one.unit[0]] += 1
-    return list(first.values())
+    return first
 
 
 def patience(delays: Collection[float]) -> float:
@@ -175,6 +201,25 @@ def patience(delays: Collection[float]) -> float:
 def kind_of(seen: Seen) -> str:
     """`search` or `answer`: their times have nothing in common."""
     return "search" if seen.abstained is None else "answer"
+
+
+def _answer_reward(seen: Iterable[Seen], rewards: Rewards) -> AnswerReward:
+    asked = list(unit_rewards(seen, rewards, answers=True).values())
+    return AnswerReward(*_mean(asked), units=len(asked), judged=sum(value != _NO_WORD for value in asked))
+
+
+def _answer_record(reward: AnswerReward) -> dict[str, Any]:
+    return {
+        "mean": round(reward.mean, 6), "standard_error": round(reward.error, 6),
+        "units": reward.units, "judged": reward.judged,
+    }  # fmt: skip
+
+
+def _mean(values: Collection[float]) -> tuple[float, float]:
+    """Mean and its standard error."""
+    array = np.array(list(values), np.float64)
+    error = float(array.std(ddof=1) / sqrt(len(array))) if len(array) > 1 else 1.0
+    return (float(array.mean()) if len(array) else 0.0), error
 
 
 def _p95(seen: Iterable[Seen], kind: str) -> float | None:

@@ -5,7 +5,8 @@ Pure: the same rows give the same decision, in whatever portions they are folded
     interleave   each (identity, query) has one vote: the team of its first liked hit. Challenger against one half, also
                  without any one of the identities: nobody's opinion alone makes a release.
     ab           each identity is one observation (its impressions depend on each other): its mean reward in the first
-                 `window_impressions` of everybody after it came, against chance's assignment of identities.
+                 `window_impressions` of everybody after it came, against chance's assignment of identities. The reward
+                 is that of its searches, or of its answers where the two releases write them differently.
     shadow, canary   guards only
     after a promotion (no challenger): guards of the stable release against the level of the one before it
 """
@@ -13,7 +14,7 @@ Pure: the same rows give the same decision, in whatever portions they are folded
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import exp, log
 from typing import Any, Literal
@@ -22,7 +23,7 @@ import numpy as np
 
 from kaizen.evaluation.guards import GuardBounds, guard_evidence
 from kaizen.evaluation.interleaving import credit
-from kaizen.evaluation.observed import Key, Level, Rewards, Seen, Unit, level, liked, liking, tells, unit_rewards
+from kaizen.evaluation.observed import Key, Level, Rewards, Seen, Unit, earned, level, liking, tells, unit_rewards
 from kaizen.evaluation.sequential import gain, mean_above, share_above, share_interval
 from kaizen.records import Feedback, Impression, Rollout
 
@@ -33,6 +34,7 @@ _SENTENCES = {
     "abstention": "It says more often than is borne that the documents hold no answer.",
     "latency": "It is slower than is borne.",
     "reward": "People like what it finds less than is borne.",
+    "answers": "People dislike what it answers more than is borne.",
 }
 
 
@@ -68,6 +70,7 @@ class OnlineTest:
 
     Attributes:
         reference: level of the stable release (after a promotion: of the previous one) before the rollout began.
+        written: whether the two releases write answers differently: then these are compared.
         seen: the rollout's impressions. rewards: by their `seq`.
         votes: in the order they were cast; +1 the challenger.
         impression_seq, feedback_seq: how far the ledger was read.
@@ -75,6 +78,7 @@ class OnlineTest:
 
     rollout: Rollout
     reference: Level
+    written: bool = False
     seen: Mapping[Key, Seen] = field(default_factory=dict)
     rewards: Rewards = field(default_factory=dict)
     votes: Mapping[Unit, int] = field(default_factory=dict)
@@ -97,11 +101,12 @@ class Outcome:
     figures: Mapping[str, Any]
 
 
-def begin(rollout: Rollout, reference: Level) -> OnlineTest:
+def begin(rollout: Rollout, reference: Level, *, written: bool = False) -> OnlineTest:
     """A test of what `rollout` has on trial, before any row."""
     return OnlineTest(
         rollout=rollout,
         reference=reference,
+        written=written,
         impression_seq=rollout.since_impression,
         feedback_seq=rollout.since_feedback,
     )
@@ -117,12 +122,12 @@ def fold(
         if _belongs(impression, test.rollout) and tells(impression):
             seen[impression.tenant, impression.id] = Seen.of(impression_seq, impression)
     for feedback_seq, judgement in feedback:  # noqa: B007 (the last one is kept)
-        opinion, about = liking(judgement), seen.get((judgement.tenant, judgement.impression_id))
-        if about is None or not opinion:
+        about = seen.get((judgement.tenant, judgement.impression_id))
+        if about is None:
             continue
-        if opinion > 0:
-            rewards[about.seq] = liked(rewards.get(about.seq), about, judgement)
-        if about.arm == "interleaved" and (vote := opinion * credit(about.shown, (judgement.chunk_id,))):
+        if reward := earned(rewards.get(about.seq), about, judgement, answers=test.written):
+            rewards[about.seq] = reward
+        if about.arm == "interleaved" and (vote := liking(judgement) * credit(about.shown, (judgement.chunk_id,))):
             votes.setdefault((judgement.identity, about.unit[1]), vote)
     return replace(
         test, seen=seen, rewards=rewards, votes=votes, impression_seq=impression_seq, feedback_seq=feedback_seq
@@ -162,9 +167,10 @@ def _guards(test: OnlineTest, bounds: GuardBounds) -> dict[str, float]:
     judged = [one for one in seen if one.arm == arms.get(mode, "challenger") or one.fell_back]
     beside = [one for one in seen if one.arm == "stable" and not one.fell_back] if mode != "off" else []
     now = max((one.at for one in seen), default=0.0)
-    reference = level(beside, test.rewards) if len(beside) >= _ENOUGH_BESIDE else test.reference
+    enough = len(beside) >= _ENOUGH_BESIDE
+    reference = level(beside, test.rewards, answers=test.written) if enough else test.reference
     if mode in ("shadow", "interleave"):  # nobody could like what was not shown; interleaved hits have their own test
-        reference = replace(reference, reward=(0.0, 0.0, 0))
+        reference = replace(reference, reward=(0.0, 0.0, 0), answers=None)
     return guard_evidence(judged, test.rewards, reference, bounds, now) if judged else {}
 
 
@@ -194,6 +200,7 @@ def _interleaved(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> O
 
 def _compared(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> Outcome:
     observed = _identities(test, bounds.window_impressions)
+    of = "answers of " if test.written else ""
     treated = np.array([arm == "challenger" for arm, _ in observed], np.bool_)
     rewards = np.array([mean for _, mean in observed], np.float64)
     weight = test.rollout.weight
@@ -208,7 +215,9 @@ def _compared(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> Outc
         "gain": round(float(estimates.mean()), 4) if len(estimates) else None,
         "evidence": {"better": round(better, 3), "worse": round(worse, 3)},
     }
-    said = f"the mean reward of {sides[0]} identities is {means[0]}, of {sides[1]} with the stable release {means[1]}"
+    said = (
+        f"the mean reward of {of}{sides[0]} identities is {means[0]}, of {sides[1]} with the stable release {means[1]}"
+    )
     return _verdict(better, worse, min(sides) >= bounds.min_identities, said, bounds, figures)
 
 
@@ -273,7 +282,7 @@ def _identities(test: OnlineTest, window: int) -> list[tuple[str, float]]:
     observed: list[tuple[str, float]] = []
     for seen in of.values():
         end = seen[0].seq + window
-        rewards: Sequence[float] = unit_rewards((one for one in seen if one.seq < end), test.rewards)
+        rewards = unit_rewards((one for one in seen if one.seq < end), test.rewards, answers=test.written)
         if end <= test.impression_seq and rewards:
-            observed.append((seen[0].arm, float(np.mean(rewards))))
+            observed.append((seen[0].arm, float(np.mean(list(rewards.values())))))
     return observed

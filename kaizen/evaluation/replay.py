@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kaizen.errors import InvalidInput
-from kaizen.evaluation.observed import Level, Liked, Seen, level, liked, liking, tells
+from kaizen.evaluation.observed import Level, Liked, Seen, earned, level, tells
 from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, begin, decide, fold
 from kaizen.records import Decision, Rollout
 from kaizen.storage.ledger import Ledger
@@ -28,8 +28,18 @@ class Replayed:
 
 def open_test(ledger: Ledger, rollout: Rollout) -> OnlineTest:
     """Return the test of a rollout before its first row, with the level of the release that it is measured by."""
-    measured = rollout.stable if rollout.challenger else rollout.previous
-    return begin(rollout, _level_before(ledger, rollout, measured or ""))
+    trial, measured = rollout.challenger or rollout.stable, _measured(rollout)
+    one, other = (ledger.releases.get(name) if name else None for name in (trial, measured))
+    return _open(ledger, rollout, written=one is not None and other is not None and not one.writes_as(other))
+
+
+def _open(ledger: Ledger, rollout: Rollout, *, written: bool) -> OnlineTest:
+    reference = _level_before(ledger, rollout, _measured(rollout) or "", answers=written)
+    return begin(rollout, reference, written=written)
+
+
+def _measured(rollout: Rollout) -> str | None:
+    return rollout.stable if rollout.challenger else rollout.previous
 
 
 def advance(ledger: Ledger, test: OnlineTest, until: tuple[int, int] | None = None) -> OnlineTest:
@@ -46,6 +56,7 @@ def evidence(test: OnlineTest, outcome: Outcome, bounds: Bounds) -> dict[str, An
         EVIDENCE: {
             "rollout": asdict(test.rollout),
             "bounds": asdict(bounds),
+            "written": test.written,
             "impression_seq": test.impression_seq,
             "feedback_seq": test.feedback_seq,
             "outcome": asdict(outcome),
@@ -66,13 +77,13 @@ def replay(ledger: Ledger, seq: int) -> Replayed:
         raise InvalidInput(
             f"Decision {seq} ({decision.kind}) was not made by an online test.", advice="Replay another decision."
         )
-    test = open_test(ledger, Rollout(**kept["rollout"]))
+    test = _open(ledger, Rollout(**kept["rollout"]), written=kept.get("written", False))  # older ones are on searches
     test = advance(ledger, test, (kept["impression_seq"], kept["feedback_seq"]))
     outcome = decide(test, Bounds.from_record(kept["bounds"]))
     return Replayed(decision=decision, outcome=outcome, same=asdict(outcome) == kept["outcome"])
 
 
-def _level_before(ledger: Ledger, rollout: Rollout, release: str) -> Level:
+def _level_before(ledger: Ledger, rollout: Rollout, release: str, *, answers: bool) -> Level:
     """The level of `release` in the last impressions before the rollout; those shown to nobody do not count."""
     rows = rows_between(ledger.impressions.after, rollout.since_impression - _REFERENCE_ROWS, rollout.since_impression)
     seen = {
@@ -85,6 +96,6 @@ def _level_before(ledger: Ledger, rollout: Rollout, release: str) -> Level:
         ledger.feedback.after, rollout.since_feedback - 2 * _REFERENCE_ROWS, rollout.since_feedback
     ):
         about = seen.get((judgement.tenant, judgement.impression_id))
-        if about is not None and liking(judgement) > 0:
-            rewards[about.seq] = liked(rewards.get(about.seq), about, judgement)
-    return level(seen.values(), rewards)
+        if about is not None and (reward := earned(rewards.get(about.seq), about, judgement, answers=answers)):
+            rewards[about.seq] = reward
+    return level(seen.values(), rewards, answers=answers)

@@ -14,7 +14,7 @@ from kaizen.cli import main
 from kaizen.config import LedgerSettings
 from kaizen.evaluation.online import Bounds, Outcome, decide
 from kaizen.evaluation.replay import advance, evidence, open_test
-from kaizen.records import Feedback, Impression, Rollout
+from kaizen.records import Feedback, Impression, Release, Rollout
 from kaizen.rollout import begin
 from kaizen.storage.ledger import Ledger
 
@@ -70,11 +70,13 @@ def test_a_line_that_is_no_judgement_is_named(
     assert told["error"]["message"].startswith("bad.jsonl:2")
 
 
+@pytest.mark.parametrize("part", ["retrieval", "prompt"])
 def test_a_decision_comes_out_the_same_and_a_changed_one_does_not(
-    ledger: Ledger, config: Path, capsys: pytest.CaptureFixture[str]
+    ledger: Ledger, config: Path, capsys: pytest.CaptureFixture[str], part: str
 ) -> None:
-    outcome, kept = decided(ledger)
+    outcome, kept = decided(ledger, part)
     assert outcome.action == "promote"
+    assert kept["online_test"]["written"] is (part == "prompt")
     seq = ledger.decisions.record(by="steward", kind="promote", reason=outcome.reason, evidence=kept)
     told, code = run(capsys, "decisions", "replay", seq, "--config", config)
     assert (told["same"], told["outcome"], code) == (True, asdict(outcome), 0)
@@ -87,9 +89,21 @@ def test_a_decision_comes_out_the_same_and_a_changed_one_does_not(
     assert (told["error"]["code"], code) == ("invalid-input", 1)
 
 
-def decided(ledger: Ledger) -> tuple[Outcome, dict[str, Any]]:
+def test_a_decision_of_before_answers_were_compared_comes_out_the_same(
+    ledger: Ledger, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(Release, "writes_as", lambda *_: True)
+        outcome, kept = decided(ledger, "prompt")
+    del kept["online_test"]["written"]
+    seq = ledger.decisions.record(by="steward", kind="promote", reason=outcome.reason, evidence=kept)
+    told, code = run(capsys, "decisions", "replay", seq, "--config", config)
+    assert (told["same"], told["outcome"], code) == (True, asdict(outcome), 0)
+
+
+def decided(ledger: Ledger, part: str) -> tuple[Outcome, dict[str, Any]]:
     """A rollout with its traffic in the ledger, before it and under it, and what it came to."""
-    stable, challenger = (ledger.releases.record({"p": {"fingerprint": str(n)}}, parent=None).id for n in range(2))
+    stable, challenger = (ledger.releases.record({part: {"fingerprint": str(n)}}, parent=None).id for n in range(2))
     ledger.rollout.change(Rollout(version=0, stable=stable), by="t", kind="x", reason="")
     traffic = Traffic(1)
     write(ledger, stable, challenger, *traffic.rows(30, "off", Habits(), Habits()))
