@@ -34,7 +34,7 @@ class Cluster(Section):
 
     address: str = Field("local", description="`local` starts a private Ray; else the address of a running one.")
     cpus: int | None = Field(None, ge=1, description="CPUs of the private Ray; default: all of the machine.")
-    namespace: str = Field("kaizen", description="Ray namespace of the named actors and prefix of the Serve app.")
+    namespace: str = Field("kaizen", description="Ray namespace of the named actors and name of the Serve app.")
     object_store_bytes: int = Field(512 * 2**20, ge=80 * 2**20, description="Shared memory of the private Ray.")
     dashboard_port: int = Field(8265, ge=0, le=65535, description="Ray dashboard and jobs API; 0 picks a free one.")
 
@@ -244,7 +244,7 @@ class Learning(Section):
     test_mode: Literal["interleave", "ab"] = Field(
         "interleave",
         description="How a candidate is tried on users: in one list with the stable release, or shadow, then canary, "
-        "then a part of the users.",
+        "then a part of the users. One that writes answers differently is always tried the second way.",
     )
     test_weight: float = Field(
         0.5, gt=0, le=1, description="Share of the searches (interleave) or of the users (ab) in a test."
