@@ -1,6 +1,7 @@
 """What somebody asked a sweep to do, and the plan that follows.
 
-The same asked again is the same sweep as long as it is judged by the same: queries, grades and documents.
+The same asked again is the same sweep as long as it is judged by the same queries and grades. One that has not ended
+goes on, whatever is written meanwhile: what wins is tested anew. One that has ended answers for its documents only.
 """
 
 from __future__ import annotations
@@ -77,7 +78,6 @@ class Planned:
             "trials": len(self.drawn),
             "seed": self.seed,
             "queries": dict(self.judged),
-            "index_seqs": list(self.seqs),
             "settings": {str(number): settings for number, settings in self.drawn.items()},
         }
 
@@ -103,7 +103,7 @@ def wanted(workspace: Workspace, wish: Wish) -> tuple[Release, Dataset | None]:
 def planned(
     store: ObjectStore, wish: Wish, base: Release, dataset: Dataset | None, judged: Judged, index: OfflineIndex
 ) -> Planned:
-    """Return the plan; without a name of its own it is named by all that it is made of."""
+    """Return the plan; without a name of its own it is named by what it is made of, and by how often that was swept."""
     found = Planned(
         what=wish.what,
         base=base,
@@ -117,8 +117,17 @@ def planned(
     )
     if wish.name:
         return found
-    named = fingerprint([found.record(), wish.turn])[:12]
-    return replace(found, kept=Kept(store=store, name=f"{wish.what}-{named}"))
+    named = f"{wish.what}-{fingerprint([found.record(), wish.turn])[:12]}"
+    return replace(found, kept=_newest(store, named, found.seqs))
+
+
+def _newest(store: ObjectStore, named: str, seqs: Sequence[int]) -> Kept:
+    """The last of the sweeps of this name; a new one if that has ended on other documents."""
+    number, kept = 1, Kept(store=store, name=named)
+    while (ended := kept.read("result.json")) is not None and ended["index_seqs"] != list(seqs):
+        number += 1
+        kept = Kept(store=store, name=f"{named}-{number}")
+    return kept
 
 
 def _dataset(workspace: Workspace, named: str | None) -> Dataset | None:

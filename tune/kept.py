@@ -36,8 +36,7 @@ class Kept:
             self.write("plan.json", plan)
         elif there != json.loads(json.dumps(plan)):
             raise Conflict(
-                f"There is a sweep {self.name!r} with other arguments, of another release, or on other judgements "
-                "or documents.",
+                f"There is a sweep {self.name!r} with other arguments, of another release, or on other judgements.",
                 advice="Give this one another --name.",
             )
 

@@ -19,6 +19,7 @@ _SHOWN = 12
 
 def outcome(
     plan: Mapping[str, Any],
+    seqs: Sequence[int],
     trials: Sequence[Trial],
     *,
     lucky: Luck,
@@ -27,11 +28,12 @@ def outcome(
     release: str | None,
     cost: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return all of it as JSON, as of now. `release`: the candidate that came of it."""
+    """Return all of it as JSON, as of now. `seqs`: how far each shard was. `release`: the candidate that came of it."""
     winner, present = best(trials), next(trial for trial in trials if trial.number == PRESENT)
     return {
         **{name: plan[name] for name in ("what", "queries", "trials", "seed", "dataset")},
         "base": plan["release"],
+        "index_seqs": list(seqs),
         "at": time.time(),
         "decision": concluded.decision,
         "reason": concluded.reason,

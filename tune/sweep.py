@@ -5,9 +5,9 @@
 
 Trials compete on one half of the judged queries: the trusted ones, or those of a data set. The winner is then compared
 with the present settings on the other half. If it is proven better there, a candidate release is recorded; it is judged
-as any other. The same command again, after a kill, goes on where it was, and tells again what has ended, as long as
-judgements and documents are the same. `--name` names a sweep, else its arguments and what it is judged on do. Result,
-table and chart are kept in the object store under sweeps/NAME.
+as any other. The same command again, after a kill, goes on where it was, as long as it is judged on the same; what has
+ended is told again as long as the documents are the same, too. `--name` names a sweep, else its arguments and what it
+is judged on do. Result, table and chart are kept in the object store under sweeps/NAME.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def sweep(workspace: Workspace, wish: Wish, progress: Progress) -> tuple[str, di
     )
     result = outcome(
         begun,
+        plan.seqs,
         trials,
         lucky=lucky,
         test=test,
@@ -190,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--release", help="default: the stable one")
     parser.add_argument("--dataset", help="id of a data set that jobs.curate made; default: the newest")
     parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--name", help="default: made of the arguments, judgements and documents")
+    parser.add_argument("--name", help="default: made of the arguments and judgements")
     parser.add_argument("--turn", default="", help="turn of the steward that this belongs to")
     parser.add_argument("--seed", type=int, default=0)
     return run_job(_sweep, parser.parse_args(arguments))
@@ -219,7 +220,7 @@ def _tell(workspace: Workspace, name: str, result: Mapping[str, Any], *, as_json
 
 def _earlier(at: float) -> str:
     when = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"Ended {when}; not run again, since judgements and documents are the same. Another --name runs it anew."
+    return f"Ended {when}; not run again. Another --name runs it anew."
 
 
 if __name__ == "__main__":

@@ -98,15 +98,25 @@ def plan(store: ObjectStore, *, grade: int = 1, seqs: tuple[int, ...] = (7, 9), 
     return planned(store, wish, base, None, judged, index)
 
 
-def test_a_sweep_without_a_name_goes_on_only_with_the_same_judgements_and_documents(tmp_path: Path) -> None:
+def test_a_sweep_goes_on_whatever_is_written_and_answers_for_its_own_documents_when_it_has_ended(
+    tmp_path: Path,
+) -> None:
     store = LocalStore(tmp_path)
     first = plan(store)
     first.kept.begin(first.record())
-    first.kept.write("result.json", {"decision": "keep"})
-    assert plan(store).kept.name == first.kept.name
-    for other in (plan(store, grade=2), plan(store, seqs=(7, 10))):
-        other.kept.begin(other.record())
-        assert other.kept.read("result.json") is None
+    later = plan(store, seqs=(7, 10))
+    later.kept.begin(later.record())
+    assert later.kept.name == first.kept.name, "a service takes writes: a killed sweep would never go on"
+    later.kept.write("result.json", {"index_seqs": [7, 10]})
+    assert plan(store, seqs=(7, 10)).kept.name == first.kept.name
+    fresh = plan(store, seqs=(8, 10))
+    assert fresh.kept.name == f"{first.kept.name}-2"
+    fresh.kept.begin(fresh.record())
+    assert plan(store, seqs=(8, 11)).kept.name == fresh.kept.name
+
+
+def test_other_judgements_are_another_sweep(tmp_path: Path) -> None:
+    assert plan(LocalStore(tmp_path), grade=2).kept.name != plan(LocalStore(tmp_path)).kept.name
 
 
 def test_a_name_stands_for_the_judgements_that_its_sweep_began_with(tmp_path: Path) -> None:
