@@ -25,7 +25,8 @@ INDEX: dict[str, dict[str, Any]] = {
 
 def test_a_candidate_is_taught_in_one_thread_as_trials_are(tmp_path: Path) -> None:
     release = Release(id="r1-0", number=1, at=0.0, fingerprint="0", parts=INDEX, parent=None)
-    workspace: Any = SimpleNamespace(store=LocalStore(tmp_path))
+    documents = SimpleNamespace(mark_of=lambda _seq: None)
+    workspace: Any = SimpleNamespace(store=LocalStore(tmp_path), ledger=SimpleNamespace(documents=documents))
     dataset = Dataset(id="d", at=0.0, artifact="", record={})
     torch.set_num_threads(2)
     with pytest.raises(Unavailable):  # nothing is sealed
