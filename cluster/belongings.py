@@ -11,12 +11,12 @@ from contextlib import ExitStack, suppress
 import ray
 from ray import serve
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 
 from actors.fleet import PREFIXES, named_actors
 from actors.names import FLEET, STEWARD
 from kaizen.config import Settings
-from kaizen.errors import Conflict, DeadlineExceeded
+from kaizen.errors import Conflict, DeadlineExceeded, Unavailable
 
 GONE_SECONDS = 20.0  # gateways get five to finish what they are at
 ANSWER_SECONDS = 30.0
@@ -36,6 +36,7 @@ def clear_leftovers(settings: Settings) -> None:
 
     Raises:
         Conflict: they are another installation's.
+        Unavailable: whose they are cannot be asked now.
     """
     namespace = settings.cluster.namespace
     if FLEET in named_actors(namespace):
@@ -48,6 +49,8 @@ def _check_ours(fleet: ActorHandle, settings: Settings) -> None:
     ledger = fleet.__ray_call__.remote(lambda its: its._settings.ledger_url)
     try:
         ours = ray.get(ledger, timeout=ANSWER_SECONDS) == settings.ledger_url
+    except ActorUnavailableError as error:  # it is starting anew, wherever its head is
+        raise Unavailable("A fleet of this namespace is just being restarted.", advice="Try again.") from error
     except (RayActorError, GetTimeoutError):
         return  # one that hangs keeps nothing up, and nobody else would ever end it
     if not ours:

@@ -28,6 +28,7 @@ from ray import serve
 from ray._private.worker import BaseContext
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError
+from ray.serve.exceptions import RayServeException
 
 from actors.fleet import start_fleet
 from cluster.belongings import clear_leftovers, take_away
@@ -39,7 +40,7 @@ from cluster.ray_token import keep_private, use_token
 from cluster.short_paths import short_temporary_folder
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
-from kaizen.errors import DeadlineExceeded, KaizenError, Unavailable
+from kaizen.errors import Conflict, DeadlineExceeded, KaizenError, Unavailable
 from kaizen.run_state import STEPS_FILE, RunState, birth, remove_run_state, write_run_state
 from kaizen.security.keys import local_key
 from kaizen.storage.ledger import Ledger
@@ -186,7 +187,14 @@ def _open_api(settings: Settings) -> int:
         proxy_location="HeadOnly",
         http_options={"host": settings.server.host, "port": port, "request_timeout_s": None},
     )
-    serve.run(gateway_app(settings), name=settings.cluster.namespace, route_prefix="/")
+    try:
+        serve.run(gateway_app(settings), name=settings.cluster.namespace, route_prefix="/")
+    except RayServeException as error:  # of two applications, one may be at a path
+        raise Conflict(
+            f"Serve does not take our application: {error}.",
+            advice="If nobody needs the other one, `serve.delete` it (earlier versions called theirs `kaizen`), else use "
+            "a cluster of its own.",
+        ) from error
     return port
 
 

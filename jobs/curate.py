@@ -5,7 +5,7 @@
 
 Reads the ledger and the sealed index of the stable release; asks nothing of the service. The same ledger gives the
 same data set again. Prints a summary, or with --json one line: {"dataset": id, "artifact": .., "examples": n,
-"queries": n, "relevant": n, "demonstrations": n, "feedback": n, "left_out": {..}, "seconds": ..}.
+"queries": n, "relevant": n, "demonstrations": n, "questions": n, "feedback": n, "left_out": {..}, "seconds": ..}.
 """
 
 from __future__ import annotations
@@ -106,8 +106,15 @@ def _sizes(content: DatasetContent) -> dict[str, int]:
         "queries": len(pc.unique(content.examples["query_id"])),
         "relevant": content.record["relevant"],
         "demonstrations": content.demonstrations.num_rows,
+        "questions": len(_questions(content.demonstrations)),
         "feedback_used": content.feedback_ids.num_rows,
     }
+
+
+def _questions(demonstrations: pa.Table) -> set[tuple[str, str]]:
+    """What answers can be judged on: the held-out queries of demonstrations."""
+    rows = demonstrations.filter(pc.equal(demonstrations["split"], "held_out")).select(["tenant", "query_id"])
+    return set(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
 
 
 def _since(text: str) -> float:

@@ -64,8 +64,12 @@ def _as_documents_are(text: str) -> str:
 Asked = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS), AfterValidator(_as_documents_are)]
 
 
+def _as_metadata_has(value: str) -> str:
+    return one_line(value, MAX_VALUE_CHARS)
+
+
 def _as_metadata_is(given: Filter) -> Filter:
-    return respelt(given, lambda value: one_line(value, MAX_VALUE_CHARS))
+    return respelt(given, _as_metadata_has)
 
 
 Condition = Annotated[FilterExpression, AfterValidator(_as_metadata_is)]

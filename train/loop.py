@@ -6,7 +6,6 @@ replaced from the newest checkpoint.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from train.failures import EndAtPermanent, told
 from train.learner import Task
 from train.meters import readings, shown
 from train.plan import Plan
-from train.run_record import KeepRecord, mend_record
+from train.run_record import KeepRecord, mend_record, put_aside
 
 _CHANCES = 3  # times that a run goes on after its workers died
 _KEPT = 2  # checkpoints: the newest, and the one before it while the newest is written
@@ -87,7 +86,7 @@ def _fit(trainer: ray.train.torch.TorchTrainer) -> ray.train.Result:
 
 def _trained(result: ray.train.Result, run: Path) -> Trained:
     if (broken_at := result.return_value) is not None:
-        shutil.rmtree(run, ignore_errors=True)  # what its checkpoints hold may be why
+        put_aside(run)  # what its checkpoints hold may be why
         raise BadModel(
             f"The loss at step {broken_at} is not finite.", advice="Lower the learning rate; check the data."
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def mend_record(run: Path) -> None:
         replace(record, copy.read_bytes())
     else:
         record.unlink()
+
+
+def put_aside(run: Path) -> None:
+    """Remove a run. In one step at first: of half a run Ray would say for ever that its checkpoints are missing."""
+    aside = run.with_name(f".{run.name}-removed")
+    shutil.rmtree(aside, ignore_errors=True)
+    run.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _is_whole(record: Path) -> bool:

@@ -86,7 +86,7 @@ def _passages(number: int, source: Source, lexicon: Lexicon) -> list[_Passage]:
 
 def _support(said: Meaning, asked: Meaning, passage: Meaning) -> float:
     added = said.stems - asked.stems
-    if not added or not said.numbers <= passage.numbers or not said.names <= passage.stems:
+    if not added or not said.numbers <= passage.numbers | passage.shared or not said.names <= passage.stems:
         return 0.0
     stands = len(added & passage.stems) / len(added)
     speaks = len(asked.stems & passage.stems) / len(asked.stems) if asked.stems else 1.0

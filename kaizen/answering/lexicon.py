@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from kaizen.answering.numerals import numbers
+from kaizen.answering.numerals import numbers, shared
 from kaizen.retrieval.analyser import Analyser
 
 _FUNCTION_WORDS = (
@@ -26,15 +26,19 @@ _FUNCTIONAL = frozenset(_FUNCTION_WORDS.split())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
-    """What a text is about. All three are sets of strings that compare across texts."""
+    """What a text is about, as sets of strings that compare across texts. `shared`: see `numerals.shared`."""
 
     stems: frozenset[str]
     numbers: frozenset[str]
+    shared: frozenset[str]
     names: frozenset[str]
 
     def __or__(self, other: Meaning) -> Meaning:
         return Meaning(
-            stems=self.stems | other.stems, numbers=self.numbers | other.numbers, names=self.names | other.names
+            stems=self.stems | other.stems,
+            numbers=self.numbers | other.numbers,
+            shared=self.shared | other.shared,
+            names=self.names | other.names,
         )
 
 
@@ -46,7 +50,9 @@ class Lexicon:
 
     def read(self, text: str) -> Meaning:
         """Return the stems, numbers and names of `text`."""
-        return Meaning(stems=frozenset(self.stems(text)), numbers=numbers(text), names=self._names(text))
+        return Meaning(
+            stems=frozenset(self.stems(text)), numbers=numbers(text), shared=shared(text), names=self._names(text)
+        )
 
     def stems(self, text: str) -> list[str]:
         """Return the stems of the words that carry meaning, in order, repeats included."""

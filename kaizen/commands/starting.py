@@ -24,7 +24,6 @@ from kaizen.run_state import LOG_FILE, RUN_FILE, STEPS_FILE, RunState, head_proc
 
 POLL_SECONDS = 0.2
 LOG_LINES = 20
-ABORT_SECONDS = 10.0
 PRIVATE_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -72,7 +71,7 @@ def _start(loaded: Loaded, timeout_seconds: float, show: Shown) -> RunState:
     try:
         show(_steps_until_ready(head, directory, time.monotonic() + timeout_seconds))
     except BaseException:  # an interrupt too: what was started here must not stay behind half made
-        end_tree(head, ABORT_SECONDS)
+        end_tree(head)
         raise
     state = read_run_state(directory)
     if state is None:

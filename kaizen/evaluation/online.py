@@ -278,7 +278,8 @@ def _identities(test: OnlineTest, window: int) -> list[tuple[str, float]]:
     """Arm and mean reward of each identity whose window is over, in the order in which they came."""
     of: dict[str, list[Seen]] = {}
     for one in test.seen.values():
-        of.setdefault(one.unit[0], []).append(one)
+        if (one.abstained is not None) == test.written:  # a window begins with the first that can count
+            of.setdefault(one.unit[0], []).append(one)
     observed: list[tuple[str, float]] = []
     for seen in of.values():
         end = seen[0].seq + window

@@ -64,13 +64,14 @@ class GenerationStore:
         A sealed segment that the store has lost (a release came back while its index was being collected) is put there
         again: whoever opened it still has all of it.
         """
+        mark = self.mark_of(view.seq)  # first: without the ledger, what is stored could not become current
         for segment in (live.segment for live in view.segments):
             if segment is fresh or is_lost(self.store, self._segment_name(segment.name)):
                 self._put_segment(segment)
         previous = next(iter(self._names()[0]), None)
         name = f"{view.seq:012d}-{new_id('g')}"
         with tempfile.TemporaryDirectory() as scratch:
-            _write_generation(Path(scratch), view, self.mark_of(view.seq))
+            _write_generation(Path(scratch), view, mark)
             self.store.put_directory(f"{self.prefix}/generations/{name}", Path(scratch))
         self.store.write_pointer(f"{self.prefix}/CURRENT", json.dumps({"current": name, "previous": previous}))
         self._drop_unused()

@@ -40,25 +40,26 @@ class Sieve:
         self._ledger = ledger
         self._tenant = tenant
         self._deduplicate = deduplicate
-        self._met: dict[str, tuple[int, Verdict]] = {}  # id -> hash of the unit that had it, and what was said
+        self._met: dict[str, tuple[int, Verdict]] = {}  # id -> hash of its unit and content, and what was said
         self._contents: set[str] = set()
         self._types: dict[str, FieldType] = dict(ledger.documents.schema(tenant))
 
     def sift(self, documents: Sequence[Document], units: Sequence[str]) -> list[Verdict]:
-        """One verdict for each document; `units` tell where each was read. No unit has an id twice (`parse`): who comes
-        again from the same one is handed on a second time, since what became of the first was lost.
+        """One verdict for each document; `units` tell where each was read. What comes again from the same unit with the
+        same content is handed on a second time: what became of the first was lost.
         """
         states = self._ledger.documents.states(self._tenant, [d.id for d in documents])
         hashes = [d.content_sha256() for d in documents]
         known = self._ledger.documents.find_content(self._tenant, hashes) if self._deduplicate else {}
         verdicts = []
-        for document, content, unit in zip(documents, hashes, map(hash, units), strict=True):
+        for document, content, unit in zip(documents, hashes, units, strict=True):
+            place = hash((unit, content))
             if document.id in self._met:
-                where, verdict = self._met[document.id]
-                verdicts.append(verdict if where == unit else TWICE)
+                before, verdict = self._met[document.id]
+                verdicts.append(verdict if before == place else TWICE)
                 continue
             verdict = self._judge(document, content, states.get(document.id), known)
-            self._met[document.id] = unit, verdict
+            self._met[document.id] = place, verdict
             if verdict.outcome != "quarantined":
                 self._contents.add(content)
             verdicts.append(verdict)

@@ -26,5 +26,5 @@ def tell_refused(ledger: Ledger, documents: Sequence[Document], refused: Set[tup
         if (document.tenant, document.id) not in refused:
             taken.setdefault((document.tenant, document.source), []).append(document.id)
     for (tenant, source), ids in taken.items():
-        if ledger.quarantine.holds(tenant, source, ids):  # hardly ever: to ask costs no write
-            ledger.quarantine.clear(tenant, source, ids)
+        mended = ledger.quarantine.told(tenant, source, ids, NO_VECTOR)  # hardly ever any: to ask costs no write
+        ledger.quarantine.clear(tenant, source, mended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -53,25 +54,46 @@ class Nearness:
         return number
 
     def _join_near(self, terms: Sequence[frozenset[str]], frequency: Mapping[str, int]) -> None:
-        holders: defaultdict[str, list[int]] = defaultdict(list)
+        holders = _Holders()
         for number, own in enumerate(terms):
             rarest = sorted(own, key=lambda term: (frequency[term], term))
-            prefix = rarest[: len(own) - _needed(len(own)) + 1]
-            near = [
-                other
-                for other in {other for term in prefix for other in holders[term]}
-                if _jaccard(own, terms[other]) >= NEAR
-            ]
+            near = [other for other in holders.maybe_near(rarest) if _jaccard(own, terms[other]) >= NEAR]
             for other in near:
                 self._join(number, other)
             if not near:
                 self.founders.append(number)
-            for term in prefix:
-                holders[term].append(number)
+            holders.add(number, rarest)
 
     def _join(self, one: int, other: int) -> None:
         low, high = sorted((self.leader(one), self.leader(other)))
         self._parents[high] = low
+
+
+class _Holders:
+    """Texts by one of their rarest terms, by how many terms they have, and by the term's place among the rarest.
+
+    Two sets of n and m terms that are near share s of them, so one of the n - s + 1 rarest of the one is among the
+    m - s + 1 rarest of the other. By the sizes of both, texts that are made of one template are not all compared.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: defaultdict[tuple[str, int, int], list[int]] = defaultdict(list)
+
+    def maybe_near(self, rarest: Sequence[str]) -> set[int]:
+        """Texts that may be near one with these terms, the rarest first; all that are near are among them."""
+        size, found = len(rarest), set[int]()
+        for other in range(_least_shared(size), int(size / NEAR + 1e-9) + 1):
+            shared = _shared(size, other)
+            for term in rarest[: size - shared + 1]:
+                for place in range(other - shared + 1):
+                    found.update(self._numbers.get((term, other, place), ()))
+        return found
+
+    def add(self, number: int, rarest: Sequence[str]) -> None:
+        """Take a text with these terms."""
+        size = len(rarest)
+        for place, term in enumerate(rarest[: size - _least_shared(size) + 1]):
+            self._numbers[term, size, place].append(number)
 
 
 def sides_of(names: Sequence[str], near: Nearness, seed: int) -> list[Split]:
@@ -98,9 +120,14 @@ def _frequencies(terms: Sequence[frozenset[str]]) -> Mapping[str, int]:
     return found
 
 
-def _needed(size: int) -> int:
-    """How many terms a near text must share at least."""
-    return max(1, -int(-NEAR * size // 1))
+def _least_shared(size: int) -> int:
+    """How many terms any near text must share at least; so many it must have."""
+    return max(1, math.ceil(NEAR * size - 1e-9))
+
+
+def _shared(one: int, other: int) -> int:
+    """How many terms two near texts of these sizes share at least."""
+    return max(1, math.ceil(NEAR / (1 + NEAR) * (one + other) - 1e-9))
 
 
 def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:

@@ -37,7 +37,8 @@ from kaizen.retrieval.columns import Column, Mask
 
 MAX_DEPTH = 8
 MAX_NODES = 64
-MAX_VALUES = 1000
+MAX_VALUES = 1000  # of one test
+MAX_VALUES_TOGETHER = 4000  # each is also sought as metadata would hold it, before anything else can be done
 MAX_EXACT_INTEGER = 2**53
 """Numbers are compared as float64, which tells integers apart up to here."""
 
@@ -145,7 +146,7 @@ Not.model_rebuild()
 
 def _within_limits(value: object) -> object:
     """Refuse a filter that is too deep or too large before it is parsed, without recursion."""
-    nodes, waiting = 0, [(value, 1)]
+    nodes, values, waiting = 0, 0, [(value, 1)]
     while waiting:
         node, depth = waiting.pop()
         nodes += 1
@@ -153,8 +154,16 @@ def _within_limits(value: object) -> object:
             raise ValueError(f"a filter may be {MAX_DEPTH} levels deep")
         if nodes > MAX_NODES:
             raise ValueError(f"a filter may have {MAX_NODES} parts")
+        values += _raw_values(node)
+        if values > MAX_VALUES_TOGETHER:
+            raise ValueError(f"a filter may have {MAX_VALUES_TOGETHER} values")
         waiting.extend((child, depth + 1) for child in _raw_children(node))
     return value
+
+
+def _raw_values(node: object) -> int:
+    values = node.get("in") if isinstance(node, Mapping) else node.values if isinstance(node, In) else ()
+    return len(values) if isinstance(values, list | tuple) else 0
 
 
 def _raw_children(node: object) -> Iterator[object]:

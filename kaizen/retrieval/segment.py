@@ -25,7 +25,7 @@ from kaizen.retrieval.analyser import VERSION, Analyser
 from kaizen.retrieval.chunk_table import SCHEMA, SHOWN
 from kaizen.retrieval.columns import Column, Mask, Visibility
 from kaizen.retrieval.filters import Filter, mask
-from kaizen.retrieval.json_field import json_field, may_hold
+from kaizen.retrieval.json_field import json_fields, may_hold
 from kaizen.retrieval.lexical import LexicalIndex
 from kaizen.retrieval.vectors import Device, Kind, VectorIndex, choose_kind
 
@@ -119,7 +119,12 @@ class Segment:
 
     def make_ready(self, fields: Iterable[tuple[str, FieldType]]) -> None:
         """Make the columns of these fields now, so that no search waits for them."""
-        for name, kind in fields:
+        missing = set(fields) - self.fields()
+        own = {name: kind for name, kind in missing if name not in BUILT_IN_FIELDS}
+        with self._lock:
+            for name, values in json_fields(self.table.column("metadata"), own).items():
+                self._columns[name, own[name]] = Column.from_arrow(values)
+        for name, kind in missing:  # built-in ones, and those that tenants give several types
             self._column(name, kind)
 
     def show(self, rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -176,9 +181,11 @@ class Segment:
         """A field of metadata; where a document has none of this name, what every document has."""
         encoded = self.table.column("metadata")
         if name not in BUILT_IN_FIELDS:
-            return json_field(encoded, name, kind)
+            return json_fields(encoded, {name: kind})[name]
         built_in = self.table.column(name)
-        return pc.coalesce(json_field(encoded, name, kind), built_in) if may_hold(encoded, name) else built_in
+        if not may_hold(encoded, name):
+            return built_in
+        return pc.coalesce(json_fields(encoded, {name: kind})[name], built_in)
 
 
 def _mapped_table(directory: Path) -> pa.Table:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kaizen.config import Learning
+from kaizen.evaluation.verdict import VerdictBounds
 from kaizen.steward.costs import FIRST_ESTIMATES
 from kaizen.steward.state import Attempt, Material, Outcome
 
@@ -140,6 +141,8 @@ def _lacks_demonstrations(material: Material, facts: Facts) -> str:
         return "the generator is of a kind that cannot be taught."
     if material.demonstrations < GENERATOR_MIN_DEMONSTRATIONS:
         return f"there are {material.demonstrations} demonstrations and it needs {GENERATOR_MIN_DEMONSTRATIONS}."
+    if material.questions < (least := VerdictBounds().min_answers):
+        return f"there are {material.questions} held-out questions to judge its answers by and it needs {least}."
     return ""
 
 

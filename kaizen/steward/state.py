@@ -47,12 +47,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What there is to learn from: the data set, as `jobs.curate` told."""
+    """What there is to learn from: the data set, as `jobs.curate` told. `questions`: held-out ones about answers."""
 
     dataset: str
     examples: int
     queries: int
     demonstrations: int
+    questions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

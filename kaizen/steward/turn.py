@@ -175,7 +175,12 @@ def _next_stage(state: TurnState, settings: Learning) -> Stage | None:
     return dict(pairwise(stages)).get(state.stage or stages[0])
 
 
+_HALF = 0.5
+
+
 def _weight(stage: Stage, settings: Learning) -> float:
+    if stage == "ab" and settings.test_weight == 1:  # of interleaved lists it is the best; here nobody would be beside
+        return _HALF
     return {"shadow": 1.0, "canary": settings.canary_weight}.get(stage, settings.test_weight)
 
 
@@ -195,6 +200,7 @@ def _curated(state: TurnState, event: Ended, _settings: Learning) -> _Next:
         examples=int(told["examples"]),
         queries=int(told["queries"]),
         demonstrations=int(told.get("demonstrations", 0)),
+        questions=int(told.get("questions", 0)),
     )
     if not material.examples and not material.demonstrations:
         return _end(state, "nothing_to_learn", "The feedback gives no example to learn from.")

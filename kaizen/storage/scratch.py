@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kaizen.storage import durable
 
-_NAMED = "kaizen-objects-"
+_NAMED = "kaizen-fetched-"  # not as versions before named theirs, which they do not lock
 _UNNAMED = f".{_NAMED}"
 
 

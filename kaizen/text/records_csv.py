@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -26,7 +27,7 @@ def records(file: BinaryIO, max_bytes: int) -> Iterator[Record]:
     """Yield the records of `file`, the header first. The delimiter is the header's commonest of , ; tab |.
 
     A record whose quotes do not end as they should costs itself: what it swallowed is read again, each line on its
-    own, and from where it broke all goes on as before. So no line is read more than twice, whatever the file holds.
+    own, and from where it broke all goes on as before. So no line is read more than three times, whatever there is.
     """
     # Process-wide in the csv module, and by default 131,072 characters: only ever raised, `_Lines` sets the bound.
     csv.field_size_limit(max(csv.field_size_limit(), max_bytes))
@@ -51,8 +52,11 @@ def records(file: BinaryIO, max_bytes: int) -> Iterator[Record]:
 
 def _salvaged(lines: _Lines, error: BadDocument | csv.Error) -> Iterator[Record]:
     """Yield what a record that broke amounts to: itself, and the records that it swallowed."""
-    if lines.first and lines.line == lines.start:
-        yield Record(lines.start, _alone(lines.first, lines.delimiter))
+    if lines.line == lines.start:
+        yield Record(lines.start, _alone(lines.first, lines.delimiter) if lines.first else _reason(error, ""))
+        return
+    if isinstance(error, csv.Error) and (tidied := _but_for_blanks(lines)):
+        yield Record(lines.start, _checked(tidied))
         return
     swallowed = lines.alike()
     yield Record(lines.start, _reason(error, "" if swallowed else f" up to line {lines.line}"))
@@ -60,6 +64,16 @@ def _salvaged(lines: _Lines, error: BadDocument | csv.Error) -> Iterator[Record]
         cells = _alone(text, lines.delimiter) if swallowed else []
         if cells:
             yield Record(lines.start, cells)
+
+
+def _but_for_blanks(lines: _Lines) -> list[str]:
+    """Return the cells of a record in which nothing is wrong but blanks behind closing quotes; else none."""
+    text = re.sub(f'" +(?=[{lines.delimiter}\r\n]|$)', '"', lines.whole())
+    try:
+        (cells,) = csv.reader(io.StringIO(text, newline="\n"), delimiter=lines.delimiter, strict=True)
+    except (csv.Error, ValueError):
+        return []
+    return cells if len(cells) == lines.columns else []
 
 
 def _reason(error: BadDocument | csv.Error, where: str) -> BadDocument:
@@ -84,12 +98,18 @@ def _checked(cells: list[str]) -> list[str] | BadDocument:
     return cells
 
 
+def _text(data: bytes, line: int) -> str:
+    """Bytes that are not UTF-8 become surrogates, which are found again once the record is whole."""
+    return data.decode("utf-8-sig" if line == 1 else "utf-8", "surrogateescape")
+
+
 class _Lines:
     """Feeds lines to the csv module, which has no bound of its own on a record that never ends.
 
     Attributes:
-        start, first: the number and the text of the record's first line.
+        start, first: the number and the text of the record's first line; no text if it is too long.
         line: the number of the line that was read last.
+        columns: how many the header has.
     """
 
     def __init__(self, file: BinaryIO, max_bytes: int, header: str) -> None:
@@ -97,12 +117,13 @@ class _Lines:
         self._max_bytes = max_bytes
         self.delimiter = max(_DELIMITERS, key=header.count)
         self._delimiters = header.count(self.delimiter)
-        self.line = self._offset = self._second = 0
+        self.columns = self._delimiters + 1
+        self.line = self._offset = self._begun = self._second = 0
         self.start_record()
 
     def start_record(self) -> None:
         """Forget what was held."""
-        self.start, self.first = self.line + 1, ""
+        self.start, self.first, self._begun = self.line + 1, "", self._offset
         self._held = self._alike = 0
         self._ended = False
 
@@ -112,6 +133,11 @@ class _Lines:
         They are records then, that a stray quote swallowed; else they are lines of a cell that is cut off or too long.
         """
         return 2 * self._alike >= self.line - self.start
+
+    def whole(self) -> str:
+        """Return the text of all of the record's lines that were read, once more."""
+        self._file.seek(self._begun)
+        return _text(self._file.read(self._offset - self._begun), self.start)
 
     def again(self) -> Iterator[str]:
         """Go back, and yield the lines between the record's first and the one at which it broke."""
@@ -138,8 +164,7 @@ class _Lines:
         self._held += len(data)
         if self._held > self._max_bytes:
             raise self._too_long(data)
-        # Bytes that are not UTF-8 become surrogates, which are found again once the record is whole.
-        text = data.decode("utf-8-sig" if self.line == 1 else "utf-8", "surrogateescape")
+        text = _text(data, self.line)
         if self.line == self.start:
             self.first, self._second = text, self._offset
         else:

@@ -6,10 +6,10 @@ import warnings
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError
 
 from kaizen.config import Settings
-from kaizen.errors import Conflict, DeadlineExceeded
+from kaizen.errors import Conflict, DeadlineExceeded, Unavailable
 
 with warnings.catch_warnings():  # Serve warns of itself when it is imported
     warnings.simplefilter("ignore")
@@ -92,6 +92,16 @@ def test_what_an_earlier_head_left_is_ended_before_a_start(ray: Ray, silent: boo
     ray.silent = silent
     belongings.clear_leftovers(Settings())
     assert ray.actors == [("kaizen", "theirs"), ("other", "fleet")]
+
+
+def test_a_fleet_that_is_starting_anew_is_somebodys(ray: Ray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(*_: object, **__: object) -> None:
+        raise ActorUnavailableError("it is starting anew", b"0" * 16)
+
+    monkeypatch.setattr(ray, "get", unavailable)
+    with pytest.raises(Unavailable, match="being restarted"):
+        belongings.clear_leftovers(Settings())
+    assert ray.ended == []
 
 
 def test_another_installation_in_the_same_namespace_is_left_alone(ray: Ray) -> None:

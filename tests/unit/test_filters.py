@@ -110,6 +110,13 @@ def test_size_is_limited() -> None:
         filters.parse({"or": [test] * filters.MAX_NODES})
 
 
+def test_values_are_limited_together() -> None:
+    test = {"field": "lang", "in": ["en"] * filters.MAX_VALUES}
+    assert filters.parse({"or": [test] * 4})
+    with pytest.raises(InvalidInput, match="4000 values"):
+        filters.parse({"or": [test] * 4 + [{"field": "lang", "in": ["en"]}]})
+
+
 def test_fields_are_those_of_all_tests() -> None:
     node = filters.parse({"and": [{"not": {"field": "a", "equals": 1}}, {"or": [{"field": "b", "in": [1]}]}]})
     assert filters.fields(node) == {"a", "b"}

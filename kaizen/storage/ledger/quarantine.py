@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
@@ -31,14 +32,16 @@ class Quarantine:
         if ids:
             self._database.write(lambda connection: clear(connection, tenant, source, ids))
 
-    def holds(self, tenant: str, source: str, document_ids: Sequence[str]) -> bool:
-        """Whether any of these documents is there."""
-        query = sa.select(quarantine.c.document_id).where(quarantine.c.tenant == tenant, quarantine.c.source == source)
+    def told(self, tenant: str, source: str, document_ids: Sequence[str], reason: str) -> builtins.list[str]:
+        """Return those of these documents that are there for this reason."""
+        query = sa.select(quarantine.c.document_id).where(
+            quarantine.c.tenant == tenant, quarantine.c.source == source, quarantine.c.reason == reason
+        )
+        found: builtins.list[str] = []
         with self._database.read() as connection:
-            found = (
-                connection.scalar(query.where(quarantine.c.document_id.in_(p)).limit(1)) for p in parts(document_ids)
-            )
-            return any(name is not None for name in found)
+            for part in parts(document_ids):
+                found += connection.scalars(query.where(quarantine.c.document_id.in_(part)))
+        return found
 
     def settle(self, tenant: str, source: str, stays: Callable[[str], bool]) -> None:
         """Take out whatever of a source is there under an id that does not stay: it was mended, or is gone."""

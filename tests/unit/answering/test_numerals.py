@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from kaizen.answering.numerals import numbers
+from kaizen.answering.numerals import numbers, shared
 
 
 @pytest.mark.parametrize(
     "alike",
     [
         ("40", "forty", "040", "40.0"),
-        ("-40", "\u221240", "\u201340", "minus 40", "minus forty", "(-40)"),
+        ("-40", "\u221240", "\u201340", "minus 40", "minus forty", "(-40)", "`-40`", "**-40**", "\u201c-40\u201d"),
         ("21", "twenty-one", "twenty one", "Twenty-One"),
         ("3 %", "3%", "3 percent", "3 per cent", "three percent"),
         ("1%", "one percent"),
@@ -54,6 +54,25 @@ def test_a_hyphen_is_no_minus(text: str) -> None:
 def test_a_date_is_no_version_and_one_is_rarely_a_number() -> None:
     assert numbers("on 18.06.2009 one of them") == {"18.06", "2009"}
     assert numbers("a phone, one million") == {"1000000"}
+
+
+def test_half_a_million_is_not_a_million() -> None:
+    assert numbers("half a million of them, a quarter of a billion") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from 5 to 10%", {"5", "5%"}),
+        ("from 5% to 10%", {"5", "5%"}),
+        ("3 or 4 million", {"3", "3000000"}),
+        ("-7 and -3", {"-7"}),
+        ("5 of 10%", set()),
+        ("only 5%", set()),
+    ],
+)
+def test_a_number_may_share_what_stands_behind_the_next(text: str, expected: set[str]) -> None:
+    assert shared(text) == expected
 
 
 def test_numbers_without_end_are_read_too() -> None:

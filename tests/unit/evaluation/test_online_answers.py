@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from random import Random
 
 import pytest
@@ -118,3 +118,19 @@ def test_releases_whose_answers_are_liked_equally_are_rarely_told_apart() -> Non
         test = fold(begun("ab", answered(2 * seed, 500, "off", ALIKE)), *answered(2 * seed + 1, 3000, "ab", ALIKE))
         wrong += decide(test, BOUNDS).action != "continue"
     assert wrong <= 4  # 5 % each at most: five or more of 30 come once in 60 such tests
+
+
+def test_an_identity_counts_from_its_first_answer_on() -> None:
+    """Most of what people do is searching: who asks late would never count."""
+    searches, rng = [], Random(5)  # noqa: S311
+    for seq in range(1, 6001):
+        user = f"u{rng.randrange(200)}"
+        release = CHALLENGER if Random(user).random() < 0.5 else STABLE  # noqa: S311
+        searches.append((seq, replace(_impression(seq, user, release), kind="search", answer="")))
+    answers, thumbs = answered(2, 600, "ab", BETTER)
+    late = [(seq + 6000, replace(one, id=f"late_{one.id}")) for seq, one in answers]
+    said = [(seq, replace(one, impression_id=f"late_{one.impression_id}")) for seq, one in thumbs]
+    reference = begun("ab", answered(1, 500, "off", BETTER))
+    alone = decide(fold(reference, late, said), BOUNDS)
+    mixed = decide(fold(reference, [*searches, *late], said), BOUNDS)
+    assert mixed.reason == alone.reason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from kaizen.config import LedgerSettings
+from kaizen.errors import Unavailable
 from kaizen.indexing import generation
 from kaizen.indexing.generation import GenerationStore, Loaded
 from kaizen.offline import OfflineIndex
@@ -181,3 +183,16 @@ def _restore_ledger(made: SmallIndex, backup: SmallIndex) -> None:
         file.unlink()
     for file in backup.workspace.glob("ledger.sqlite*"):
         shutil.copy(file, made.workspace)
+
+
+def test_without_the_ledger_nothing_is_stored(place: Place) -> None:
+    """Nobody would take it away, and the next try comes in a second."""
+    fresh = segment(document("any", "pump"))
+    view = View(1, (LiveSegment(fresh, np.ones(fresh.rows, bool), sealed=False),))
+
+    def away(_: int) -> str:
+        raise Unavailable("The ledger does not answer.", advice="Wait.")
+
+    with pytest.raises(Unavailable):
+        replace(place._generations, mark_of=away).save(view, fresh)
+    assert list(place._store.list("index/i/shard-000/segments")) == []

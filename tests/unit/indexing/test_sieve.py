@@ -62,3 +62,4 @@ def test_a_unit_that_comes_twice_is_handed_on_twice(ledger: Ledger) -> None:
     sieve = Sieve(ledger, TENANT, deduplicate=True)
     said = [[verdict.outcome for verdict in sieve.sift(read, [unit] * 3)] for unit in ("u", "u", "other")]
     assert said == [["embed", "duplicate", "unchanged"]] * 2 + [["quarantined"] * 3]
+    assert [verdict.outcome for verdict in sieve.sift([document("a", "other")], ["u"])] == ["quarantined"]

@@ -80,6 +80,17 @@ def test_a_team_of_one_or_two_learns_from_all_that_it_says(team: list[str]) -> N
     assert content.record["left_out"]["held_out_demonstration_over_a_share"] == 0
 
 
+@pytest.mark.parametrize(
+    ("team", "weight", "asked"),
+    [({"ann": 100, "bob": 1, "eve": 1}, 0.6, 15), ({"ann": 100, "bob": 2, "eve": 1, "joe": 1, "zoe": 1}, 0.35, 15)],
+)
+def test_one_who_edits_for_a_small_team_still_teaches(team: dict[str, int], weight: float, asked: int) -> None:
+    content = corrected({user: range(1000 * n, 1000 * n + many) for n, (user, many) in enumerate(team.items())})
+    rows = content.demonstrations.to_pylist()
+    assert sum(row["weight"] for row in rows) > weight * 0.9 * len(rows)
+    assert len({row["query"] for row in rows if row["split"] == "held_out"}) >= asked
+
+
 def test_disliking_many_answers_is_a_share_too() -> None:
     world = World()
     for number in range(20):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 from random import Random
+from unittest.mock import patch
 
 import pytest
 
-from kaizen.learning.splits import HELD_OUT, Nearness, Split, query_id, sides_of, split_of
+from kaizen.learning.splits import HELD_OUT, NEAR, Nearness, Split, query_id, sides_of, split_of
 
 
 @pytest.mark.parametrize("other", ["what is a LATHE", "  What  is a lathe ", "What is a lathe?", "what is a lathe ."])
@@ -67,3 +69,22 @@ def test_near_queries_are_on_one_side_and_a_new_one_goes_where_the_first_went() 
     assert {text: found[text] for text in first} == sides(first)
     assert [found[text] for text in later] == [found[text] for text in first]
     assert Counter(found.values())["held_out"] / 400 == pytest.approx(HELD_OUT, abs=0.06)
+
+
+def test_all_pairs_that_are_near_are_found() -> None:
+    rng = Random(1)  # noqa: S311 (no secret)
+    words = [f"w{number}x" for number in range(12)]
+    for _ in range(40):
+        texts = [" ".join(rng.sample(words, rng.randint(1, 8))) for _ in range(40)]
+        near, sets = Nearness(texts), [frozenset(text.split()) for text in texts]
+        group = {number: {number} for number in range(len(texts))}
+        for one, other in combinations(range(len(texts)), 2):
+            if len(sets[one] & sets[other]) >= NEAR * len(sets[one] | sets[other]):
+                joined = group[one] | group[other]
+                group |= dict.fromkeys(joined, joined)
+        assert [near.leader(number) for number in group] == [min(group[number]) for number in group]
+
+
+def test_queries_made_of_one_template_are_not_all_compared() -> None:
+    with patch("kaizen.learning.splits._jaccard", side_effect=AssertionError("compared")):
+        Nearness([f"delivery status of order {100_000 + number} in warehouse hamburg" for number in range(300)])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kaizen.records import FieldType
 from kaizen.retrieval.chunk_table import metadata_json
 from kaizen.retrieval.columns import ARROW_TYPES, to_arrow
-from kaizen.retrieval.json_field import json_field
+from kaizen.retrieval.json_field import json_fields
 
 NAMES = st.sampled_from(["a", "b", 'na"me', "größe", "a.b", "\\", " "])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -41,9 +41,11 @@ def test_a_field_is_as_python_reads_it(drawn: tuple[list[str], str, FieldType], 
     parts = pa.chunked_array([encoded[:cut], encoded[cut:]], pa.string())
     values = [json.loads(text).get(name) for text in encoded]
     expected = to_arrow([tuple(value) if isinstance(value, list) else value for value in values], kind)
-    assert json_field(parts, name, kind).combine_chunks().to_pylist() == expected.to_pylist()
+    found = json_fields(parts, {name: kind, "other": "string"})
+    assert found[name].combine_chunks().to_pylist() == expected.to_pylist()
+    assert found["other"].null_count == len(encoded)
 
 
 def test_a_column_without_chunks_has_no_values() -> None:
-    found = json_field(pa.chunked_array([], pa.string()), "a", "number")
+    found = json_fields(pa.chunked_array([], pa.string()), {"a": "number"})["a"]
     assert (len(found), found.type) == (0, ARROW_TYPES["number"])

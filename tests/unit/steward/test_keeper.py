@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from kaizen import rollout
 from kaizen.config import Learning
-from kaizen.records import Document
+from kaizen.evaluation.observed import level
+from kaizen.evaluation.online import Bounds, begin, decide
+from kaizen.records import Document, Rollout, RolloutMode
 from kaizen.steward import keeper as keeper_module
 from kaizen.steward.messages import Change, Changed, Watch
 from kaizen.steward.record import ask, state_of
 from kaizen.steward.state import Attempt, TurnState
 from kaizen.steward.turn import after, instruction
+from kaizen.steward.watch import Watcher
 from tests.unit.steward.world import NO_FEEDBACK, SETTINGS, Judgement, World, failed
 
 
@@ -107,6 +112,25 @@ def test_what_learnt_to_write_is_never_interleaved(rung: int, mode: str) -> None
     watch = instruction(following, SETTINGS)
     assert isinstance(watch, Watch)
     assert watch.what == ("stage" if rung == 4 else "test")
+
+
+def test_of_interleaved_lists_all_may_be_tried_and_of_users_half() -> None:
+    attempt = Attempt(rung=4, parent="s", release="c")
+    state = TurnState(turn="t", stable="s", until_impression=9, until_feedback=9, phase="promote", attempts=(attempt,),
+                      candidate="c", stage="canary")  # fmt: skip
+    weights = [instruction(state, SETTINGS.model_copy(update={"test_weight": weight})) for weight in (1.0, 0.3)]
+    assert [(change.mode, change.weight) for change in weights if isinstance(change, Change)] == [
+        ("ab", 0.5),
+        ("ab", 0.3),
+    ]
+
+
+@pytest.mark.parametrize(("mode", "decision"), [("shadow", "expired"), ("canary", "promote")])
+def test_time_ends_a_canary_that_nobody_of_a_small_team_is_in(mode: RolloutMode, decision: str) -> None:
+    test = begin(Rollout(version=1, stable="s", challenger="c", mode=mode, weight=0.05), level([], {}))
+    watcher = Watcher(Mock(), SETTINGS, lambda: SETTINGS.test_hours * 3600 + 1)
+    observed = watcher._observed(test, decide(test, Bounds()), "stage")
+    assert observed is not None and observed.decision == decision
 
 
 def test_an_embedder_is_judged_when_its_index_is_built(world: World) -> None:

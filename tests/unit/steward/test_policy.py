@@ -20,7 +20,7 @@ from kaizen.steward.policy import (
 from kaizen.steward.state import Attempt, Material
 
 FACTS = Facts(settings=Learning(), left_cpu_s=100_000, trainable_generator=True)
-PLENTY = Material(dataset="d", examples=10_000, queries=5000, demonstrations=100)
+PLENTY = Material(dataset="d", examples=10_000, queries=5000, demonstrations=100, questions=20)
 
 
 def tried(*rungs: tuple[int, str, str, str, float]) -> list[Attempt]:
@@ -91,6 +91,7 @@ def test_settings_are_swept_where_there_are_trusted_judgements(
         (FACTS, Material(dataset="d", examples=900, queries=300, demonstrations=9), "300 queries and it needs 2000"),
         (FACTS, Material(dataset="d", examples=900, queries=300, demonstrations=9), "9 demonstrations"),
         (Facts(settings=Learning(), left_cpu_s=2000), PLENTY, "cannot be taught"),
+        (FACTS, Material(dataset="d", examples=9, queries=3, demonstrations=99, questions=9), "9 held-out questions"),
         (replace(FACTS, left_cpu_s=2000, trusted_queries=20), PLENTY, "20 queries with trusted judgements"),
     ],
 )

@@ -67,12 +67,12 @@ def test_a_folder_of_a_process_that_was_killed_goes_and_that_of_a_living_one_sta
 
 
 def test_what_others_have_is_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    half_made = place / ".kaizen-objects-1"
-    others = place / "kaizen-objects-2"
+    half_made = place / ".kaizen-fetched-1"
+    others = place / "kaizen-fetched-2"
     for folder in (half_made, others):
         folder.mkdir()
-    (place / "kaizen-objects-3").symlink_to(half_made)
-    (place / "kaizen-objects-4").write_bytes(b"")
+    (place / "kaizen-fetched-3").symlink_to(half_made)
+    (place / "kaizen-fetched-4").write_bytes(b"")
     monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
     first = Scratch()
     assert others.exists()
@@ -80,7 +80,7 @@ def test_what_others_have_is_left_alone(place: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     second = Scratch()
     left = {path.name for path in place.iterdir()}
-    assert left == {half_made.name, "kaizen-objects-3", "kaizen-objects-4", first.path.name, second.path.name}
+    assert left == {half_made.name, "kaizen-fetched-3", "kaizen-fetched-4", first.path.name, second.path.name}
 
 
 def test_of_a_batch_nothing_stays(remote: ObjectStore, place: Path) -> None:

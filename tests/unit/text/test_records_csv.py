@@ -74,6 +74,24 @@ def test_after_a_cell_that_is_too_long_reading_goes_on() -> None:
     assert (found[0], found[-1]) == ((2, ""), (202, ["3", "c"]))
 
 
+LONG = "1," + "y" * 3000
+
+
+@pytest.mark.parametrize("before", ["", "0,a\n", '0,"one\ntwo\nthree"\n'])
+def test_a_line_that_is_too_long_is_told_once(before: str) -> None:
+    found = _read(f"id,text\n{before}{LONG}\n2,x\n", 2000)
+    assert [cells for _, cells in found] == [*([["0", before[2:-1].strip('"')]] if before else []), "", ["2", "x"]]
+
+
+def test_a_line_that_is_too_long_behind_a_stray_quote_is_told_once() -> None:
+    assert _read(f'id,text\n1,"stray\n{LONG}\n2,x\n', 2000) == [(2, ""), (3, ""), (4, ["2", "x"])]
+
+
+def test_blanks_behind_a_closing_quote_cost_nothing() -> None:
+    cells = ["1", "First line, with words\nSecond line, more words"]
+    assert _read(f'id,text\n1,"{cells[1]}" \n2,x\n') == [(2, cells), (4, ["2", "x"])]
+
+
 def test_what_a_stray_quote_swallowed_is_told_and_read(read: Read) -> None:
     one, bad, three = read("a.csv", 'id,text\n1,one\n2,"two\n3,three\n')
     assert isinstance(bad, Unread)
