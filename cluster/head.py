@@ -192,7 +192,7 @@ def _open_api(settings: Settings) -> int:
     except RayServeException as error:  # of two applications, one may be at a path
         raise Conflict(
             f"Serve does not take our application: {error}.",
-            advice="If nobody needs the other one, `serve.delete` it (earlier versions called theirs `kaizen`), else use "
+            advice="If nobody needs the other one, `serve.delete` it (earlier versions had a `kaizen`), else use "
             "a cluster of its own.",
         ) from error
     return port
