@@ -14,7 +14,7 @@ import Stemmer  # PyStemmer: Snowball, https://snowballstem.org
 from kaizen.ids import fingerprint
 
 VERSION = 2
-"""Raise it when the same settings would give other terms: an index made by another version is another index."""
+"""Raise it when the same settings would give other terms: what another version has read is read anew."""
 
 MAX_TERM_CHARACTERS = 64
 MAX_CACHED_WORDS = 200_000  # about 40 MB a thread when full

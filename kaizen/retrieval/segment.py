@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from kaizen.retrieval.analyser import VERSION, Analyser
 from kaizen.retrieval.chunk_table import SCHEMA, SHOWN
 from kaizen.retrieval.columns import Column, Mask, Visibility
 from kaizen.retrieval.filters import Filter, mask
-from kaizen.retrieval.json_field import json_fields, may_hold
+from kaizen.retrieval.json_fields import json_fields, may_hold
 from kaizen.retrieval.lexical import LexicalIndex
 from kaizen.retrieval.vectors import Device, Kind, VectorIndex, choose_kind
 
@@ -111,21 +111,19 @@ class Segment:
 
     def matching(self, condition: Filter, types: Mapping[str, FieldType]) -> Mask:
         """(rows,) bool: rows that a user's filter admits; `types` are those of the fields it tests."""
-        return mask(condition, {name: self._column(name, kind) for name, kind in types.items()}, self.rows)
+        self.make_ready(types.items())
+        return mask(condition, {name: self._columns[name, kind] for name, kind in types.items()}, self.rows)
 
     def fields(self) -> frozenset[tuple[str, FieldType]]:
         """The fields that filters have tested here."""
         return frozenset(self._columns.copy())  # a copy is made in one step, whoever adds one meanwhile
 
     def make_ready(self, fields: Iterable[tuple[str, FieldType]]) -> None:
-        """Make the columns of these fields now, so that no search waits for them."""
-        missing = set(fields) - self.fields()
-        own = {name: kind for name, kind in missing if name not in BUILT_IN_FIELDS}
-        with self._lock:
-            for name, values in json_fields(self.table.column("metadata"), own).items():
-                self._columns[name, own[name]] = Column.from_arrow(values)
-        for name, kind in missing:  # built-in ones, and those that tenants give several types
-            self._column(name, kind)
+        """Make the columns of these fields, all in one reading. Who tests known ones waits for nobody."""
+        wanted = set(fields)
+        if not wanted <= self.fields():
+            with self._lock:
+                self._make(wanted - self.fields())
 
     def show(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The rows as dicts of chunk_table.SHOWN. Cell by cell: to take a dozen rows out of a table makes a table."""
@@ -168,24 +166,21 @@ class Segment:
         self.vectors.rest_on(directory)
         pa.default_memory_pool().release_unused()
 
-    def _column(self, name: str, kind: FieldType) -> Column:
-        known = self._columns.get((name, kind))
-        if known is not None:  # who tests it does not wait while another field is read
-            return known
-        with self._lock:
-            if (name, kind) not in self._columns:
-                self._columns[name, kind] = Column.from_arrow(self._field(name, kind))
-            return self._columns[name, kind]
-
-    def _field(self, name: str, kind: FieldType) -> pa.ChunkedArray:
-        """A field of metadata; where a document has none of this name, what every document has."""
+    def _make(self, fields: Set[tuple[str, FieldType]]) -> None:
         encoded = self.table.column("metadata")
-        if name not in BUILT_IN_FIELDS:
-            return json_fields(encoded, {name: kind})[name]
-        built_in = self.table.column(name)
-        if not may_hold(encoded, name):
-            return built_in
-        return pc.coalesce(json_fields(encoded, {name: kind})[name], built_in)
+        while fields:
+            once = dict(fields)  # tenants may give a name several types: one of them at a time
+            read = {name: kind for name, kind in once.items() if name not in BUILT_IN_FIELDS or may_hold(encoded, name)}
+            found = json_fields(encoded, read)
+            for name, kind in once.items():
+                self._columns[name, kind] = Column.from_arrow(self._values(name, found.get(name)))
+            fields = fields - once.items()
+
+    def _values(self, name: str, own: pa.ChunkedArray | None) -> pa.ChunkedArray:
+        """A field of metadata; where a document has none of this name, what every document has."""
+        if own is None:
+            return self.table.column(name)
+        return pc.coalesce(own, self.table.column(name)) if name in BUILT_IN_FIELDS else own
 
 
 def _mapped_table(directory: Path) -> pa.Table:

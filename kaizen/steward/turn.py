@@ -46,6 +46,7 @@ from kaizen.steward.state import Attempt, AttemptVerdict, Material, Outcome, Pha
 
 RETRIES = 2  # of a step that ended with an error
 SETBACKS = 20  # of a step that was killed (by a person, a test, or for want of memory), or that said: not now
+EVEN = 0.5  # of the users, when all searches may be interleaved
 JUDGE = "jobs.judge"
 LEARNERS: Mapping[int, str] = {
     SWEEP: "tune.sweep", 1: "train.ranker", 2: "train.query_encoder", 3: "train.embedder", GENERATOR: "train.generator",
@@ -175,12 +176,9 @@ def _next_stage(state: TurnState, settings: Learning) -> Stage | None:
     return dict(pairwise(stages)).get(state.stage or stages[0])
 
 
-_HALF = 0.5
-
-
 def _weight(stage: Stage, settings: Learning) -> float:
     if stage == "ab" and settings.test_weight == 1:  # of interleaved lists it is the best; here nobody would be beside
-        return _HALF
+        return EVEN
     return {"shadow": 1.0, "canary": settings.canary_weight}.get(stage, settings.test_weight)
 
 

@@ -53,7 +53,7 @@ class Watcher:
         if seen < end.impressions and hours < end.hours:
             return None
         return Observed(
-            decision="promote" if what == "stage" and (seen >= end.impressions or _harmed_nobody(test)) else "expired",
+            decision="promote" if what == "stage" and (seen >= end.impressions or _ends_by_time(test)) else "expired",
             reason=f"After {seen} impressions and {hours:.1f} hours: {outcome.reason}",
             evidence=kept,
         )
@@ -72,6 +72,6 @@ class Watcher:
         }[what]
 
 
-def _harmed_nobody(test: OnlineTest) -> bool:
-    """Whether time alone may end the stage: of a small team nobody may be in the canary, and no guard has objected."""
+def _ends_by_time(test: OnlineTest) -> bool:
+    """Whether time alone may end a stage that no guard objects to: of a small team nobody may be in the canary."""
     return test.rollout.mode == "canary"

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from contextlib import ExitStack
 from pathlib import Path
 
 from kaizen.storage import durable
@@ -25,15 +26,15 @@ class Scratch:
         with durable.disk_faults("what is fetched"):
             _clear_rubbish(Path(tempfile.gettempdir()))
             unnamed = Path(tempfile.mkdtemp(prefix=_UNNAMED))
-            lock = os.open(unnamed, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            durable.try_lock(lock)
+            lock = ExitStack()
+            lock.enter_context(durable.locked(unnamed))
             self.path = unnamed.rename(unnamed.with_name(unnamed.name.removeprefix(".")))
         weakref.finalize(self, _remove, self.path, lock)
 
 
-def _remove(path: Path, lock: int) -> None:
+def _remove(path: Path, lock: ExitStack) -> None:
     shutil.rmtree(path, ignore_errors=True)
-    os.close(lock)
+    lock.close()
 
 
 def _clear_rubbish(place: Path) -> None:

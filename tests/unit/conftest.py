@@ -1,4 +1,4 @@
-"""For unit tests: Ray cannot start, and the documentation of the standard library is read once."""
+"""For unit tests: Ray cannot start; a ledger is migrated, and the standard library's documentation read, once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kaizen.config import LedgerSettings
+from kaizen.storage.ledger import Ledger
 from kaizen.text.stdlib_corpus import Row, stdlib_documents
 
 RAY_PROGRAMS = {"gcs_server", "raylet"}
@@ -33,6 +35,14 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     if "ray" in sys.modules:
         monkeypatch.setattr(sys.modules["ray"], "init", refuse)
     monkeypatch.setattr(subprocess.Popen, "__init__", guarded)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger's file after migration, to be copied: that is quicker than migrating each time."""
+    path = tmp_path_factory.mktemp("migrated") / "ledger.sqlite"
+    Ledger.open(LedgerSettings(), f"sqlite:///{path}").close()
+    return path
 
 
 @pytest.fixture(scope="session")

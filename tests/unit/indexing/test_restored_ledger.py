@@ -66,16 +66,9 @@ class Place:
         return found.view.seq, len(found.refused)
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("migrated") / "ledger.sqlite"
-    Ledger.open(LedgerSettings(), f"sqlite:///{path}").close()
-    return path
-
-
 @pytest.fixture
-def place(tmp_path: Path, migrated: Path) -> Iterator[Place]:
-    made = Place(tmp_path, migrated)
+def place(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Place]:
+    made = Place(tmp_path, migrated_sqlite)
     with made.ledger:
         yield made
     made.ledger.close()

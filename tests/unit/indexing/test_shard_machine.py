@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from kaizen.config import LedgerSettings
 from kaizen.indexing import generation
 from kaizen.indexing.feed import Feed
 from kaizen.records import Document
@@ -20,7 +19,6 @@ from kaizen.retrieval import query, view
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.shard import Shard
 from kaizen.retrieval.view import LiveSegment, View
-from kaizen.storage.ledger import Ledger
 from tests.unit.indexing.shard_life import ShardLife
 
 Sabotage = Callable[[pytest.MonkeyPatch], None]
@@ -28,10 +26,8 @@ LIMITS = settings(deadline=None, suppress_health_check=list(HealthCheck), statef
 
 
 @pytest.fixture(scope="module", autouse=True)
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("machine") / "ledger.sqlite"
-    Ledger.open(LedgerSettings(), f"sqlite:///{path}").close()
-    ShardLife.migrated = path
+def migrated(migrated_sqlite: Path) -> None:
+    ShardLife.migrated = migrated_sqlite
 
 
 def test_the_life_of_an_index() -> None:

@@ -13,18 +13,10 @@ from kaizen.storage.ledger import Ledger
 from tests.unit.steward.world import World
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger's file after migration, to be copied."""
-    path = tmp_path_factory.mktemp("migrated") / "ledger.sqlite"
-    Ledger.open(LedgerSettings(), f"sqlite:///{path}").close()
-    return path
-
-
 @pytest.fixture
-def world(migrated: Path, tmp_path: Path) -> Iterator[World]:
+def world(migrated_sqlite: Path, tmp_path: Path) -> Iterator[World]:
     """A release is in service, and people have used it a little."""
-    shutil.copy(migrated, tmp_path / "ledger.sqlite")
+    shutil.copy(migrated_sqlite, tmp_path / "ledger.sqlite")
     with Ledger.open(LedgerSettings(), f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
         made = World(ledger)
         made.base()

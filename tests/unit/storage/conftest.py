@@ -31,14 +31,6 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger's file after migration, to be copied: that is quicker than migrating each time."""
-    path = tmp_path_factory.mktemp("migrated") / "ledger.sqlite"
-    Ledger.open(LedgerSettings(), f"sqlite:///{path}").close()
-    return path
-
-
-@pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """A server that speaks S3, with an empty bucket `kaizen`."""
     import boto3  # type: ignore[import-untyped]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kaizen.records import FieldType
 from kaizen.retrieval.chunk_table import metadata_json
 from kaizen.retrieval.columns import ARROW_TYPES, to_arrow
-from kaizen.retrieval.json_field import json_fields
+from kaizen.retrieval.json_fields import json_fields
 
 NAMES = st.sampled_from(["a", "b", 'na"me', "größe", "a.b", "\\", " "])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
