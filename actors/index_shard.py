@@ -277,8 +277,7 @@ class IndexShard:
             self._shard.tidied(due, merged)
 
     def _seal(self, due: Seal) -> None:
-        merged = merge_parts(due.parts, self._settings.index)
-        self._generations.save(due.view.exchange(due.parts, merged, sealed=True), merged)
+        merged = self._generations.seal(due, self._settings.index)
         self._keep_replaced([live.segment for live in due.parts])
         with self._changed:
             self._shard.sealed(due, merged, time.monotonic())

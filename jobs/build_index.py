@@ -33,7 +33,7 @@ from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.records import Document, Release
 from kaizen.release import index_of
 from kaizen.retrieval.analyser import Analyser
-from kaizen.retrieval.shard import Shard, merge_parts
+from kaizen.retrieval.shard import Shard
 from kaizen.run_state import head_process, read_run_state
 from kaizen.text.chunk import Chunker
 from kaizen.text.tokens import TokenCounter
@@ -83,8 +83,7 @@ def build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard:
         machine.changed(changes, now=0.0)
     # Far in the future everything that is unsealed is due.
     if (due := machine.next(now=float("inf"))) is not None:
-        merged = merge_parts(due.parts, settings.index)
-        generations.save(due.view.exchange(due.parts, merged, sealed=True), merged)
+        generations.seal(due, settings.index)
     return BuiltShard(
         shard=shard,
         seq=machine.view.seq,

@@ -24,9 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from kaizen.config import IndexSettings
 from kaizen.errors import Corrupt, NotFound
 from kaizen.ids import new_id
 from kaizen.retrieval.segment import Segment
+from kaizen.retrieval.shard import Seal, merge_parts
 from kaizen.retrieval.vectors import Device
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.storage.object_store import ObjectStore, is_lost
@@ -64,7 +66,16 @@ class GenerationStore:
         A sealed segment that the store has lost (a release came back while its index was being collected) is put there
         again: whoever opened it still has all of it.
         """
-        mark = self.mark_of(view.seq)  # first: without the ledger, what is stored could not become current
+        self._put(view, fresh, self.mark_of(view.seq))
+
+    def seal(self, due: Seal, settings: IndexSettings) -> Segment | None:
+        """Merge what is due and make its view the current generation; gives what was merged, as `merge_parts`."""
+        mark = self.mark_of(due.view.seq)  # first: without the ledger the work could not become current
+        merged = merge_parts(due.parts, settings)
+        self._put(due.view.exchange(due.parts, merged, sealed=True), merged, mark)
+        return merged
+
+    def _put(self, view: View, fresh: Segment | None, mark: str | None) -> None:
         for segment in (live.segment for live in view.segments):
             if segment is fresh or is_lost(self.store, self._segment_name(segment.name)):
                 self._put_segment(segment)

@@ -238,13 +238,11 @@ class ShardLife(RuleBasedStateMachine):
             self.start()
 
     def _seal(self, copy: _Copy, due: Seal, dies: bool) -> None:
-        merged = merge_parts(due.parts, SETTINGS)
         if dies:  # the files of the new segment are there; nobody names them
-            if merged is not None:
+            if (merged := merge_parts(due.parts, SETTINGS)) is not None:
                 copy.generations._put_segment(merged)
             return
-        copy.generations.save(due.view.exchange(due.parts, merged, sealed=True), merged)
-        copy.shard.sealed(due, merged, self.now)
+        copy.shard.sealed(due, copy.generations.seal(due, SETTINGS), self.now)
 
     @rule()
     def crash(self) -> None:

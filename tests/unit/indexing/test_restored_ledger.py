@@ -12,11 +12,12 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from kaizen.config import LedgerSettings
+from kaizen.config import IndexSettings, LedgerSettings
 from kaizen.errors import Unavailable
 from kaizen.indexing import generation
 from kaizen.indexing.generation import GenerationStore, Loaded
 from kaizen.offline import OfflineIndex
+from kaizen.retrieval.shard import Seal
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.storage.ledger import Ledger
 from kaizen.storage.object_store import open_store
@@ -178,14 +179,15 @@ def _restore_ledger(made: SmallIndex, backup: SmallIndex) -> None:
         shutil.copy(file, made.workspace)
 
 
-def test_without_the_ledger_nothing_is_stored(place: Place) -> None:
-    """Nobody would take it away, and the next try comes in a second."""
+def test_without_the_ledger_nothing_is_merged_or_stored(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would take away what is stored, what is merged would be lost, and the next try comes in a second."""
     fresh = segment(document("any", "pump"))
-    view = View(1, (LiveSegment(fresh, np.ones(fresh.rows, bool), sealed=False),))
+    live = LiveSegment(fresh, np.ones(fresh.rows, bool), sealed=False)
 
     def away(_: int) -> str:
         raise Unavailable("The ledger does not answer.", advice="Wait.")
 
+    monkeypatch.setattr(generation, "merge_parts", lambda *_: pytest.fail("merged, and nobody can keep it"))
     with pytest.raises(Unavailable):
-        replace(place._generations, mark_of=away).save(view, fresh)
+        replace(place._generations, mark_of=away).seal(Seal(View(1, (live,)), (live,)), IndexSettings())
     assert list(place._store.list("index/i/shard-000/segments")) == []
