@@ -61,13 +61,17 @@ class Steps:
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
         """Announce a step, and its end when it ends well."""
-        self._write(text, done=False)
+        self._write(step=text, done=False)
         yield
-        self._write(text, done=True)
+        self._write(step=text, done=True)
 
-    def _write(self, text: str, *, done: bool) -> None:
+    def note(self, text: str) -> None:
+        """Tell something that is no step."""
+        self._write(step=text, done=True, note=True)
+
+    def _write(self, **line: str | bool) -> None:
         with self._path.open("a") as file:
-            file.write(json.dumps({"step": text, "done": done}) + "\n")
+            file.write(json.dumps(line) + "\n")
 
 
 def run(config: Path | None, holder: int | None) -> None:
@@ -91,7 +95,9 @@ def _start(settings: Settings, config: Path | None, runtime: Path, ending: Endin
             local_key(directory, ledger.keys, tenant=settings.workspace.tenant)
             os.environ.update(ingress_environment(settings.server, runtime))
             context = _start_ray(settings, ending, last)
-            _finish(release)
+            withheld = _finish(release)
+        if withheld:
+            steps.note(withheld)
         with steps.step("Opening the HTTP API"):
             fleet = start_fleet(settings)  # it loads the index meanwhile
             port = _open_api(settings)
@@ -121,18 +127,22 @@ def _publish(settings: Settings, context: BaseContext, port: int, last: ExitStac
 @contextmanager
 def _release_built(config: Path | None) -> Iterator[subprocess.Popen[str]]:
     """In a process of its own: the export needs torch, whose memory the head should not keep."""
-    command = [sys.executable, "-P", "-m", "jobs.build_release", *(["--config", str(config)] if config else [])]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as building:  # noqa: S603 (our own module)
+    command = [sys.executable, "-P", "-m", "jobs.build_release", "--json"]
+    command += ["--config", str(config)] if config else []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as building:  # noqa: S603 (our own module)
         try:
             yield building
         finally:
             building.kill()  # nothing, unless the start was broken off
 
 
-def _finish(release: subprocess.Popen[str]) -> None:
-    said = release.communicate()[1]
+def _finish(release: subprocess.Popen[str]) -> str:
+    """Return why the configured release is not in service, "" when it is."""
+    said, trouble = release.communicate()
     if release.returncode:
-        raise Unavailable(f"The release could not be made. {said.strip()}", advice="Run `kaizen doctor`.")
+        raise Unavailable(f"The release could not be made. {trouble.strip()}", advice="Run `kaizen doctor`.")
+    withheld: str = json.loads(said.splitlines()[-1])["withheld"]
+    return withheld
 
 
 def _start_ray(settings: Settings, ending: Ending, last: ExitStack) -> BaseContext:

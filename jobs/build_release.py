@@ -5,7 +5,8 @@
 Exports the embedder to ONNX once (checked against torch), puts it into the object store, records the release with a
 fingerprint for each part, and makes it the stable one. A configuration that changed since then gives a new release;
 the same one gives the same release again. When the stable release was learnt from the one that is configured, it stays:
-a restart must not undo what was learnt.
+a restart must not undo what was learnt. Nor does it undo a decision: a configured release that was rolled back, or had
+another promoted in its place, stays out of service until somebody promotes it or the configuration changes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from kaizen.answering.prompt import prompt_record
 from kaizen.config import Settings
@@ -22,9 +25,9 @@ from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.models.embedder_spec import EmbedderSpec, read_spec
 from kaizen.models.generator_spec import generator_record
 from kaizen.models.onnx_cache import ensure_onnx, user_cache
-from kaizen.records import Release
+from kaizen.records import Decision, Release
 from kaizen.release import Part, release_parts
-from kaizen.rollout import promote
+from kaizen.rollout import promote, taken_back
 from kaizen.storage.ledger import Ledger
 from kaizen.storage.object_store import ObjectStore, holds
 from kaizen.workspace import Workspace
@@ -32,9 +35,25 @@ from kaizen.workspace import Workspace
 TRIES = 5  # each failed one means that somebody else got through
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What came of putting a configuration in service.
+
+    `stable` serves now: the configured release, or one that was learnt from it, or another one. Then `withheld` says in
+    a line why, and what to do; otherwise it is empty.
+    """
+
+    stable: Release
+    withheld: str = ""
+
+
 def build_release(workspace: Workspace) -> Release:
-    """Record the release of `workspace.settings`, and return the one that is stable then: this one, or one that was
-    learnt from it. Raises KaizenError."""
+    """Record the release of `workspace.settings`, put it in service as `put_in_service` does, and return the one that
+    is stable then. Raises KaizenError."""
+    return _configure(workspace).stable
+
+
+def _configure(workspace: Workspace) -> Placed:
     settings = workspace.settings
     parts = release_parts(
         settings,
@@ -45,8 +64,8 @@ def build_release(workspace: Workspace) -> Release:
     return put_in_service(workspace.ledger, parts)
 
 
-def put_in_service(ledger: Ledger, parts: Mapping[str, Part]) -> Release:
-    """Make the release of these parts stable, unless the stable one was learnt from it; return the stable one.
+def put_in_service(ledger: Ledger, parts: Mapping[str, Part]) -> Placed:
+    """Make the release of these parts stable, unless the stable one was learnt from it, or it was taken back.
 
     Raises Conflict when others change the rollout each time.
     """
@@ -57,21 +76,35 @@ def put_in_service(ledger: Ledger, parts: Mapping[str, Part]) -> Release:
     return _put_in_service(ledger, configured)
 
 
-def _put_in_service(ledger: Ledger, configured: Release) -> Release:
+def _put_in_service(ledger: Ledger, configured: Release) -> Placed:
     state = ledger.rollout.state()
-    if state.stable is not None and configured.id in _line(ledger, state.stable):
-        return ledger.releases.get(state.stable)
+    if state.stable is not None:
+        parents = {release.id: release.parent for release in ledger.releases.list()}
+        stable = ledger.releases.get(state.stable)
+        if configured.id in _line(parents, stable.id):
+            return Placed(stable)
+        decision = taken_back(ledger.decisions.switches(), lambda name: configured.id in _line(parents, name))
+        if decision is not None:
+            return Placed(stable, _withheld(configured, decision, stable))
     reason = "The configuration changed." if state.stable else "The first release."
     ledger.rollout.change(promote(state, configured.id), by="command", kind="configure", reason=reason)
-    return configured
+    return Placed(configured)
 
 
-def _line(ledger: Ledger, release_id: str) -> Iterator[str]:
+def _line(parents: Mapping[str, str | None], release_id: str) -> Iterator[str]:
     """A release, what it was learnt from, and so on."""
     name: str | None = release_id
     while name is not None:
         yield name
-        name = ledger.releases.get(name).parent
+        name = parents[name]
+
+
+def _withheld(configured: Release, decision: Decision, stable: Release) -> str:
+    at = datetime.fromtimestamp(decision.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return (
+        f"The configured release {configured.id} was taken back on {at} by {decision.by} ({decision.kind}), and "
+        f"{stable.id} serves. To put it in service all the same: kaizen rollout promote {configured.id}"
+    )
 
 
 def embedder_part(store: ObjectStore, settings: Settings) -> Part:
@@ -93,11 +126,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _build(options: argparse.Namespace) -> None:
-    release = build_release(configured_workspace(options))
+    placed = _configure(configured_workspace(options))
+    release = placed.stable
     if options.json:
-        print_result({"release": release.id, "fingerprint": release.fingerprint, "parent": release.parent})
-    else:
-        sys.stdout.write(f"release {release.id} is in service\n")
+        print_result(
+            {
+                "release": release.id,
+                "fingerprint": release.fingerprint,
+                "parent": release.parent,
+                "withheld": placed.withheld,
+            }
+        )
+        return
+    sys.stdout.write(f"release {release.id} is in service\n")
+    if placed.withheld:
+        sys.stdout.write(f"{placed.withheld}\n")
 
 
 if __name__ == "__main__":

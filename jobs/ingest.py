@@ -236,7 +236,7 @@ def ingest(
     settings = workspace.settings
     since = workspace.ledger.documents.head()
     expansion = expand(sources, endpoint_url=settings.objects.endpoint_url)
-    release = build_release(workspace)
+    release = _release(workspace)
     run_id = workspace.ledger.runs.begin(tenant, sources)
     job = Ingest(workspace, release, expansion, tenant=tenant, groups=groups, since=since, prune=prune)
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -246,6 +246,11 @@ def ingest(
     counts = {name: int(count) for name, count in job.summary.counts.items()}
     workspace.ledger.runs.finish(run_id, counts=counts, cpu_seconds=job.summary.cpu_seconds)
     return job.summary
+
+
+def _release(workspace: Workspace) -> Release:
+    """The release in service; one is made only where there is none: who gets what is not for an ingest to change."""
+    return build_release(workspace) if workspace.ledger.rollout.current() is None else workspace.release()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,10 +11,11 @@ it by compare-and-set, so that of two who decide at once one loses.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from kaizen.errors import Conflict, InvalidInput
-from kaizen.records import Arm, Rollout, RolloutMode
+from kaizen.records import Arm, Decision, Rollout, RolloutMode
 
 CANARY_MOST = 0.5
 _TWO_TO_64 = 2**64
@@ -69,6 +70,23 @@ def retire(state: Rollout) -> Rollout:
     if state.previous is None:
         raise Conflict("No previous release is kept.", advice="Nothing is to be done.")
     return replace(state, previous=None)
+
+
+def taken_back(switches: Iterable[Decision], is_ours: Callable[[str], bool]) -> Decision | None:
+    """Return the decision that took a release out of service, where somebody meant it: a rollback or a promotion.
+
+    None: it is in service, it never was, or it went because another one was configured.
+
+    Args:
+        switches: the decisions that made a release stable, the newest first.
+        is_ours: whether a release is the one that is asked for, or was learnt from it.
+    """
+    after = None
+    for switch in switches:
+        if is_ours(switch.release):
+            return after if after is not None and after.kind != "configure" else None
+        after = switch
+    return None
 
 
 def assign(state: Rollout, identity: str, impression: str = "") -> Arm:

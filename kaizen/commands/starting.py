@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ class Step:
 
     text: str
     done: bool
+    note: bool = False  # no step: something that whoever starts it should know
 
 
 def up(
@@ -113,7 +115,7 @@ def _read_steps(path: Path) -> list[Step]:
         return []
     whole, _, _ = path.read_text().rpartition("\n")  # a line without its end is still being written
     lines = (json.loads(line) for line in whole.splitlines())
-    return [Step(str(line["step"]), bool(line["done"])) for line in lines]
+    return [Step(str(line["step"]), bool(line["done"]), bool(line.get("note"))) for line in lines]
 
 
 def _with_log(message: str, directory: Path) -> str:
@@ -141,8 +143,9 @@ def _only_one(directory: Path) -> Iterator[None]:
 
 
 def _quiet(steps: Iterator[Step]) -> None:
-    for _ in steps:
-        pass
+    for step in steps:
+        if step.note:
+            sys.stderr.write(f"{step.text}\n")
 
 
 def _steps_shown(terminal: Terminal) -> Shown:
@@ -150,7 +153,9 @@ def _steps_shown(terminal: Terminal) -> Shown:
         begun = time.monotonic()
         with terminal.spinner("starting") as spinner:
             for step in steps:
-                if step.done:
+                if step.note:
+                    terminal.line(f"  ! {step.text}", style="yellow")
+                elif step.done:
                     terminal.line(f"  ✓ {step.text} ({time.monotonic() - begun:.1f} s)", style="green")
                     begun = time.monotonic()
                 else:

@@ -38,6 +38,7 @@ directory = load_settings().settings.workspace.directory
 with (directory / "head.status.jsonl").open("w") as steps:
     for done in (False, True):
         print(json.dumps({"step": "starting parts", "done": done}), file=steps)
+    print(json.dumps({"step": "r2 was taken back", "done": True, "note": True}), file=steps)
 if (directory.parent / "fail").exists():
     sys.exit("the reason why")
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -75,6 +76,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 def test_the_service_comes_up_once_and_goes_down_whole(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "up")
     assert (code, "✓ starting parts" in out, "Kaizen runs." in out) == (0, True, True)
+    assert "  ! r2 was taken back\n" in out
     state = read_run_state(workspace)
     assert state is not None
     tree = [psutil.Process(state.pid), *psutil.Process(state.pid).children(recursive=True)]
@@ -126,7 +128,8 @@ def test_a_killed_head_is_seen_and_a_new_one_started(workspace: Path, capsys: py
     for child in children:
         child.kill()
     assert run(capsys, "status")[0] == 75
-    assert json.loads(run(capsys, "up", "--json")[1])["already_running"] is False
+    _, out, error = run(capsys, "up", "--json")
+    assert (json.loads(out)["already_running"], error) == (False, "r2 was taken back\n")
     assert read_run_state(workspace) != first
     run(capsys, "down")
 

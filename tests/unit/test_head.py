@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from cluster.ending import SIGNALS
 from kaizen.errors import DeadlineExceeded
-from kaizen.run_state import read_run_state
+from kaizen.run_state import STEPS_FILE, read_run_state
 from kaizen.storage.ledger import Ledger
 
 with warnings.catch_warnings():  # Serve warns of itself when it is imported
@@ -31,6 +32,7 @@ class Parts:
         self.config = folder / "kaizen.toml"
         self.workspace = folder / "workspace"
         self.done: list[str] = []
+        self.said = '{"withheld": ""}\n'  # by the job that makes the release
         self.states: Callable[[], dict[str, str]] = lambda: {"shard": "serving"}
         self.fleet = SimpleNamespace(states=SimpleNamespace(remote=lambda *_: self.states()))
 
@@ -53,7 +55,7 @@ class Parts:
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
     made = Parts(tmp_path)
     ray = Mock(init=made.does("connect", CONTEXT), shutdown=made.does("disconnect"), get=lambda said, timeout: said)
-    release: AbstractContextManager[object] = nullcontext(Mock(communicate=lambda: ("", ""), returncode=0))
+    release: AbstractContextManager[object] = nullcontext(Mock(communicate=lambda: (made.said, ""), returncode=0))
     for name, stand_in in {
         "ray": ray,
         "start_private_ray": made.does("private", CONTEXT),
@@ -99,6 +101,14 @@ def test_on_another_cluster_it_takes_away_what_it_started(parts: Parts, monkeypa
     parts.run("there:6379")
     assert parts.done == ["connect", "clear", "fleet", "api", "waiting", "take away", "disconnect"]
     assert seen[0] is not None and read_run_state(parts.workspace) is None
+
+
+def test_it_tells_that_the_configured_release_was_taken_back(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts.said = '{"withheld": "r2 was taken back, and r1 serves."}\n'
+    when_it_waits(parts, monkeypatch)
+    parts.run("local")
+    told = [json.loads(line) for line in (parts.workspace / STEPS_FILE).read_text().splitlines()]
+    assert {"step": "r2 was taken back, and r1 serves.", "done": True, "note": True} in told
 
 
 def test_a_ray_of_its_own_ends_with_it(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

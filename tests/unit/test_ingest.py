@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.ingest import Ingest, Summary, _print
+from jobs.ingest import Ingest, Summary, _print, _release
+from kaizen import rollout
 from kaizen.indexing.batch import read_document
 from kaizen.indexing.prepare import ChecksVectors, Prepared, prepare
 from kaizen.records import Document, Quarantined
@@ -230,6 +232,27 @@ def test_a_document_that_the_embedder_refused_leaves_quarantine_when_it_is_taken
 def _refuse_all(documents: Sequence[Document], chunker: Chunker, embedder: ChecksVectors) -> Prepared:
     done = prepare(documents, chunker, embedder)
     return replace(done, refused=frozenset((d.tenant, d.id) for d in documents))
+
+
+def test_an_ingest_changes_nothing_about_who_gets_what(folder: Folder) -> None:
+    """Neither a rollback nor a trial, whatever is configured by now; its documents are cut for what is in service."""
+    ledger = folder.parts.ledger
+    stable = folder.parts.release()
+    tried = ledger.releases.record({**stable.parts, "retrieval": {"fingerprint": "x"}}, stable.id)
+    ledger.rollout.change(rollout.begin(ledger.rollout.state(), tried.id, "ab", 0.5), by="t", kind="begin", reason="")
+    before = ledger.rollout.state()
+    chunking = folder.parts.settings.chunking.model_copy(update={"max_tokens": 64})
+    folder.parts = replace(folder.parts, settings=folder.parts.settings.model_copy(update={"chunking": chunking}))
+    folder.write(a=GRASS)
+    assert folder.ingest() == {"documents": 1}
+    assert (ledger.rollout.state(), len(ledger.releases.list())) == (before, 2)
+
+
+def test_an_ingest_before_any_start_makes_the_first_release(made: SmallIndex, tmp_path: Path) -> None:
+    fresh = replace(made, workspace=tmp_path / "workspace")
+    with patch.dict(os.environ, XDG_CACHE_HOME=str(tmp_path / "cache")), fresh.opened() as parts:
+        release = _release(parts)
+        assert parts.ledger.rollout.current() == release.id
 
 
 def test_the_summary_says_what_stays_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.tables import decisions
 
 ROLLOUT_VERSION = "rollout_version"  # in the evidence of what changed the rollout: the version that it made
+_SWITCHES = ("configure", "promote", "rollback")  # what gives the rollout another stable release
 
 
 class Decisions:
@@ -45,6 +46,13 @@ class Decisions:
         with self._database.read() as connection:
             found = connection.execute(query).one_or_none()
         return None if found is None else Decision(**found._mapping)
+
+    def switches(self) -> list[Decision]:
+        """Return all decisions that made their release the stable one, the newest first."""
+        query = sa.select(decisions).where(decisions.c.kind.in_(_SWITCHES)).order_by(decisions.c.seq.desc())
+        with self._database.read() as connection:
+            found = [Decision(**row._mapping) for row in connection.execute(query)]
+        return [decision for decision in found if ROLLOUT_VERSION in decision.evidence]
 
     def newest(self, limit: int = 100, *, turn: str | None = None) -> list[Decision]:
         """Return the latest decisions, of one turn or of all, the newest first."""
