@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
+LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 # Characters that no reader sees: controls (C0, C1, but tab and newline), zero-width space, byte-order mark, soft
 # hyphen, bidirectional overrides, interlinear marks, noncharacters, lone surrogates, and the tag characters in which
 # instructions to a model can be hidden. Zero-width joiners stay: Persian, Indic scripts and emoji need them.
@@ -30,7 +30,7 @@ def normalise(text: str) -> str:
     """
     if text.isascii() and text.isprintable() and "  " not in text:  # one plain line, as nearly every query and title is
         return text.strip(" ")
-    text = _LINE_ENDS.sub("\n", text)
+    text = LINE_ENDS.sub("\n", text)
     text = _INVISIBLE.sub("", text)
     text = _nfc(text)
     text = _BLANKS.sub(_collapse, text)

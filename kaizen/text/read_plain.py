@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from kaizen.errors import InvalidInput
-from kaizen.text.metadata import MAX_FIELDS, MAX_VALUE_CHARS, field_name
+from kaizen.text.front_matter import split_front_matter
+from kaizen.text.metadata import MAX_FIELDS, MAX_VALUE_CHARS
 from kaizen.text.rows import GROUP_FIELDS, OWN_FIELDS
 
-_FENCE = "---"
 _CODE_FENCE = re.compile(r" {0,3}(?:(`{3,})([^`]*)|(~{3,})(.*))")
-_MOST_FRONT_MATTER_CHARS = 16_384
 _HEADING = re.compile(r"^#[ \t](.*)$", re.MULTILINE)  # trimmed outside: within, one line of blanks would take hours
 _UNDERLINED = re.compile(r"\A\s*(\S.{0,500})\n=+[ \t]*$", re.MULTILINE)
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,15})(\.\d{1,15})?")
 _TITLE_CHARS = 80
 _MOST_HEADING_CHARS = 500
 _HEADING_WITHIN_CHARS = 65_536  # a heading further down is not the title
@@ -30,8 +27,11 @@ def read_markdown(text: str) -> dict[str, Any]:
 
     The title is that of the front matter, else the first heading, else the first line outside code. Values too
     long to filter on are left out.
+
+    Raises:
+        BadDocument: its front matter names an access list that is not understood.
     """
-    fields, body = _front_matter(text)
+    fields, body = split_front_matter(text)
     title = str(fields.get("title", "")) or _heading(_prose(body[:_HEADING_WITHIN_CHARS]))
     metadata = {name: value for name, value in fields.items() if name not in OWN_FIELDS and _short(value)}
     groups = {name: fields[name] for name in GROUP_FIELDS if name in fields}
@@ -73,57 +73,3 @@ def first_line(text: str) -> str:
     if len(line) <= _TITLE_CHARS:
         return line
     return line[:_TITLE_CHARS].rsplit(" ", 1)[0].rstrip(" ,;:")
-
-
-def _front_matter(text: str) -> tuple[dict[str, object], str]:
-    """Split off `key: value` lines between two `---`; what is nested or not understood is left out.
-
-    No YAML: its loaders turn "no" into false and versions into dates, and can be made to eat all memory.
-    """
-    text = text.replace("\r\n", "\n")
-    if not text.startswith(_FENCE + "\n"):
-        return {}, text
-    end = text.find(f"\n{_FENCE}\n", len(_FENCE), _MOST_FRONT_MATTER_CHARS)
-    if end < 0:
-        return {}, text
-    fields: dict[str, object] = {}
-    key = ""
-    for line in text[len(_FENCE) + 1 : end].split("\n"):
-        item = line.strip()
-        if item.startswith("- ") and key and isinstance(fields.get(key, []), list):
-            fields[key] = [*_strings(fields.get(key)), _bare(item[2:])]
-        elif line[:1].strip() and ":" in line and not line.startswith("#"):
-            name, _, value = line.partition(":")
-            key = _usable(name.strip())
-            if key and value.strip():
-                fields[key] = _value(value.strip())
-    return fields, text[end + len(_FENCE) + 2 :]
-
-
-def _usable(name: str) -> str:
-    try:
-        return field_name(name)
-    except InvalidInput:
-        return ""
-
-
-def _strings(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def _value(text: str) -> object:
-    if text[0] == "[" and text[-1] == "]":
-        return [_bare(item) for item in text[1:-1].split(",") if item.strip()]
-    if text in ("true", "false"):
-        return text == "true"
-    number = _NUMBER.fullmatch(text)
-    if number:
-        return float(text) if number[1] else int(text)
-    return _bare(text)
-
-
-def _bare(text: str) -> str:
-    text = text.strip()
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        return text[1:-1]
-    return text

@@ -88,6 +88,82 @@ def test_markdown_with_front_matter(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "groups"),
+    [
+        ("---\ngroups: hr\n--- \t\nbody", ("hr",)),
+        ("--- \ntitle: T\ngroups: hr\n---", ("hr",)),
+        ("---\ngroups: hr\n...\nbody", ("hr",)),
+        ("\ufeff\n \n---\ngroups: hr\n---\nbody", ("hr",)),
+        ("\n\ufeff---\r\ngroups: [hr]\r\n---\r\nbody", ("hr",)),
+        ("---\rgroups: [hr]\r---\rbody", ("hr",)),
+        ("---\ngroups: [hr] # only hr\n---\nbody", ("hr",)),
+        ("---\ngroups: hr, legal\n---\nbody", ("hr", "legal")),
+        ("---\ngroups: \"hr\" # 'x'\n---\nbody", ("hr",)),
+        ("---\ngroups: ['a, b', \"c # d\", e's]\n---\nbody", ("a, b", "c # d", "e's")),
+        ("---\ngroups: [\n  hr, # and\n  'legal',\n]\nx: y\n---\nbody", ("hr", "legal")),
+        ('---\naccess: # these\n  - hr # first\n\n# then\n- "legal"\nx: y\n---\nbody', ("hr", "legal")),
+        ("---\nGroups: hr\n---\nbody", ("hr",)),
+        ("---\n'groups' : hr\nmenu:\n  access: open\n---\nbody", ("hr",)),
+        ("---\ngroups: []\naccess: ~\n---\nbody", ("staff",)),
+        ("---\n# groups: [hr]\nx: y\n---\nbody", ("staff",)),
+    ],
+)
+def test_an_access_list_in_front_matter_is_read_however_it_is_written(
+    read: Read, text: str, groups: tuple[str, ...]
+) -> None:
+    document = _document(read("a.md", text))
+    assert document.groups == groups
+    assert document.metadata in ({"format": "md"}, {"format": "md", "x": "y"})
+    assert "hr" not in document.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\ngroups: hr\nIt never ends.",
+        "---\ngroups: hr\n----\nbody",
+        "---\n" + "x: y\n" * 4000 + "groups: hr\n---\nbody",
+        "---\n  groups: hr\n---\nbody",
+        *(
+            f"---\ntitle: X\n{line}\n---\nbody"
+            for line in (
+                "groups: [hr",
+                "groups: hr]",
+                "groups: [\nhr\n]",
+                "groups: {hr: read}",
+                "groups: |\n  hr",
+                "groups:\n  read: hr",
+                "groups:\n  hr\n  legal",
+                "groups: hr\n  - legal",
+                "groups:\n  -\n",
+                "groups: #hr",
+                "groups: ,",
+                "groups: true",
+                "groups: [null]",
+                "groups: hr: x",
+                "groups: hr\ngroups: legal",
+                "rights:\n  groups: [hr]",
+                "{groups: [hr]}",
+                "groups = [hr]",
+                "\u200bgroups: hr",
+            )
+        ),
+    ],
+)
+def test_an_access_list_in_front_matter_that_is_not_understood_never_means_everybody(read: Read, text: str) -> None:
+    (item,) = read("a.md", text)
+    assert isinstance(item, Quarantined)
+    assert "access list" in item.reason and "Write `groups: [hr, legal]`" in item.reason
+
+
+@pytest.mark.parametrize(
+    "text", ["---\n\nA rule above.", "---\n\nAbove: a rule.\n", "---\n\nBetween rules\n\n---\n\nand below."]
+)
+def test_a_rule_at_the_top_is_no_front_matter(read: Read, text: str) -> None:
+    assert _document(read("a.md", text)).text == text.strip()
+
+
+@pytest.mark.parametrize(
     ("text", "title"),
     [
         ("# The *title* #\n\ntext", "The *title*"),
