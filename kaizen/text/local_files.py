@@ -27,9 +27,14 @@ def list_files(source: str, skipped: Counter[str]) -> Iterator[SourceFile]:
     """Yield the files that a local path, `file://` URI or glob stands for, sorted by path.
 
     Raises:
-        InvalidInput: it does not exist.
+        InvalidInput: it is empty, or does not exist.
     """
-    path = path_of(source) if source.startswith("file://") else Path(source).expanduser()
+    if not source.removeprefix("file://"):
+        raise InvalidInput(
+            "A source is empty.", advice="Name a file, a directory or a glob; the current directory is `.`."
+        )
+    # Not Path.expanduser: for a name like ~$report.docx it raises, where this leaves what is no user's as it is.
+    path = path_of(source) if source.startswith("file://") else Path(os.path.expanduser(source))  # noqa: PTH111
     # Lexical, so that a root that is itself a link (current -> v7) keeps its name, and with it its documents' ids.
     full = os.path.normpath(path.absolute())
     root, pattern = (full, "") if os.path.lexists(full) else split_glob(full)
@@ -60,10 +65,11 @@ def _walk(root: str, pattern: str, skipped: Counter[str]) -> Iterator[str]:
 
 def _within(root: str, paths: Iterator[str], skipped: Counter[str]) -> Iterator[str]:
     """Leave out links that lead out of the root: what they name was not offered."""
-    real_root = Path(root or "/").resolve()
+    real_root = os.path.realpath(root or "/")
     for path in paths:
         file = Path(root) / path
-        if file.is_symlink() and not file.resolve().is_relative_to(real_root):
+        # Not Path.resolve: of a link to itself it raises, where this leaves it to be told as a broken link.
+        if file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(real_root):
             skipped["link out of the source"] += 1
         else:
             yield path

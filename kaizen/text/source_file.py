@@ -20,6 +20,7 @@ _EXTENSIONS: Mapping[str, Format] = {
     ".htm": "html",
     ".ndjson": "jsonl",
 }
+_LOCKS = ("~$", ".~lock.")  # what Word and LibreOffice write beside a document that is open
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -64,6 +65,8 @@ def format_of(path: str) -> Format | None:
 
 def why_skipped(path: str) -> str:
     """Return why the file at `path` (below its root) is left out, "" if it is not."""
+    if PurePosixPath(path).name.startswith(_LOCKS):
+        return "lock file"
     if any(part.startswith(".") for part in path.split("/")):
         return "hidden"
     if format_of(path) is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kaizen.errors import InvalidInput
-from kaizen.text.source_file import SourceFile, matches, reaches
+from kaizen.text.source_file import SourceFile, matches, reaches, why_skipped
 from kaizen.text.sources import expand, open_source
 
 
@@ -104,6 +104,39 @@ def test_links_are_followed_only_within_the_root(docs: Path, tmp_path: Path) -> 
     assert found.skipped["broken link"] == 1
 
 
+def test_a_link_to_itself_is_a_broken_one(docs: Path) -> None:
+    (docs / "self.md").symlink_to("self.md")
+    (docs / "one.txt").symlink_to("two.txt")
+    (docs / "two.txt").symlink_to("one.txt")
+    found = expand([str(docs)])
+    assert (found.skipped["broken link"], found.incomplete) == (3, {docs.as_uri()})
+    assert [file.path for file in found.files][:2] == ["a.md", "b.txt"]
+
+
+def test_locks_of_open_documents_are_skipped_as_such(docs: Path) -> None:
+    for name in ("~$report.docx", ".~lock.report.docx#", "sub/~$c.docx"):
+        (docs / name).write_text("somebody")
+    assert expand([str(docs)]).skipped["lock file"] == 3
+    assert why_skipped("kb/~$report.docx") == "lock file", "in S3, too"
+
+
+@pytest.mark.parametrize("source", ["~$report.docx", "~nobody-of-this-name/notes"])
+def test_a_name_that_begins_as_a_home_does_is_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match="does not exist"):
+        expand([source])
+    (tmp_path / source).mkdir(parents=True)
+    (tmp_path / source / "a.txt").write_text("text")
+    assert len(expand([source]).files) == 1
+
+
+def test_a_home_is_found(docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(docs.parent))
+    assert _names("~/docs/a.md") == ["docs/a.md"]
+
+
 def test_a_source_with_a_broken_link_is_incomplete(docs: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").write_text("text")
@@ -162,7 +195,15 @@ def test_a_name_that_is_not_utf8_can_be_opened(docs: Path) -> None:
         assert opened.read() == b"coffee"
 
 
-@pytest.mark.parametrize(("source", "words"), [("nowhere", "does not exist"), ("http://x/y", "Cannot read from http")])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nowhere", "does not exist"),
+        ("http://x/y", "Cannot read from http"),
+        ("", "A source is empty"),
+        ("file://", "A source is empty"),
+    ],
+)
 def test_a_source_that_cannot_be_read(source: str, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         expand([source])
