@@ -44,14 +44,19 @@ from kaizen.workspace import Workspace, open_workspace
 BLOCK_BYTES = 2**20
 READER_CPUS = 0.25
 EMBEDDER_CPUS = 0.5
+REASONS = 5  # to skip files, the commonest, that the summary tells
 EMBEDDER_CALLS = 2  # one cuts or writes while the model's cores work for the other
 
 
 @dataclass(kw_only=True)
 class Summary:
-    """What a run did. `kept` are documents that --prune would have deleted, had all of their source been read."""
+    """What a run did. `kept` are documents that --prune would have deleted, had all of their source been read.
+
+    `skipped_why` counts what was skipped by reason.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
+    skipped_why: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     head_seq: int = 0
@@ -61,6 +66,7 @@ class Summary:
         names = ("documents", "chunks", "unchanged", "duplicate", "quarantined", "skipped", "deleted", "kept")
         return {
             **{name: self.counts[name] for name in names},
+            "skipped_why": dict(self.skipped_why.most_common()),
             "seconds": round(self.seconds, 3),
             "chunks_per_s": round(self.counts["chunks"] / self.seconds, 2) if self.seconds else 0.0,
             "cpu_seconds": round(self.cpu_seconds, 2),
@@ -95,7 +101,8 @@ class Ingest:
     def run(self, progress: Progress) -> None:
         """Take in all units. What is recorded stays, whatever happens later."""
         progress.expect(self._expansion.documents)
-        self.summary.counts["skipped"] = sum(self._expansion.skipped.values())
+        self.summary.skipped_why.update(self._expansion.skipped)
+        self.summary.counts["skipped"] = self.summary.skipped_why.total()
         self._take(self._expansion, self._settings, progress)
         self._take_stranded(progress)
         for source in self._seen.listed():
@@ -307,6 +314,8 @@ def _print(summary: Summary, *, as_json: bool) -> None:
         "{quarantined} quarantined, {skipped} files skipped, {deleted} deleted.\n"
         "{seconds:.1f} s, {chunks_per_s:.1f} chunks/s, {cpu_seconds:.1f} CPU-seconds.\n".format(**record)
     )
+    if record["skipped"]:
+        sys.stdout.write(f"Skipped: {_reasons(summary.skipped_why)}.\n")
     if record["quarantined"]:
         sys.stdout.write("Why documents were quarantined: kaizen quarantine list\n")
     if record["kept"]:
@@ -315,6 +324,13 @@ def _print(summary: Summary, *, as_json: bool) -> None:
             "remove it (files and rows in quarantine, directories without permission, broken links), then --prune "
             "again.\n"
         )
+
+
+def _reasons(counts: Counter[str]) -> str:
+    told = counts.most_common(REASONS)
+    others = counts.total() - sum(count for _, count in told)
+    words = [f"{reason} {count}" for reason, count in told]
+    return ", ".join(words + ([f"others {others} (--json names all)"] if others else []))
 
 
 if __name__ == "__main__":

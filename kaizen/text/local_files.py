@@ -48,19 +48,22 @@ def list_files(source: str, skipped: Counter[str]) -> Iterator[SourceFile]:
 
 
 def _walk(root: str, pattern: str, skipped: Counter[str]) -> Iterator[str]:
-    def unreadable(error: OSError) -> None:
-        if reaches(os.path.relpath(error.filename, root or "/"), pattern):
-            skipped[_UNREADABLE] += 1
+    """Yield the files below `root` in those folders in which one could match."""
+
+    def unreadable(_: OSError) -> None:
+        skipped[_UNREADABLE] += 1
 
     for directory, folders, names in os.walk(root or "/", onerror=unreadable):
-        linked = [name for name in folders if (Path(directory) / name).is_symlink()]
-        hidden = [name for name in folders if name.startswith(".")]
+        below = os.path.relpath(directory, root or "/")
+        prefix = "" if below == "." else f"{below}/"
+        reached = [name for name in folders if reaches(f"{prefix}{name}", pattern)]
+        linked = [name for name in reached if (Path(directory) / name).is_symlink()]
+        hidden = [name for name in reached if name.startswith(".")]
         skipped["linked directory"] += len(linked)
         skipped["hidden"] += len(hidden)
-        folders[:] = sorted(set(folders) - set(linked) - set(hidden))
-        below = os.path.relpath(directory, root or "/")
+        folders[:] = sorted(set(reached) - set(linked) - set(hidden))
         for name in sorted(names):
-            yield name if below == "." else f"{below}/{name}"
+            yield f"{prefix}{name}"
 
 
 def _within(root: str, paths: Iterator[str], skipped: Counter[str]) -> Iterator[str]:

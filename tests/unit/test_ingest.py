@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -264,3 +265,18 @@ def test_the_summary_says_what_stays_and_what_to_do(capsys: pytest.CaptureFixtur
     assert "2 documents were not found, but stay" in capsys.readouterr().out
     _print(summary, as_json=True)
     assert json.loads(capsys.readouterr().out)["kept"] == 2
+
+
+def test_the_summary_says_why_files_were_skipped(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.write(a=GRASS)
+    for name in ("b.rst", "c.rst", ".d.txt", "~$e.docx"):
+        (folder.path / name).write_text(SWIMS)
+    summary = take_in(folder.parts, folder.path)
+    why = {"unknown extension '.rst'": 2, "hidden": 1, "lock file": 1}
+    assert (summary["skipped"], summary["skipped_why"]) == (4, why)
+    _print(Summary(), as_json=False)
+    assert "Skipped" not in capsys.readouterr().out
+    told = Summary(skipped_why=Counter({**why, "x": 1, "y": 1, "z": 1}), counts=Counter(skipped=7))
+    _print(told, as_json=False)
+    expected = "Skipped: unknown extension '.rst' 2, hidden 1, lock file 1, x 1, y 1, others 1 (--json names all).\n"
+    assert expected in capsys.readouterr().out

@@ -159,6 +159,23 @@ def test_a_source_with_an_unreadable_directory_is_incomplete(docs: Path, monkeyp
     assert expand([str(docs / "*.txt")]).incomplete == set(), "nothing below it could match"
 
 
+def test_folders_that_a_glob_cannot_reach_are_neither_walked_nor_counted(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (docs / "loop").symlink_to(docs, target_is_directory=True)
+    scan, walked = os.scandir, []
+
+    def note(path: str) -> Iterator[os.DirEntry[str]]:
+        walked.append(Path(path).name)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", note)
+    found = expand([str(docs / "*.md")])
+    assert ([file.path for file in found.files], found.skipped, walked) == (["a.md"], {}, ["docs"])
+    assert _names(docs / "sub" / "*.HTML") == ["sub/c.HTML"]
+    assert _names(docs / "**" / "d*") == ["docs/sub/deep/d.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "folder", "expected"),
     [
