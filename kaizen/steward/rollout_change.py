@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaizen import rollout
-from kaizen.errors import KaizenError
+from kaizen.errors import Conflict, InvalidInput, NotFound
 from kaizen.records import Rollout
 from kaizen.steward.messages import Change, Changed, Overtaken
 from kaizen.storage.ledger import Ledger
@@ -13,7 +13,10 @@ _SINCE = 50  # decisions of a turn among which one of its changes is looked for:
 
 
 def carry_out(ledger: Ledger, change: Change, turn: str) -> Changed | Overtaken:
-    """Make `change` unless it was made already, or the rollout is no longer as the turn left it."""
+    """Make `change` unless it was made already, or the rollout is no longer as the turn left it.
+
+    Raises KaizenError when the ledger does not say whether it was made: asked again, it is known by its id.
+    """
     if any(made.evidence.get("change") == change.id for made in ledger.decisions.newest(_SINCE, turn=turn)):
         return Changed()
     state = ledger.rollout.state()
@@ -24,7 +27,7 @@ def carry_out(ledger: Ledger, change: Change, turn: str) -> Changed | Overtaken:
             _wanted(state, change), by=BY, kind=change.kind, reason=change.reason, turn=turn,
             evidence={**change.evidence, "change": change.id},
         )  # fmt: skip
-    except KaizenError as error:
+    except (Conflict, NotFound, InvalidInput) as error:
         return Overtaken(reason=str(error))
     return Changed()
 

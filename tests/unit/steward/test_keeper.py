@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from kaizen import rollout
 from kaizen.config import Learning
+from kaizen.errors import Unavailable
 from kaizen.evaluation.observed import level
 from kaizen.evaluation.online import Bounds, begin, decide
 from kaizen.records import Document, Rollout, RolloutMode
@@ -17,7 +20,7 @@ from kaizen.steward.record import ask, state_of
 from kaizen.steward.state import Attempt, TurnState
 from kaizen.steward.turn import after, instruction
 from kaizen.steward.watch import Watcher
-from tests.unit.steward.world import NO_FEEDBACK, SETTINGS, Judgement, World, failed
+from tests.unit.steward.world import MOST_TICKS, NO_FEEDBACK, SETTINGS, Judgement, World, failed
 
 
 def test_a_better_ranker_is_promoted_and_kept(world: World) -> None:
@@ -266,6 +269,40 @@ def test_somebody_who_decides_meanwhile_wins(world: World) -> None:
     world.ledger.rollout.change(rollout.stop(state), by="k1", kind="stop", reason="I do not like it.")
     turn = world.until_ended(keeper)
     assert (turn.outcome, world.ledger.rollout.state().challenger) == ("overtaken", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"), [("begin", True), ("promote", True), ("stop", False), ("rollback", False)]
+)
+def test_a_ledger_that_does_not_answer_overtakes_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str, stored: bool
+) -> None:
+    world.people(200)
+    world.verdicts, world.challenger_wins = {1: Judgement("promote")}, kind != "stop"
+    world.stable_is_liked = kind != "rollback"
+    keeper = world.keeper(SETTINGS.model_copy(update={"guard_impressions": 5000 if kind == "rollback" else 200}))
+    change, failures = world.ledger.rollout.change, 0
+
+    def fails_once(wanted: Rollout, **told: Any) -> Rollout:  # noqa: ANN401 (as the ledger's own)
+        nonlocal failures
+        if told["kind"] != kind or failures:
+            return change(wanted, **told)
+        failures += 1
+        if stored:
+            change(wanted, **told)
+        raise Unavailable("The ledger does not answer; whether a write under way was stored is not known.")
+
+    monkeypatch.setattr(world.ledger.rollout, "change", fails_once)
+    for _ in range(MOST_TICKS):
+        with suppress(Unavailable):
+            if not keeper.tick():
+                world.people()
+        if failures and world.ledger.turns.open() is None:
+            break
+    outcomes = {"stop": "not_better", "rollback": "rolled_back"}
+    assert (world.ledger.turns.newest(1)[0].outcome, failures) == (outcomes.get(kind, "promoted"), 1)
+    assert world.ledger.rollout.state().challenger is None
+    assert world.decided().count(kind) == (2 if kind == "promote" else 1), "with the verdict that the judge gave"
 
 
 def test_no_turn_without_a_reason_or_without_budget(world: World) -> None:
