@@ -123,6 +123,10 @@ def _asked(ledger: Ledger) -> Turn | None:
 
 def _wait(ledger: Ledger, open_: Turn | None, seconds: float, terminal: Terminal | None) -> Turn:
     """Return the turn that is open, or that begins next, when it is over."""
+    from kaizen.steward.by_hand import waits
+    from kaizen.steward.promotion import Promotions
+
+    promotions = Promotions(ledger)
     before = {one.id for one in ledger.turns.newest(1)} if open_ is None else set()
     deadline, pause, said = time.monotonic() + seconds, threading.Event(), ""
     while time.monotonic() < deadline:
@@ -131,9 +135,11 @@ def _wait(ledger: Ledger, open_: Turn | None, seconds: float, terminal: Terminal
             if turn.finished is not None:
                 return turn
             said = _say(terminal, said, f"{turn.id}: {turn.state['phase']}")
+        elif why := waits(ledger, promotions):
+            said = _say(terminal, said, f"It waits: {why}")
         pause.wait(POLL_SECONDS)
     raise DeadlineExceeded(
-        f"The turn was not over after {seconds:.0f} s.",
+        " ".join([f"The turn was not over after {seconds:.0f} s.", waits(ledger, promotions)]).strip(),
         advice="Is the service up? See `kaizen status` and `kaizen steward status`.",
     )
 
@@ -163,6 +169,7 @@ def _show_status(terminal: Terminal, found: Mapping[str, Any]) -> None:
             "steward": _mood(found),
             "turn": "none is open" if turn is None else f"{turn['id']}, since {when(turn['at'])}",
             "step": "" if turn is None else f"{turn['phase']}, since {when(turn['phase_since'])}. {turn['users']}",
+            "waits": found["waits"],
             "budget": f"{budget['left_cpu_s']:.0f} of {budget['cpu_s']:.0f} CPU seconds left of the last 24 hours",
         }
     )

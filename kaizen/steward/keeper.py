@@ -13,6 +13,7 @@ from kaizen.errors import Conflict
 from kaizen.monitoring.triggers import Signs, Trigger, triggers
 from kaizen.records import Turn
 from kaizen.steward.budget import spent_cpu_s
+from kaizen.steward.by_hand import waits
 from kaizen.steward.costs import estimates, index_estimate
 from kaizen.steward.drift_watch import DriftWatch
 from kaizen.steward.messages import (
@@ -30,6 +31,7 @@ from kaizen.steward.messages import (
     Watch,
 )
 from kaizen.steward.policy import Facts, choose
+from kaizen.steward.promotion import Promotions
 from kaizen.steward.record import asked, save, state_of
 from kaizen.steward.rollout_change import carry_out, overtaken
 from kaizen.steward.state import Attempt, Material, TurnState
@@ -61,6 +63,7 @@ class Keeper:
         self._clock = clock
         self._watcher = Watcher(ledger, settings, clock)
         self._drift = DriftWatch(ledger, run, clock)
+        self._promotions = Promotions(ledger)
 
     def tick(self) -> bool:
         """Do the next thing; return False when there is nothing to do now."""
@@ -105,12 +108,19 @@ class Keeper:
         if isinstance(todo, Run):
             return self._run(todo)
         if isinstance(todo, Change):
-            return carry_out(self._ledger, todo, state.turn)
+            return self._change(todo, state.turn)
         if isinstance(todo, Watch):
             return self._watch(todo, paused)
         if isinstance(todo, Afford):
             return self._afford()
         return self._choose(state) if isinstance(todo, Choose) else None
+
+    def _change(self, todo: Change, turn: str) -> Event | None:
+        """A trial waits until it is known whether what it would be measured by stays."""
+        watched = self._promotions.under_watch(self._ledger.rollout.state()) if todo.kind == "begin" else None
+        if watched is not None and watched.stable == todo.stable:
+            return None
+        return carry_out(self._ledger, todo, turn)
 
     def _choose(self, state: TurnState) -> Chosen:
         generator = self._ledger.releases.get(state.stable).parts.get("generator", {})
@@ -154,17 +164,17 @@ class Keeper:
         return None if observed is None or (paused and observed.decision != "rollback") else observed
 
     def _start(self) -> bool:
-        """Open a turn when there is reason to and nothing is on trial; its bounds are frozen here."""
+        """Open a turn when there is reason to and nothing to wait for; its bounds are frozen here."""
         found = triggers(self.signs(), self._settings)
-        rollout = self._ledger.rollout.state()
-        if not found or rollout.stable is None or rollout.challenger is not None:
+        stable = self._ledger.rollout.current()
+        if not found or stable is None or waits(self._ledger, self._promotions):
             return False
         if self.left_cpu_s() <= 0 and found[0].kind != "request":
             return False
         until_feedback = self._ledger.feedback.end()  # first, so that the impression of each is among those read
         until_impression = self._ledger.impressions.end()
         state = TurnState(
-            turn="", stable=rollout.stable, until_impression=until_impression, until_feedback=until_feedback,
+            turn="", stable=stable, until_impression=until_impression, until_feedback=until_feedback,
             after_impression=max(0, until_impression - MOST_IMPRESSIONS),
         )  # fmt: skip
         try:

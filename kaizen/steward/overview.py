@@ -9,10 +9,12 @@ from typing import Any
 from kaizen.config import Learning
 from kaizen.monitoring.triggers import Signs
 from kaizen.records import Turn
+from kaizen.steward.by_hand import waits
 from kaizen.steward.drift_watch import MEMORY as DRIFT
 from kaizen.steward.drift_watch import PAUSE_SECONDS, WINDOW_ROWS, bounds_of
 from kaizen.steward.keeper import Keeper
 from kaizen.steward.messages import Ended, Run, Watch
+from kaizen.steward.promotion import Promotions
 from kaizen.steward.record import SAVED, state_of
 from kaizen.steward.turn import instruction
 from kaizen.steward.watch import Watcher
@@ -20,13 +22,17 @@ from kaizen.storage.ledger import Ledger
 
 
 def overview(ledger: Ledger, settings: Learning, now: float, *, decisions: int) -> dict[str, Any]:
-    """Return the open turn, the triggers with their present figures, the budget and the latest decisions."""
+    """Return the open turn, the triggers with their present figures, the budget and the latest decisions.
+
+    `waits`: why no turn or trial begins now, whatever the triggers say; empty when one may.
+    """
     keeper = Keeper(ledger, settings, _runs_nothing, lambda: now)
     turn = ledger.turns.open()
     return {
         "enabled": settings.steward,
         "paused": ledger.turns.paused(),
         "turn": None if turn is None else {**turn_record(turn), **_now(ledger, turn, settings)},
+        "waits": _waits(ledger, turn, settings),
         "triggers": _triggers(ledger, keeper.signs(), settings),
         "drift": ledger.turns.memory().get(DRIFT, {}),
         "budget": {"cpu_s": settings.budget_cpu_seconds, "left_cpu_s": round(keeper.left_cpu_s(), 1)},
@@ -55,6 +61,15 @@ def _now(ledger: Ledger, turn: Turn, settings: Learning) -> dict[str, Any]:
     if watched:
         users = Watcher(ledger, settings, lambda: turn.at).said(ledger.rollout.state())
     return {"phase_since": turn.state.get(SAVED, turn.at), "users": users}
+
+
+def _waits(ledger: Ledger, turn: Turn | None, settings: Learning) -> str:
+    """With what the users have said so far of what it waits for."""
+    why = waits(ledger, Promotions(ledger)) if turn is None or state_of(turn).phase == "begin" else ""
+    rollout = ledger.rollout.state()
+    if not why or rollout.challenger is None:
+        return why
+    return f"{why} {Watcher(ledger, settings, lambda: rollout.at).said(rollout)}"
 
 
 def _triggers(ledger: Ledger, signs: Signs, settings: Learning) -> list[Mapping[str, Any]]:

@@ -35,14 +35,26 @@ class Watcher:
 
     def look(self, rollout: Rollout, what: What) -> Observed | None:
         """Return what the rows so far decide; None when nothing yet."""
-        if self._test is None or self._test.rollout != rollout:
-            self._test = open_test(self._ledger, rollout)
-        self._test = advance(self._ledger, self._test)
-        return self._observed(self._test, decide(self._test, self._bounds), what)
+        test = self._read(rollout)
+        return self._observed(test, decide(test, self._bounds), what)
+
+    def alarm(self, rollout: Rollout) -> Observed | None:
+        """Return what a guard has against what is on trial; None: nothing, whatever people prefer."""
+        test = self._read(rollout)
+        outcome = decide(test, self._bounds)
+        if outcome.code not in outcome.figures["guards"]:
+            return None
+        return Observed(decision="rollback", reason=outcome.reason, evidence=evidence(test, outcome, self._bounds))
 
     def said(self, rollout: Rollout) -> str:
         """What the rows so far say, in words."""
         return decide(advance(self._ledger, open_test(self._ledger, rollout)), self._bounds).reason
+
+    def _read(self, rollout: Rollout) -> OnlineTest:
+        if self._test is None or self._test.rollout != rollout:
+            self._test = open_test(self._ledger, rollout)
+        self._test = advance(self._ledger, self._test)
+        return self._test
 
     def _observed(self, test: OnlineTest, outcome: Outcome, what: What) -> Observed | None:
         kept = evidence(test, outcome, self._bounds)
@@ -59,7 +71,7 @@ class Watcher:
         )
 
     def _seen(self, test: OnlineTest) -> int:
-        arms = {"shadow": "shadow", "canary": "challenger"}
+        arms = {"shadow": "shadow", "canary": "challenger", "off": "stable"}  # off: not what a trial meanwhile showed
         arm = arms.get(test.rollout.mode)
         return sum(arm is None or one.arm == arm for one in test.seen.values())
 

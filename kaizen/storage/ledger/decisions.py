@@ -13,7 +13,9 @@ from kaizen.records import Decision
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.tables import decisions
 
-ROLLOUT_VERSION = "rollout_version"  # in the evidence of what changed the rollout: the version that it made
+# In the evidence of what changed the rollout: the version that it made, and the ends of impressions and feedback then.
+ROLLOUT_VERSION = "rollout_version"
+SINCE = "since"
 _SWITCHES = ("configure", "promote", "rollback")  # what gives the rollout another stable release
 
 
@@ -38,21 +40,13 @@ class Decisions:
             raise NotFound(f"There is no decision {seq}.", advice="List the decisions to see their numbers.")
         return Decision(**found._mapping)
 
-    def of_rollout(self, version: int) -> Decision | None:
-        """Return the decision that made this version of the rollout, however many came after it; None: none did."""
+    def switches(self, limit: int | None = None) -> list[Decision]:
+        """Return the decisions that made their release the stable one, the newest first, all or `limit` of them."""
         written = sa.type_coerce(decisions.c.evidence, sa.Text)
-        named = [written.contains(f'"{ROLLOUT_VERSION}":{version}{end}', autoescape=True) for end in ",}"]
-        query = sa.select(decisions).where(sa.or_(*named)).order_by(decisions.c.seq.desc()).limit(1)
+        changed = written.contains(f'"{ROLLOUT_VERSION}":', autoescape=True)  # a judge's `promote` changes nothing
+        query = sa.select(decisions).where(decisions.c.kind.in_(_SWITCHES), changed).order_by(decisions.c.seq.desc())
         with self._database.read() as connection:
-            found = connection.execute(query).one_or_none()
-        return None if found is None else Decision(**found._mapping)
-
-    def switches(self) -> list[Decision]:
-        """Return all decisions that made their release the stable one, the newest first."""
-        query = sa.select(decisions).where(decisions.c.kind.in_(_SWITCHES)).order_by(decisions.c.seq.desc())
-        with self._database.read() as connection:
-            found = [Decision(**row._mapping) for row in connection.execute(query)]
-        return [decision for decision in found if ROLLOUT_VERSION in decision.evidence]
+            return [Decision(**row._mapping) for row in connection.execute(query.limit(limit))]
 
     def newest(self, limit: int = 100, *, turn: str | None = None) -> list[Decision]:
         """Return the latest decisions, of one turn or of all, the newest first."""

@@ -78,5 +78,6 @@ def _change(connection: sa.Connection, wanted: Rollout, decision: Mapping[str, A
     ).rowcount
     if not changed:
         raise Conflict("The rollout was changed by somebody else.", advice="Read its state again, then decide again.")
-    decisions.insert(connection, decision)
+    since = {decisions.SINCE: [stored.since_impression, stored.since_feedback]}
+    decisions.insert(connection, {**decision, "evidence": {**decision["evidence"], **since}})
     return stored

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kaizen import rollout
 from kaizen.cli import main
 from tests.unit.steward.world import SETTINGS, Judgement, World
 
@@ -59,6 +60,29 @@ def test_pause_resume_and_run_once(world: World, config: Path, capsys: pytest.Ca
     assert keeper.tick()
     open_ = said(capsys, config, "run-once")["turn"]
     assert open_["phase"] == "curate", "the one that is open is meant"
+
+
+def test_what_is_done_by_hand_keeps_a_turn_waiting_and_status_says_so(
+    world: World, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(capsys, config, "status")["waits"] == ""
+    state = world.ledger.rollout.state()
+    other = world.ledger.releases.record({"retrieval": {"fingerprint": "1"}}, parent=state.stable).id
+    stored = world.ledger.rollout.change(
+        rollout.begin(state, other, "interleave", 1.0), by="k1", kind="begin", reason="I wonder."
+    )
+    world.people(5)
+    expected = f"{other} is on trial by hand. So far 5 of 5 votes are for it."
+    assert said(capsys, config, "status")["waits"] == expected
+    assert f"{other} is on trial by hand." in shown(capsys, config, "status")
+    world.ledger.rollout.change(rollout.promote(stored, other), by="k1", kind="promote", reason="I want it.")
+    expected = f"{other} was promoted and is still watched against {state.stable}."
+    assert said(capsys, config, "status")["waits"] == expected
+    with pytest.raises(SystemExit):
+        main(["steward", "run-once", "--wait", "--timeout-seconds", "1", "--config", str(config)])
+    out, err = capsys.readouterr()
+    assert f"It waits: {expected}" in out
+    assert expected in err
 
 
 def test_history(world: World, config: Path, capsys: pytest.CaptureFixture[str]) -> None:

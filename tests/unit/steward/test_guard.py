@@ -1,10 +1,17 @@
-"""A release that was promoted by hand and proves worse goes back by itself."""
+"""A release that was promoted or put on trial by hand and proves worse goes back by itself."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from kaizen import rollout
+from kaizen.evaluation.replay import replay
 from kaizen.ids import fingerprint
-from tests.unit.steward.world import SETTINGS, World
+from kaizen.records import Impression, RolloutMode
+from kaizen.steward.record import ask
+from tests.unit.steward.world import SETTINGS, Judgement, World
 
 
 def promote_by_hand(world: World) -> tuple[str, str]:
@@ -14,6 +21,20 @@ def promote_by_hand(world: World) -> tuple[str, str]:
     wanted = rollout.promote(state, other.id)
     world.ledger.rollout.change(wanted, by="k1", kind="promote", reason="I want it.")
     return state.stable or "", other.id
+
+
+def try_by_hand(world: World, mode: RolloutMode = "canary", weight: float = 0.5) -> str:
+    """Put another release on trial; return it."""
+    state = world.ledger.rollout.state()
+    other = world.ledger.releases.record({"retrieval": {"fingerprint": fingerprint("tried")}}, parent=state.stable)
+    wanted = rollout.begin(state, other.id, mode, weight)
+    world.ledger.rollout.change(wanted, by="k1", kind="begin", reason="I wonder.")
+    return other.id
+
+
+def stop_by_hand(world: World) -> None:
+    wanted = rollout.stop(world.ledger.rollout.state())
+    world.ledger.rollout.change(wanted, by="k1", kind="stop", reason="I know enough.")
 
 
 def until_it_ends(world: World) -> None:
@@ -66,3 +87,118 @@ def test_what_the_configuration_asked_for_is_not_touched(world: World) -> None:
     world.stable_is_liked = False
     world.people(400)
     assert not world.guard().tick()
+
+
+def test_nothing_is_learnt_while_a_promotion_is_watched(world: World) -> None:
+    """A trial of the steward's own would have ended the watch for good."""
+    world.people(240)
+    before, _ = promote_by_hand(world)
+    world.verdicts, world.stable_is_liked = {1: Judgement("promote")}, False
+    keeper = world.keeper()
+    ask(world.ledger)
+    assert not keeper.tick()
+    until_it_ends(world)
+    assert world.ledger.rollout.current() == before
+    assert keeper.tick(), "now the turn begins"
+
+
+def test_a_turns_trial_waits_for_the_watch_over_a_promotion(world: World) -> None:
+    """Somebody went away from the stable release and came back while the turn learnt."""
+    world.people(240)
+    world.verdicts = {1: Judgement("promote")}
+    keeper = world.keeper()
+    while (turn := world.ledger.turns.open()) is None or turn.state["phase"] != "begin":
+        keeper.tick()
+    before, _ = promote_by_hand(world)
+    wanted = rollout.promote(world.ledger.rollout.state(), before)
+    world.ledger.rollout.change(wanted, by="k1", kind="promote", reason="Better so.")
+    assert not keeper.tick()
+    guard = world.guard()
+    world.people(SETTINGS.guard_impressions)
+    assert guard.tick()
+    assert keeper.tick()
+    assert world.ledger.rollout.state().challenger is not None
+
+
+def test_a_promotion_is_watched_on_after_a_trial_by_hand(world: World) -> None:
+    world.people(240)
+    before, _ = promote_by_hand(world)
+    try_by_hand(world, "interleave", 1.0)
+    guard = world.guard()
+    world.people(SETTINGS.guard_impressions + 100)
+    world.now += SETTINGS.guard_hours * 3600
+    assert not guard.tick()
+    stop_by_hand(world)
+    world.now = world.ledger.rollout.state().at
+    assert not guard.tick(), "what the trial showed, and its time, do not count"
+    world.stable_is_liked = False
+    until_it_ends(world)
+    assert world.ledger.rollout.current() == before
+    (last,) = world.ledger.decisions.newest(1)
+    assert replay(world.ledger, last.seq).same
+
+
+def test_a_promotion_of_a_turn_that_somebody_ended_is_watched_on(world: World) -> None:
+    world.people(200)
+    world.verdicts = {1: Judgement("promote")}
+    before, keeper = world.ledger.rollout.current(), world.keeper()
+    while world.ledger.rollout.current() == before:
+        if not keeper.tick():
+            world.people()
+    try_by_hand(world)
+    assert world.until_ended(keeper).outcome == "overtaken"
+    stop_by_hand(world)
+    world.stable_is_liked = False
+    until_it_ends(world)
+    assert world.ledger.rollout.current() == before
+
+
+def faulty_challenger(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the challenger answers lacks a shard."""
+    record = world.ledger.impressions.submit_record
+
+    def submit(shown: Impression) -> object:
+        lacks = {"coverage": 0.0, "degraded": ("shard-unavailable",)} if shown.arm == "challenger" else {}
+        return record(replace(shown, **lacks))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.ledger.impressions, "submit_record", submit)
+
+
+def test_a_trial_by_hand_whose_answers_are_faulty_is_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, tried = world.ledger.rollout.current(), try_by_hand(world)
+    faulty_challenger(world, monkeypatch)
+    until_it_ends(world)
+    state = world.ledger.rollout.state()
+    assert (state.stable, state.challenger) == (before, None)
+    (last,) = world.ledger.decisions.newest(1)
+    assert (last.by, last.kind, last.turn) == ("steward", "stop", "")
+    assert "partial or degraded" in last.reason
+    assert replay(world.ledger, last.seq).same
+    assert world.ledger.releases.get(tried), "it stays a release"
+    assert world.keeper().tick(), "and the steward learns again"
+
+
+@pytest.mark.parametrize("likes", [True, False])
+def test_what_people_prefer_ends_no_trial_by_hand(world: World, likes: bool) -> None:
+    tried, world.challenger_wins = try_by_hand(world, "interleave", 1.0), likes
+    guard = world.guard()
+    for _ in range(5):
+        world.people(100)
+        world.now += SETTINGS.test_hours * 3600
+        assert not guard.tick()
+    assert world.ledger.rollout.state().challenger == tried
+    assert world.decided() == []
+
+
+def test_the_trial_of_a_turn_is_not_the_guards(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.verdicts = {1: Judgement("promote")}
+    keeper = world.keeper(SETTINGS.model_copy(update={"test_mode": "ab"}))
+    while world.ledger.rollout.state().mode != "canary":
+        if not keeper.tick():
+            world.people()
+    faulty_challenger(world, monkeypatch)
+    world.people(400)
+    assert not world.guard().tick()
+    keeper.tick()
+    keeper.tick()
+    assert world.until_ended(keeper).outcome == "not_better"

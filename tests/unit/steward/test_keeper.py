@@ -271,9 +271,7 @@ def test_somebody_who_decides_meanwhile_wins(world: World) -> None:
     assert (turn.outcome, world.ledger.rollout.state().challenger) == ("overtaken", None)
 
 
-@pytest.mark.parametrize(
-    ("kind", "stored"), [("begin", True), ("promote", True), ("stop", False), ("rollback", False)]
-)
+@pytest.mark.parametrize(("kind", "stored"), [("begin", True), ("promote", True), ("stop", False), ("rollback", False)])
 def test_a_ledger_that_does_not_answer_overtakes_nobody(
     world: World, monkeypatch: pytest.MonkeyPatch, kind: str, stored: bool
 ) -> None:

@@ -50,7 +50,7 @@ def test_of_many_who_change_the_rollout_at_once_one_wins(ledger: Ledger) -> None
     assert won == [ledger.rollout.state()]
     assert ledger.rollout.current() == won[0].stable
     assert [(d.kind, d.reason, d.evidence) for d in ledger.decisions.newest()] == [
-        ("set", won[0].stable, {"rollout_version": 1})
+        ("set", won[0].stable, {"rollout_version": 1, "since": [0, 0]})
     ]
     with pytest.raises(NotFound):
         ledger.rollout.change(Rollout(version=1, stable="r9-00000000"), by="test", kind="set", reason="")
@@ -66,21 +66,21 @@ def test_a_challenger_is_stored_with_where_its_test_begins(ledger: Ledger) -> No
     assert stored == replace(wanted, version=2, since_impression=1, at=stored.at)
     assert stored.releases == (stable, challenger)
     decision = ledger.decisions.newest(1)[0]
-    assert (decision.release, decision.evidence) == (challenger, {"n": 1, "rollout_version": 2})
+    assert (decision.release, decision.evidence) == (challenger, {"n": 1, "rollout_version": 2, "since": [1, 0]})
     assert ledger.decisions.get(decision.seq) == decision
 
 
-def test_the_decision_that_made_the_rollout_is_found_among_any_number_of_others(ledger: Ledger) -> None:
+def test_the_decision_that_made_the_stable_release_is_found_among_any_number_of_others(ledger: Ledger) -> None:
     name = ledger.releases.record(PARTS).id
-    for version in range(12):
+    assert ledger.decisions.made_stable() is None
+    for version, kind in enumerate(("configure", "promote", "begin", "stop", "retire")):
+        wanted = Rollout(version=version, stable=name)
+        ledger.rollout.change(wanted, by="k", kind=kind, reason="", evidence={"seen": version})
         evidence = {"note": '"rollout_version":1', "seen": version}
-        ledger.rollout.change(
-            Rollout(version=version, stable=name), by="k", kind=f"v{version + 1}", reason="", evidence=evidence
-        )
-    ledger.decisions.record(by="steward", kind="reject", reason="\0", evidence={"online_test": {"rollout": 1}})
-    found = [ledger.decisions.of_rollout(version) for version in (1, 2, 11, 12)]
-    assert [one.kind for one in found if one] == ["v1", "v2", "v11", "v12"]
-    assert [ledger.decisions.of_rollout(version) for version in (0, 13, 121)] == [None, None, None]
+        ledger.decisions.record(by="steward", kind="promote", reason="The judge's.", evidence=evidence)
+    made = ledger.decisions.made_stable()
+    assert made is not None
+    assert (made.kind, made.evidence) == ("promote", {"seen": 1, "rollout_version": 2, "since": [0, 0]})
 
 
 def test_a_run_tells_what_it_did_and_what_it_cost(ledger: Ledger) -> None:
