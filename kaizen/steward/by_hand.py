@@ -20,6 +20,11 @@ def waits(ledger: Ledger, promotions: Promotions) -> str:
     if rollout.stable is None:
         return "No release is in service yet."
     if tried_by_hand(ledger, rollout):
-        return f"{rollout.challenger} is on trial by hand."
+        return f"{rollout.challenger} is on trial by hand, until you promote or stop it (`kaizen rollout`)."
     watched = promotions.under_watch(rollout)
-    return "" if watched is None else f"{watched.stable} was promoted and is still watched against {watched.previous}."
+    if watched is None:
+        return ""
+    return (
+        f"{watched.stable} was promoted and is still watched against {watched.previous}; `kaizen rollout retire` "
+        "ends that, and the way back."
+    )
