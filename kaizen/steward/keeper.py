@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from kaizen.config import Learning
 from kaizen.errors import Conflict
@@ -106,7 +107,7 @@ class Keeper:
 
     def _do(self, todo: Instruction, state: TurnState, paused: bool) -> Event | None:
         if isinstance(todo, Run):
-            return self._run(todo)
+            return self._step(todo, state)
         if isinstance(todo, Change):
             return self._change(todo, state.turn)
         if isinstance(todo, Watch):
@@ -114,6 +115,13 @@ class Keeper:
         if isinstance(todo, Afford):
             return self._afford()
         return self._choose(state) if isinstance(todo, Choose) else None
+
+    def _step(self, todo: Run, state: TurnState) -> Ended:
+        """Run it, unless the steward ended while it did: that counts first, and nothing is known of what it took."""
+        if state.begun:
+            return Ended(error="The steward ended, or lost its ledger, while it ran.", transient=True, at=self._clock())
+        save(self._ledger, replace(state, begun=True))
+        return self._run(todo)
 
     def _change(self, todo: Change, turn: str) -> Event | None:
         """A trial waits until it is known whether what it would be measured by stays."""

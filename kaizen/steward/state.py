@@ -77,6 +77,7 @@ class TurnState:
         attempts: rungs tried, in order; the last one is being learnt or judged in those phases.
         candidate, stage: the release on trial on users, and how; empty before.
         failures, setbacks: of the step that is being run now: it ended with an error, or with one that may pass.
+        begun: that step has begun and nothing is known of its end.
         evidence: what the last word about the candidate on trial was founded on.
         spent: what each step cost.
     """
@@ -93,6 +94,7 @@ class TurnState:
     stage: Stage | Literal[""] = ""
     failures: int = 0
     setbacks: int = 0
+    begun: bool = False
     evidence: Mapping[str, Any] | None = None
     outcome: Outcome = ""
     reason: str = ""

@@ -9,7 +9,8 @@ before it is built (`afford`), and not only when the rung is chosen: learning ma
 
 The state is stored before and after everything that is done. What is done may be done twice, because a kill can come
 between the doing and the storing; so a step gives the same for the same bounds, and a change of the rollout carries an
-id by which it is known again.
+id by which it is known again. Before a step is run it is stored that it has begun: one that takes the steward down with
+it would otherwise be run for ever.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def after(state: TurnState, event: Event, settings: Learning) -> tuple[TurnState
         raise ValueError(f"{type(event).__name__} in phase {state.phase}")
     following_state, notes = following(state, event, settings)
     if isinstance(event, Ended):
+        following_state = replace(following_state, begun=False)
         spent = Spent(at=event.at, cpu_s=event.cpu_s)
         following_state = replace(following_state, spent=(*following_state.spent, spent))
     return following_state, notes

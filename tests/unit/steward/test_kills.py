@@ -10,11 +10,12 @@ import pytest
 
 from kaizen.steward import keeper as keeper_module
 from kaizen.steward.keeper import Keeper
-from kaizen.steward.messages import Change, Note, Run
+from kaizen.steward.messages import Change, Ended, Note, Run
 from kaizen.steward.record import state_of
 from kaizen.steward.state import TurnState
 from kaizen.storage.ledger import Ledger
-from tests.unit.steward.world import SETTINGS, Judgement, Killed, World
+from kaizen.steward.turn import SETBACKS
+from tests.unit.steward.world import MOST_TICKS, SETTINGS, Judgement, Killed, World
 
 SAVE, CARRY_OUT = keeper_module.save, keeper_module.carry_out
 USUAL = ["start_turn", "curate", "learn", "promote", "learn", "reject", "begin", "promote", "keep"]
@@ -86,3 +87,33 @@ def test_the_verdict_is_the_same_and_nothing_is_done_twice(
     assert len(world.ledger.releases.list()) == 3
     assert max(Counter(step.id for step in world.ran).values()) <= 3, "run again only when what it gave was lost"
     assert sum(reaper.points.values()) >= 5
+
+
+def under(world: World, deadly: str, kills: int) -> TurnState:
+    """Carry out a turn in which a module takes the steward down so often; return its state."""
+    left = kills
+
+    def run(step: Run) -> Ended:
+        nonlocal left
+        if step.module == deadly and left:
+            left -= 1
+            raise Killed
+        return world.run(step)
+
+    def keeper() -> Keeper:
+        return Keeper(world.ledger, SETTINGS, run, lambda: world.now)
+
+    return state_of(world.until_ended(keeper(), renew=keeper))
+
+
+def test_a_step_that_takes_the_steward_down_each_time_is_given_up(world: World) -> None:
+    state = under(world, "train.ranker", kills=MOST_TICKS)
+    first, second = state.attempts
+    assert (first.rung, first.verdict, second.rung, second.verdict) == (1, "failed", 2, "reject")
+    assert f"Phase learn failed {SETBACKS + 1} times: The steward ended" in first.reason
+
+
+def test_a_steward_that_is_restarted_now_and_then_goes_on(world: World) -> None:
+    state = under(world, "train.ranker", kills=SETBACKS)
+    assert [one.verdict for one in state.attempts] == ["reject", "reject"]
+    assert (state.setbacks, state.begun) == (0, False)
