@@ -11,7 +11,6 @@ from typing import Any
 
 from kaizen.evaluation.observed import MOST_PATIENCE_SECONDS
 from kaizen.ids import fingerprint
-from kaizen.records import Turn
 from kaizen.steward.messages import Ended, Run
 from kaizen.steward.record import remember
 from kaizen.storage.ledger import Ledger
@@ -34,9 +33,9 @@ class Bounds:
 
 
 class DriftWatch:
-    """Keeps what was measured last in the steward's memory: `release`, `after`, `checked`, `at`, `report`.
+    """Keeps what was measured last in the steward's memory: `release`, `after`, `checked`, `at`, `report`, `turn`.
 
-    `at`: when that was, or when the reference began.
+    `at`: when that was, or when the reference began. `turn`: the newest one when the report was made.
     """
 
     def __init__(self, ledger: Ledger, run: Callable[[Run], Ended], clock: Callable[[], float]) -> None:
@@ -53,23 +52,22 @@ class DriftWatch:
             end = self._ledger.impressions.end()
             remember(self._ledger, {MEMORY: {"release": stable, "after": end, "checked": 0, "at": now}})
             return False
-        if now - kept["at"] < PAUSE_SECONDS:
+        if 0 <= now - kept["at"] < PAUSE_SECONDS:  # a clock that was set back delays nothing
             return False
         bounds = bounds_of(kept, self._ledger.impressions.end(now - MOST_PATIENCE_SECONDS))
         if bounds.end - bounds.since < WINDOW_ROWS:
             return False
         ended = self._run(measurement(stable, bounds))
         report = ended.output if ended.output is not None else {"error": ended.error}
-        remember(self._ledger, {MEMORY: {**kept, "checked": bounds.end, "at": self._clock(), "report": report}})
+        told = {"checked": bounds.end, "at": self._clock(), "report": report, "turn": self._newest_turn()}
+        remember(self._ledger, {MEMORY: {**kept, **told}})
         return True
 
-    def unanswered(self, last: Turn | None) -> Sequence[Mapping[str, Any]]:
-        """The readings of the latest report, unless the turn `last` began after it."""
+    def unanswered(self) -> Sequence[Mapping[str, Any]]:
+        """The readings of the latest report, unless a turn began after it."""
         kept = self._kept()
-        if last is not None and kept.get("at", 0.0) <= last.at:
-            return ()
         readings: Sequence[Mapping[str, Any]] = kept.get("report", {}).get("readings", ())
-        return readings
+        return readings if kept.get("turn", "") == self._newest_turn() else ()
 
     def _kept(self) -> Mapping[str, Any]:
         kept: Mapping[str, Any] = self._ledger.turns.memory().get(MEMORY, {})
@@ -77,9 +75,12 @@ class DriftWatch:
 
     def _answered(self, kept: Mapping[str, Any]) -> bool:
         """A turn has learnt from what changed: from now on that is what is normal, and a new reference is taken."""
-        last = next(iter(self._ledger.turns.newest(1)), None)
         alarms = [one for one in kept.get("report", {}).get("readings", ()) if one["alarm"]]
-        return bool(alarms) and last is not None and last.at >= kept["at"]
+        return bool(alarms) and kept.get("turn", "") != self._newest_turn()
+
+    def _newest_turn(self) -> str:
+        """Its id, and not its time, tells what came first: a clock may be set back."""
+        return next((turn.id for turn in self._ledger.turns.newest(1)), "")
 
 
 def bounds_of(kept: Mapping[str, Any], end: int) -> Bounds:

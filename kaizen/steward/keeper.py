@@ -80,7 +80,7 @@ class Keeper:
         return Signs(
             new_feedback=self._ledger.feedback.end() - read,
             idle_hours=self._idle_hours(last),
-            readings=self._drift.unanswered(last),
+            readings=self._drift.unanswered(),
             requested=asked(self._ledger),
         )
 

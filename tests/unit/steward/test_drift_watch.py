@@ -9,7 +9,7 @@ from kaizen.steward import drift_watch
 from kaizen.steward.keeper import Keeper
 from tests.unit.steward.world import NO_FEEDBACK, SETTINGS, World
 
-QUIET = SETTINGS.model_copy(update={"min_feedback": 100_000})
+QUIET = SETTINGS.model_copy(update={"min_feedback": 100_000, "schedule_hours": 0})
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +94,22 @@ def test_an_alarm_starts_a_turn_and_then_what_changed_is_normal(world: World) ->
     kept = world.ledger.turns.memory()["drift"]
     assert (kept["after"], kept.get("report")) == (end, None)
     assert not keeper.tick()
+
+
+def test_an_alarm_is_answered_once_though_the_clock_was_set_back(world: World) -> None:
+    world.now += 2e9  # ahead of the clock by which turns are told
+    keeper = alarmed(world)
+    world.until_ended(keeper)
+    assert not keeper.tick()
+    assert not keeper.tick()
+    assert len(world.ledger.turns.newest(9)) == 1
+    world.people(80)
+    world.now -= 1e9
+    world.people(80)
+    world.now += MOST_PATIENCE_SECONDS
+    before = len(measured(world))
+    keeper.tick()
+    assert len(measured(world)) == before + 1, "and drift is measured on"
 
 
 def test_a_measurement_that_failed_starts_nothing(world: World) -> None:
