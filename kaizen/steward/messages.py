@@ -75,12 +75,14 @@ class Ended:
         output: the JSON object that it printed; None when it did not come to its end, and `error` says why.
         code: of the error (`KaizenError.code`), when it named one.
         transient: it may come to its end when it is run again: it was killed, or it said so.
+        permanent: it said that it would fail again in the same way.
     """
 
     output: Mapping[str, Any] | None = None
     error: str = ""
     code: str = ""
     transient: bool = False
+    permanent: bool = False
     at: float = 0.0
     cpu_s: float = 0.0
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from kaizen.config import Settings
 from kaizen.config_sources import PREFIX
-from kaizen.errors import KaizenError, TransientError
+from kaizen.errors import Conflict, KaizenError, PermanentError, TransientError, WriterStopped
 from kaizen.steward.messages import Ended, Run
 from kaizen.steward.turn import JUDGE
 
@@ -28,6 +28,8 @@ def _codes(base: type[KaizenError]) -> frozenset[str]:
 
 
 _CODES, _TRANSIENT = _codes(KaizenError), _codes(TransientError)
+# What would fail again in the same way. The next process may win the race that this one lost, and has a writer of its own.
+_PERMANENT = _codes(PermanentError) - {Conflict.code, WriterStopped.code}
 
 
 class StepRunner:
@@ -81,7 +83,10 @@ def _ended(step: Run, status: int | None, printed: str, log: Path, cpu_s: float)
         return Ended(output=output, at=time.time(), cpu_s=max(cpu_s, told))
     why, code = _why(status, log)
     transient = (status is not None and status < 0) or code in _TRANSIENT
-    return Ended(error=f"{why} (log: {log.name})", code=code, transient=transient, at=time.time(), cpu_s=cpu_s)
+    return Ended(
+        error=f"{why} (log: {log.name})", code=code, transient=transient, permanent=code in _PERMANENT,
+        at=time.time(), cpu_s=cpu_s,
+    )  # fmt: skip
 
 
 def _why(status: int | None, log: Path) -> tuple[str, str]:

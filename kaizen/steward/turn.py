@@ -298,7 +298,9 @@ def _guarded(state: TurnState, event: Observed, _settings: Learning) -> _Next:
 
 
 def _again_or(state: TurnState, event: Ended, give_up: Callable[[str], _Next]) -> _Next:
-    """The same step again, or, when it failed too often, what `give_up` makes of the reason."""
+    """The same step again, or, when it failed too often or would fail again, what `give_up` makes of the reason."""
+    if event.permanent:
+        return give_up(f"Phase {state.phase} failed, and would fail again: {event.error}")
     state = replace(state, failures=state.failures + (not event.transient), setbacks=state.setbacks + event.transient)
     if state.failures > RETRIES or state.setbacks > SETBACKS:
         return give_up(f"Phase {state.phase} failed {state.failures + state.setbacks} times: {event.error}")

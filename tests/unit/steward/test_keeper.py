@@ -10,7 +10,7 @@ import pytest
 
 from kaizen import rollout
 from kaizen.config import Learning
-from kaizen.errors import Unavailable
+from kaizen.errors import BadModel, Unavailable
 from kaizen.evaluation.observed import level
 from kaizen.evaluation.online import Bounds, begin, decide
 from kaizen.records import Document, Rollout, RolloutMode
@@ -211,6 +211,16 @@ def test_a_step_that_fails_is_tried_three_times_and_changes_nothing_for_users(wo
     assert "It broke." in state_of(turn).reason
     assert sum(step.module == module for step in world.ran) == 3
     assert world.ledger.rollout.state() == before
+
+
+@pytest.mark.parametrize("module", ["jobs.curate", "train.ranker", "jobs.judge"])
+def test_a_step_that_would_fail_again_is_not_tried_again(world: World, module: str) -> None:
+    world.broken[module] = failed("It gives NaN.", code=BadModel.code, permanent=True)
+    turn = world.until_ended(world.keeper(SETTINGS.model_copy(update={"max_rung": 1})))
+    assert turn.outcome == "failed"
+    assert "would fail again: It gives NaN." in state_of(turn).reason
+    assert sum(step.module == module for step in world.ran) == 1
+    assert any("It gives NaN." in one.reason for one in world.ledger.decisions.newest(2) if one.kind != "retry")
 
 
 def test_what_a_cheaper_rung_proved_is_not_lost_when_a_dearer_one_fails(world: World) -> None:

@@ -175,9 +175,9 @@ class Killed(BaseException):
     """The process is gone, between any two statements."""
 
 
-def failed(error: str = "It broke.", *, code: str = "", transient: bool = False) -> Ended:
+def failed(error: str = "It broke.", *, code: str = "", transient: bool = False, permanent: bool = False) -> Ended:
     """A step that did not come to its end."""
-    return Ended(error=error, code=code, transient=transient, cpu_s=0.5)
+    return Ended(error=error, code=code, transient=transient, permanent=permanent, cpu_s=0.5)
 
 
 NO_FEEDBACK = failed("No feedback can be learnt from yet.", code=NotFound.code)
