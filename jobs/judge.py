@@ -1,10 +1,10 @@
 """Judge a candidate against the stable release: is it whole, is it better, for whom, and at what cost?
 
-    python -m jobs.judge RELEASE [--against RELEASE] [--config FILE] [--json]
+    python -m jobs.judge RELEASE [--against RELEASE] [--dataset ID] [--config FILE] [--json]
 
 In this order: integrity; the time of a query; answers on held-out demonstrations (when generator or prompt is another
 one); rankings on the trusted set, on queries that the candidate did not learn from and on those that it did. The
-report goes to the object store under `reports/RELEASE` (report.json, report.html), the verdict to the ledger.
+report goes to the object store under `reports/RELEASE/ID` (report.json, report.html), the verdict to the ledger.
 
 Prints the verdict, or with --json one line: {"release": .., "verdict": .., "code": .., "reason": .., "gain": ..}.
 """
@@ -27,6 +27,7 @@ from kaizen.errors import Conflict, NotFound
 from kaizen.evaluation.report import build_report
 from kaizen.evaluation.report_html import report_html
 from kaizen.evaluation.verdict import Compared, Evidence, Finding, VerdictBounds, judge, too_slow
+from kaizen.ids import new_id
 from kaizen.job import configured_workspace, job_parser, print_result, run_job
 from kaizen.judging.answers import Answerer, Question, check_generator, compare_answers, demonstrated
 from kaizen.judging.integrity import check_integrity
@@ -65,13 +66,22 @@ class Case:
 
 
 def judge_release(
-    workspace: Workspace, release: str, against: str | None = None, bounds: VerdictBounds | None = None
+    workspace: Workspace,
+    release: str,
+    against: str | None = None,
+    bounds: VerdictBounds | None = None,
+    dataset: str | None = None,
 ) -> dict[str, Any]:
-    """Judge a release, store report and verdict, and return the report. Raises KaizenError."""
+    """Judge a release, store report and verdict, and return the report. Raises KaizenError.
+
+    Args:
+        dataset: whose queries it is judged on; None: of the one that it was learnt from, or else of the newest.
+    """
     limits = bounds or VerdictBounds()
-    case = _case(workspace, release, against)
+    case = _case(workspace, release, against, dataset)
     evidence, seq = _evidence(workspace, case, limits)
     report = build_report(
+        name=f"reports/{release}/{new_id('report')}",
         candidate=case.candidate.id,
         stable=case.stable.id,
         at=time.time(),
@@ -85,7 +95,7 @@ def judge_release(
     return report
 
 
-def _case(workspace: Workspace, release: str, against: str | None) -> Case:
+def _case(workspace: Workspace, release: str, against: str | None, dataset: str | None) -> Case:
     ledger = workspace.ledger
     stable = against or ledger.rollout.current()
     if stable is None:
@@ -93,7 +103,7 @@ def _case(workspace: Workspace, release: str, against: str | None) -> Case:
     if stable == release:
         raise Conflict(f"{release} would be judged against itself.", advice="Name another release with --against.")
     learnt = next((one for one in ledger.candidates.list() if one.release == release), None)
-    named = learnt.record.get("dataset") if learnt else None
+    named = dataset or (learnt.record.get("dataset") if learnt else None)
     recorded = ledger.datasets.get(named) if named else ledger.datasets.newest()
     return Case(
         candidate=ledger.releases.get(release),
@@ -170,7 +180,7 @@ def _answers(workspace: Workspace, case: Case, probes: Sequence[Question]) -> tu
 
 def _store(workspace: Workspace, report: Mapping[str, Any], *, candidate: bool) -> None:
     """The report first: a verdict in the ledger names one that is there."""
-    name = f"reports/{report['candidate']}"
+    name = report["name"]
     workspace.store.put_bytes(f"{name}/report.json", json.dumps(report, indent=1).encode())
     workspace.store.put_bytes(f"{name}/report.html", report_html(report).encode())
     if candidate:
@@ -188,7 +198,7 @@ def _line(report: Mapping[str, Any]) -> dict[str, Any]:
         "gain": report["cost"]["gain"],
         "cost": report["cost"],
         "metrics": {name: {metric: figure["difference"] for metric, figure in f.items()} for name, f in sets.items()},
-        "report": f"reports/{report['candidate']}",
+        "report": report["name"],
     }
 
 
@@ -197,18 +207,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = job_parser("jobs.judge", __doc__)
     parser.add_argument("release")
     parser.add_argument("--against", metavar="RELEASE", help="default: the stable release")
+    parser.add_argument("--dataset", metavar="ID", help="default: the one that it was learnt from, or the newest")
     return run_job(_judge, parser.parse_args(arguments))
 
 
 def _judge(options: argparse.Namespace) -> None:
     workspace = configured_workspace(options)
     with Console(stderr=True).status(f"judging {options.release}"):
-        report = judge_release(workspace, options.release, options.against)
+        report = judge_release(workspace, options.release, options.against, dataset=options.dataset)
     if options.json:
         print_result(_line(report))
         return
     sys.stdout.write(f"{report['verdict']} ({report['code']}): {report['reason']}\n")
-    sys.stdout.write(f"report: {workspace.store.uri}/reports/{report['candidate']}/report.html\n")
+    sys.stdout.write(f"report: {workspace.store.uri}/{report['name']}/report.html\n")
 
 
 if __name__ == "__main__":

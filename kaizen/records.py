@@ -276,7 +276,8 @@ class Candidate:
     """A release that was learnt and what is known of it.
 
     Attributes:
-        record: what made it: `dataset`, `parent`, `settings`, `cost` (`cpu_s`, `gpu_s`, `wall_s`), `figures`.
+        record: what made it: `dataset`, `parent`, `settings`, `cost` (`cpu_s`, `gpu_s`, `wall_s`), `figures`;
+            `earlier`: the same of the times before, when it was learnt more than once.
         verdict: None until it is judged; `report` then names its evaluation report in the object store.
     """
 

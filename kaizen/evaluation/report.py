@@ -13,6 +13,7 @@ SETS = ("trusted", "held_out", "train", "answers")
 
 def build_report(
     *,
+    name: str,
     candidate: str,
     stable: str,
     at: float,
@@ -25,12 +26,14 @@ def build_report(
     """Return the report.
 
     Args:
+        name: where it lies in the object store.
         candidate, stable: ids of the releases.
         at: when it was made. index_seq: the ledger's `seq` that both were searched at.
         record: what made the candidate, as `records.Candidate` keeps it; empty for a release that was not learnt.
     """
     decides = deciding(evidence, bounds)
     return {
+        "name": name,
         "candidate": candidate,
         "stable": stable,
         "at": at,

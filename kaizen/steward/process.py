@@ -28,7 +28,7 @@ def _codes(base: type[KaizenError]) -> frozenset[str]:
 
 
 _CODES, _TRANSIENT = _codes(KaizenError), _codes(TransientError)
-# What would fail again in the same way. The next process may win the race that this one lost, and has a writer of its own.
+# What would fail again in the same way. The next process may win the race that this one lost, and writes for itself.
 _PERMANENT = _codes(PermanentError) - {Conflict.code, WriterStopped.code}
 
 

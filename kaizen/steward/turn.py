@@ -93,7 +93,9 @@ def _learn(state: TurnState, _settings: Learning) -> Run:
 
 
 def _judge(state: TurnState, _settings: Learning) -> Run:
-    return _run(state, JUDGE, state.attempt.release, "--against", state.stable)
+    """On the turn's own data, whatever the release may have been learnt from before."""
+    dataset = ("--dataset", _material(state).dataset)
+    return _run(state, JUDGE, state.attempt.release, "--against", state.stable, *dataset)
 
 
 def _begin(state: TurnState, settings: Learning) -> Change:

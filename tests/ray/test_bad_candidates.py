@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,9 +62,16 @@ def verdict(world: World, release: str) -> tuple[str, str]:
     report = judge_release(world.workspace, release)
     kept = world.workspace.ledger.candidates.get(release)
     assert (kept.verdict, kept.reason) == (report["verdict"], report["reason"])
-    assert json.loads(world.workspace.store.get_bytes(f"{kept.report}/report.json")) == report
+    assert reported(world, release) == report
     assert report["reason"].encode()[:20] in world.workspace.store.get_bytes(f"{kept.report}/report.html")
     return report["verdict"], report["code"]
+
+
+def reported(world: World, release: str) -> dict[str, Any]:
+    """The report behind its verdict."""
+    kept = world.workspace.ledger.candidates.get(release)
+    report: dict[str, Any] = json.loads(world.workspace.store.get_bytes(f"{kept.report}/report.json"))
+    return report
 
 
 def test_a_good_candidate_is_promoted(world: World, honest: Dataset, good: Part) -> None:
@@ -90,7 +98,7 @@ def test_an_untrained_model(world: World, honest: Dataset, tmp_path: Path) -> No
 def test_five_times_slower(world: World, honest: Dataset, tmp_path: Path) -> None:
     release = five_times_slower(world, honest, tmp_path)
     assert verdict(world, release) == ("reject", "slow")
-    times = json.loads(world.workspace.store.get_bytes(f"reports/{release}/report.json"))["p50_ms"]
+    times = reported(world, release)["p50_ms"]
     assert times["candidate"] >= 5 * times["stable"]
 
 
@@ -123,7 +131,7 @@ def test_a_missing_index_shard(world: World, honest: Dataset, good: Part) -> Non
 def test_better_on_average_and_far_worse_on_one_slice(world: World) -> None:
     release = worse_on_a_slice(world)
     assert verdict(world, release) == ("reject", "slice")
-    report = json.loads(world.workspace.store.get_bytes(f"reports/{release}/report.json"))
+    report = reported(world, release)
     assert report["sets"]["trusted"]["metrics"]["ndcg@10"]["low"] > 0
     assert report["figures"]["slice"]["name"] == "language = rare"
 

@@ -13,6 +13,9 @@ from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.statements import insert_if_absent, upsert
 from kaizen.storage.ledger.tables import candidates, datasets, judgements
 
+EARLIER = "earlier"  # in a candidate's record: how it was learnt before
+_MOST_EARLIER = 20
+
 
 class Datasets:
     """Every data set that was curated."""
@@ -55,9 +58,13 @@ class Candidates:
         self._database = database
 
     def record(self, candidate: Candidate) -> Candidate:
-        """Store a candidate durably; a release that is one already keeps its first record. Return what is stored."""
-        added = {name: getattr(candidate, name) for name in Candidate.__dataclass_fields__}
-        self._database.write(lambda connection: _add(connection, candidate.release, added))
+        """Store a candidate durably, and return what is stored.
+
+        A release that is learnt again, from another data set or in another turn, is what was learnt last, and not
+        judged yet; what it was before is kept in its record as `earlier`, the newest first. The same again changes
+        nothing, and neither does who began from the release and learnt nothing: it would be its own parent.
+        """
+        self._database.write(lambda connection: _add(connection, candidate))
         return self.get(candidate.release)
 
     def judge(self, release: str, *, verdict: Verdict, reason: str, report: str) -> Candidate:
@@ -70,10 +77,10 @@ class Candidates:
     def get(self, release: str) -> Candidate:
         """Return a candidate; NotFound when the release is none."""
         with self._database.read() as connection:
-            row = connection.execute(sa.select(candidates).where(candidates.c.release == release)).one_or_none()
-        if row is None:
+            found = _read(connection, release)
+        if found is None:
             raise _no_candidate(release)
-        return Candidate(**row._mapping)
+        return found
 
     def list(self, *, turn: str | None = None) -> list[Candidate]:
         """Return the candidates of one turn or of all, the newest first."""
@@ -108,9 +115,34 @@ class Judgements:
         return int(self._database.write(lambda connection: connection.execute(gone).rowcount))
 
 
-def _add(connection: sa.Connection, release: str, added: dict[str, object]) -> None:
-    releases.read(connection, release)
-    insert_if_absent(connection, candidates, [added])
+def _add(connection: sa.Connection, candidate: Candidate) -> None:
+    releases.read(connection, candidate.release)
+    added = {name: getattr(candidate, name) for name in Candidate.__dataclass_fields__}
+    before = _read(connection, candidate.release)
+    if before is None:
+        insert_if_absent(connection, candidates, [added])
+    elif _is_learnt_again(before, candidate):
+        added["record"] = {
+            **candidate.record,
+            EARLIER: [_told(before), *before.record.get(EARLIER, ())][:_MOST_EARLIER],
+        }
+        upsert(connection, candidates, [added])
+
+
+def _read(connection: sa.Connection, release: str) -> Candidate | None:
+    row = connection.execute(sa.select(candidates).where(candidates.c.release == release)).one_or_none()
+    return None if row is None else Candidate(**row._mapping)
+
+
+def _is_learnt_again(before: Candidate, after: Candidate) -> bool:
+    made_of = [(one.turn, one.record.get("dataset")) for one in (before, after)]
+    return made_of[0] != made_of[1] and after.record.get("parent") != after.release
+
+
+def _told(before: Candidate) -> dict[str, object]:
+    """Where it came from and what came of it."""
+    told = {name: getattr(before, name) for name in ("at", "rung", "turn", "verdict", "reason", "report")}
+    return {**told, **{name: before.record.get(name) for name in ("dataset", "parent")}}
 
 
 def _found(count: int, release: str) -> None:

@@ -175,6 +175,7 @@ def test_a_chart_colours_what_is_proven(changed: int, colour: str) -> None:
     figure = few(*[0.001 if changed > 0 else -0.001] * abs(changed))
     evidence = Evidence(held_out=Compared(metrics={"ndcg@10": figure}))
     report = build_report(
+        name="reports/c/report_1",
         candidate="r2", stable="r1", at=0.0, index_seq=7, record={}, evidence=evidence, bounds=VerdictBounds(),
         judged=judge(evidence),
     )  # fmt: skip
@@ -200,6 +201,7 @@ def test_the_page_escapes_all_and_needs_nothing_else() -> None:
         cpu_s=40.0,
     )
     report = build_report(
+        name="reports/c/report_1",
         candidate="r2", stable="r1", at=0.0, index_seq=7, record={"dataset": evil}, evidence=evidence,
         bounds=VerdictBounds(), judged=judge(evidence),
     )  # fmt: skip

@@ -36,6 +36,19 @@ def test_a_better_ranker_is_promoted_and_kept(world: World) -> None:
     assert {one.turn for one in world.ledger.decisions.newest(9)} == {turn.id}
 
 
+def test_each_turn_judges_on_its_own_data(world: World) -> None:
+    """Also where it comes to a release that was learnt from others before."""
+    for _ in range(2):
+        ask(world.ledger)
+        keeper = world.keeper()
+        keeper.tick()
+        material = state_of(world.until_ended(keeper)).material
+        assert material is not None
+        judged = [step for step in world.ran if step.module == "jobs.judge"][-2:]
+        assert {step.arguments[3:] for step in judged} == {("--dataset", material.dataset)}
+        world.people(60)
+
+
 def test_the_largest_gain_goes_to_the_users_and_rung_1_is_fitted_again_on_rung_2(world: World) -> None:
     world.verdicts = {1: Judgement("promote", 0.01), 2: Judgement("promote", 0.03)}
     turn = world.until_ended(world.keeper())

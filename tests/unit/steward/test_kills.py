@@ -13,8 +13,8 @@ from kaizen.steward.keeper import Keeper
 from kaizen.steward.messages import Change, Ended, Note, Run
 from kaizen.steward.record import state_of
 from kaizen.steward.state import TurnState
-from kaizen.storage.ledger import Ledger
 from kaizen.steward.turn import SETBACKS
+from kaizen.storage.ledger import Ledger
 from tests.unit.steward.world import MOST_TICKS, SETTINGS, Judgement, Killed, World
 
 SAVE, CARRY_OUT = keeper_module.save, keeper_module.carry_out

@@ -25,7 +25,7 @@ def test_a_candidate_is_judged(ledger: Ledger) -> None:
     release = ledger.releases.record({"prompt": {"fingerprint": "p"}}).id
     record = {"dataset": "ds-1", "cost": {"cpu_s": 2.5}}
     made = ledger.candidates.record(Candidate(release=release, at=1.0, rung=2, turn="turn_1", record=record))
-    again = ledger.candidates.record(Candidate(release=release, at=9.0, rung=3, turn="turn_2", record={}))
+    again = ledger.candidates.record(Candidate(release=release, at=9.0, rung=3, turn="turn_1", record=record))
     assert again == made
     judged = ledger.candidates.judge(release, verdict="reject", reason="It is worse.", report="reports/x")
     assert (judged.verdict, judged.reason, judged.report, judged.rung) == ("reject", "It is worse.", "reports/x", 2)
@@ -37,6 +37,29 @@ def test_a_candidate_is_judged(ledger: Ledger) -> None:
     ):
         with pytest.raises(NotFound):
             attempt()
+
+
+def test_what_is_learnt_again_is_what_was_learnt_last(ledger: Ledger) -> None:
+    release = ledger.releases.record({"prompt": {"fingerprint": "p"}}).id
+
+    def learnt(number: int, parent: str = "r0") -> Candidate:
+        record = {"dataset": f"ds-{number}", "parent": parent}
+        made = Candidate(release=release, at=float(number), rung=1, turn=f"turn_{number}", record=record)
+        return ledger.candidates.record(made)
+
+    for number in range(1, 25):
+        assert (learnt(number).verdict, learnt(number).turn) == (None, f"turn_{number}")
+        judged = ledger.candidates.judge(release, verdict="reject", reason=f"No {number}.", report=f"reports/{number}")
+        assert learnt(number) == judged, "a step that is run twice"
+    assert learnt(25, parent=release) == judged, "nothing was learnt from it"
+    assert (judged.at, judged.record["dataset"]) == (24.0, "ds-24")
+    earlier = judged.record["earlier"]
+    assert [one["dataset"] for one in earlier] == [f"ds-{number}" for number in range(23, 3, -1)]
+    assert earlier[0] == {
+        "at": 23.0, "rung": 1, "turn": "turn_23", "dataset": "ds-23", "parent": "r0", "verdict": "reject",
+        "reason": "No 23.", "report": "reports/23",
+    }  # fmt: skip
+    assert ledger.candidates.list() == [judged]
 
 
 def test_trusted_judgements_are_replaced_by_newer_ones(ledger: Ledger) -> None:
