@@ -154,6 +154,8 @@ def decide(test: OnlineTest, bounds: Bounds) -> Outcome:
 
 
 def _belongs(impression: Impression, rollout: Rollout) -> bool:
+    if impression.challenger and rollout.challenger is None:
+        return False  # of a trial after the promotion: what it lacks, the challenger may have lacked
     sides = {"stable": rollout.stable, "challenger": rollout.challenger, "shadow": rollout.challenger}
     return impression.release == sides.get(impression.arm, rollout.stable)
 

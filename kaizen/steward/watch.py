@@ -71,7 +71,7 @@ class Watcher:
         )
 
     def _seen(self, test: OnlineTest) -> int:
-        arms = {"shadow": "shadow", "canary": "challenger", "off": "stable"}  # off: not what a trial meanwhile showed
+        arms = {"shadow": "shadow", "canary": "challenger"}
         arm = arms.get(test.rollout.mode)
         return sum(arm is None or one.arm == arm for one in test.seen.values())
 

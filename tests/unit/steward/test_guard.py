@@ -37,9 +37,9 @@ def stop_by_hand(world: World) -> None:
     world.ledger.rollout.change(wanted, by="k1", kind="stop", reason="I know enough.")
 
 
-def until_it_ends(world: World) -> None:
-    """People come until the watch over the promotion has ended, 500 of them at most."""
-    guard, impressions = world.guard(SETTINGS.model_copy(update={"guard_impressions": 5000})), 0
+def until_it_ends(world: World, guard_impressions: int = 5000) -> None:
+    """People come until a watch has ended, 500 of them at most."""
+    guard, impressions = world.guard(SETTINGS.model_copy(update={"guard_impressions": guard_impressions})), 0
     while not guard.tick():
         world.people(20)
         impressions += 20
@@ -136,6 +136,25 @@ def test_a_promotion_is_watched_on_after_a_trial_by_hand(world: World) -> None:
     assert world.ledger.rollout.current() == before
     (last,) = world.ledger.decisions.newest(1)
     assert replay(world.ledger, last.seq).same
+
+
+def test_a_challenger_that_cannot_answer_takes_no_promotion_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it could not, the stable release did, and said that something was lacking."""
+    world.people(240)
+    _, promoted = promote_by_hand(world)
+    tried, record = try_by_hand(world), world.ledger.impressions.submit_record
+
+    def submit(shown: Impression) -> object:
+        if shown.arm == "challenger":
+            shown = replace(shown, arm="stable", release=promoted, challenger=tried, degraded=("challenger-failed",))
+        return record(shown)
+
+    monkeypatch.setattr(world.ledger.impressions, "submit_record", submit)
+    until_it_ends(world)
+    assert world.ledger.rollout.state().challenger is None
+    until_it_ends(world, guard_impressions=400)
+    assert world.ledger.rollout.current() == promoted
+    assert world.decided() == ["stop", "keep"]
 
 
 def test_a_promotion_of_a_turn_that_somebody_ended_is_watched_on(world: World) -> None:
