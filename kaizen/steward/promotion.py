@@ -16,7 +16,7 @@ class Promotions:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._made: tuple[int, Decision | None] = (0, None)  # version of the rollout, and what `made_stable` said then
+        self._made: tuple[int, Decision | None] = (0, None)  # version of the rollout, and the last switch then
 
     def under_watch(self, rollout: Rollout) -> Rollout | None:
         """Return what to watch: the promotion, without what is on trial; None when there is none, or its watch is over.
@@ -44,5 +44,5 @@ class Promotions:
     def _decision(self, version: int) -> Decision | None:
         """Looked for once: it stays what it is, and may lie far behind."""
         if self._made[0] != version:
-            self._made = version, self._ledger.decisions.made_stable()
+            self._made = version, next(iter(self._ledger.decisions.switches(1)), None)
         return self._made[1]

@@ -70,17 +70,17 @@ def test_a_challenger_is_stored_with_where_its_test_begins(ledger: Ledger) -> No
     assert ledger.decisions.get(decision.seq) == decision
 
 
-def test_the_decision_that_made_the_stable_release_is_found_among_any_number_of_others(ledger: Ledger) -> None:
+def test_the_decisions_that_made_a_release_stable_are_found_among_any_number_of_others(ledger: Ledger) -> None:
     name = ledger.releases.record(PARTS).id
-    assert ledger.decisions.made_stable() is None
+    assert ledger.decisions.switches() == []
     for version, kind in enumerate(("configure", "promote", "begin", "stop", "retire")):
         wanted = Rollout(version=version, stable=name)
         ledger.rollout.change(wanted, by="k", kind=kind, reason="", evidence={"seen": version})
         evidence = {"note": '"rollout_version":1', "seen": version}
         ledger.decisions.record(by="steward", kind="promote", reason="The judge's.", evidence=evidence)
-    made = ledger.decisions.made_stable()
-    assert made is not None
+    (made,) = ledger.decisions.switches(1)
     assert (made.kind, made.evidence) == ("promote", {"seen": 1, "rollout_version": 2, "since": [0, 0]})
+    assert [each.kind for each in ledger.decisions.switches()] == ["promote", "configure"]
 
 
 def test_a_run_tells_what_it_did_and_what_it_cost(ledger: Ledger) -> None:
