@@ -1,11 +1,12 @@
-"""Take away what nobody needs any more: indices and models of releases, data sets, logs, and what kills left behind.
+"""Take away what nobody needs any more: indices and models of releases, data sets, logs, what kills left behind, and
+what documents were before they were replaced or deleted.
 
     python -m jobs.collect [--dry-run] [--config FILE] [--json]
 
 The service does the same every `collect.every_hours`. Nothing goes at first sight: it is remembered, and goes when it
 was of no use at every look for `collect.age_hours`. --dry-run says what would go, and changes nothing. With --json one
-line: {"gone": [..], "waiting": [..], "freed_bytes": n, "idempotency_keys": n, "checkpoints": [..], "logs": [..],
-"seconds": ..}.
+line: {"gone": [..], "waiting": [..], "rewritten": [..], "freed_bytes": n, "texts": n, "texts_waiting": n,
+"idempotency_keys": n, "checkpoints": [..], "logs": [..], "seconds": ..}.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from kaizen.job import configured_workspace, job_parser, print_result, run_job
 INDICES, PARTS = "indices", "parts of shards"
 KINDS = {"batches": "batches", "models": "models", "datasets": "data sets", "monitoring": "references of drift"}
 RUNS, LOGS, KEYS = "runs of training", "logs of the steward's steps", "idempotency keys"
+TEXTS = "texts that were replaced or deleted"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,8 +51,9 @@ def _collect(options: argparse.Namespace) -> None:
 def _show(collected: Collected, age_hours: float, *, dry_run: bool) -> None:
     going, waiting = Counter(map(_kind, collected.gone)), Counter(map(_kind, collected.waiting))
     going |= {RUNS: len(collected.checkpoints), LOGS: len(collected.logs), KEYS: collected.idempotency_keys}
+    going[TEXTS], waiting[TEXTS] = collected.texts, collected.texts_waiting
     table = Table("of no use", "would go" if dry_run else "gone", f"goes within {age_hours:g} hours", box=SIMPLE_HEAD)
-    for kind in (INDICES, PARTS, *KINDS.values(), RUNS, LOGS, KEYS):
+    for kind in (INDICES, PARTS, *KINDS.values(), TEXTS, RUNS, LOGS, KEYS):
         table.add_row(kind, str(going[kind]), str(waiting[kind]))
     console = Console()
     console.print(table)

@@ -1,6 +1,7 @@
 """Takes away what nobody needs any more. What that is, `kaizen.waste` decides; how it goes without harm is here.
 
 A crash at any point loses nothing: the pointer of a shard goes first, then its files, and what is left is found again.
+Of what documents were before they were replaced or deleted, the ledger forgets first, then the store.
 Whoever has mapped a file goes on reading it. A release that comes back meanwhile finds its index whole, or none, and
 then builds it from the ledger.
 """
@@ -10,11 +11,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaizen.errors import Corrupt, NotFound
 from kaizen.indexing.generation import GenerationStore
+from kaizen.indexing.thinning import thin
 from kaizen.steward.process import FOLDER as STEPS
 from kaizen.steward.record import state_of
 from kaizen.steward.state import LEARNING
@@ -46,14 +48,19 @@ class Collected:
 
     Attributes:
         gone: names in the object store; `waiting`: those that go later, when they are still of no use then.
-        freed_bytes: of `gone`, as their manifests say.
+        rewritten: batches among `gone` that had replaced or deleted documents, and others, which were written again.
+        freed_bytes: of `gone`, as their manifests say, less what was written again (in a dry run nothing was).
+        texts: of changes in the ledger, replaced or deleted since; `texts_waiting`: those that were too short ago.
         checkpoints: folders of runs of training that nobody went on with.
         logs: of steps that the steward ran long ago.
     """
 
     gone: tuple[str, ...]
     waiting: tuple[str, ...]
+    rewritten: tuple[str, ...]
     freed_bytes: int
+    texts: int
+    texts_waiting: int
     idempotency_keys: int
     checkpoints: tuple[str, ...]
     logs: tuple[str, ...]
@@ -69,9 +76,12 @@ def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Colle
         Unavailable: ledger or object store do not answer.
     """
     age = workspace.settings.collect.age_hours * _HOUR
+    documents = workspace.ledger.documents
     names = workspace.store.list()
-    found = unneeded(names, _needs(workspace, names, now - age), before=now - age)
-    going, since = due(found, _seen(workspace), now=now, age=age)
+    thinning = thin(documents, workspace.store, now - age, dry_run=dry_run)
+    needs = _needs(workspace, names, now - age)
+    found = unneeded(names, replace(needs, batches=set(needs.batches) - set(thinning.free)), before=now - age)
+    going, since = due(found, {**_seen(workspace), **thinning.free}, now=now, age=age)
     held = _held(names, going)
     sizes = {name: _size(workspace, files) for name, files in held.items()}
     if not dry_run:
@@ -79,8 +89,11 @@ def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Colle
         going = _take_all(workspace, held, now - age)
     return Collected(
         gone=tuple(going),
-        waiting=tuple(name for name in since if name not in set(going)),
-        freed_bytes=sum(sizes[name] for name in going),
+        waiting=(*(name for name in since if name not in set(going)), *thinning.waiting),
+        rewritten=tuple(name for name in thinning.rewritten if name in set(going)),
+        freed_bytes=sum(sizes[name] for name in going) - _size(workspace, thinning.written),
+        texts=_forget_texts(workspace, now - age, dry_run=dry_run),
+        texts_waiting=documents.old_texts(float("inf")) - documents.old_texts(now - age),
         idempotency_keys=_forget_keys(workspace, now - age, dry_run=dry_run),
         checkpoints=tuple(_checkpoints(workspace, now - age, dry_run=dry_run)),
         logs=tuple(_logs(workspace, now - LOG_DAYS * 24 * _HOUR, dry_run=dry_run)),
@@ -208,6 +221,11 @@ def _pointer(workspace: Workspace, name: str) -> str | None:
 def _forget_keys(workspace: Workspace, before: float, *, dry_run: bool) -> int:
     documents = workspace.ledger.documents
     return documents.old_keys(before) if dry_run else documents.forget_keys(before)
+
+
+def _forget_texts(workspace: Workspace, before: float, *, dry_run: bool) -> int:
+    documents = workspace.ledger.documents
+    return documents.old_texts(before) if dry_run else documents.forget_texts(before)
 
 
 def _checkpoints(workspace: Workspace, before: float, *, dry_run: bool) -> Iterator[str]:

@@ -72,6 +72,9 @@ class Change:
     kind `upsert`: `document` is set. `delete`: `document_id` is set. `batch`: `batch_uri` names an immutable
     directory in the object store with `documents.parquet` and `chunks.parquet` (see jobs.ingest).
     `delete_batch`: `document_ids` is set.
+
+    What later changes took the place of may be gone: then an `upsert` has its `document_id` and no `document`, and a
+    `batch` names a directory of the documents that remain, or none.
     """
 
     seq: int

@@ -2,7 +2,8 @@
 
     index/ID                            no release needs the index
     index/ID/shard-000/segments/ID      a shard's pointer does not lead there, nor to the generation before
-    batches/ID                          the ledger never recorded it: its ingest was killed
+    batches/ID                          no change leads to it: its ingest was killed before it was recorded, or later
+                                        changes replaced or deleted documents in it, and the others lie elsewhere now
     models/KIND-ID                      no release needs the model
     datasets/ID                         nothing that is needed was learnt from it, nor is it among the newest
     monitoring/reference-RELEASE-..     the release is out of the rollout: drift is measured of no other
@@ -37,7 +38,7 @@ class Needs:
 
     Attributes:
         indices: ids of the indices.
-        batches: names in the store of those that the ledger records.
+        batches: names in the store of those that a change in the ledger leads to.
         in_use: `index/ID/SHARD` -> names of what its pointer leads to; None where that cannot be read.
         learnt: names in the store of models and data sets.
         watched: releases that drift is measured of.

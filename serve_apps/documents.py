@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from concurrent.futures import Future
 from typing import Literal
 
-from kaizen.errors import InvalidInput, NotFound, TooLarge
+from kaizen.errors import Corrupt, InvalidInput, NotFound, TooLarge
 from kaizen.ids import check_document_id
 from kaizen.indexing.batch import read_document
 from kaizen.records import Document, DocumentState, Principal
@@ -84,7 +84,14 @@ class DocumentWriter:
 
     def _read(self, tenant: str, document_id: str) -> tuple[DocumentState, Document]:
         state, document = self._ledger.documents.get(tenant, document_id)
-        return state, document or read_document(self._store, state.batch_uri, document_id)
+        if document is not None:
+            return state, document
+        try:
+            return state, read_document(self._store, state.batch_uri, document_id)
+        except (Corrupt, NotFound, OSError):
+            if self._ledger.documents.get(tenant, document_id)[0].batch_uri == state.batch_uri:
+                raise
+        return self._read(tenant, document_id)  # its batch was written again meanwhile, without what is gone from it
 
 
 def _not_found() -> NotFound:

@@ -5,23 +5,27 @@
     batch.json                  fingerprint of the embedder and chunking that made the chunks
 
 The ledger holds one change for the whole of it. A batch that was written but not recorded before a kill is nobody's.
+When later changes have taken the place of documents in it, the others are written again as a batch of their own, to
+which the change then leads, and the old one goes: see `thinning`.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kaizen.errors import NotFound
 from kaizen.ids import new_id
 from kaizen.records import Document
 from kaizen.retrieval.chunk_table import metadata_json
+from kaizen.storage.durable import disk_faults
 from kaizen.storage.object_store import ObjectStore
 
 DOCUMENT_SCHEMA = pa.schema(
@@ -93,6 +97,25 @@ def read_chunks(store: ObjectStore, name: str, made_by: str) -> pa.Table | None:
         if json.loads((directory / "batch.json").read_text())["made_by"] != made_by:
             return None
         return pq.read_table(directory / "chunks.parquet")
+
+
+def ids_of(store: ObjectStore, name: str) -> frozenset[str]:
+    """The ids of all documents of a batch."""
+    with store.borrow_directory(name) as directory:
+        return frozenset(pq.read_table(directory / "documents.parquet", columns=["id"]).column("id").to_pylist())
+
+
+def write_again(store: ObjectStore, name: str, ids: Collection[str]) -> str:
+    """Write those of a batch's documents as a batch of their own, with their chunks and vectors; return its URI."""
+    with store.borrow_directory(name) as directory:
+        documents = pq.read_table(directory / "documents.parquet")
+        chunks = pq.read_table(directory / "chunks.parquet")
+        made_by: str = json.loads((directory / "batch.json").read_text())["made_by"]
+    stay = pa.array(sorted(ids), pa.string())
+    documents = documents.filter(pc.is_in(documents["id"], value_set=stay))
+    chunks = chunks.filter(pc.is_in(chunks["document_id"], value_set=stay))
+    with disk_faults("a batch that is written again"):
+        return write_batch(store, documents, chunks, made_by)
 
 
 def read_documents(store: ObjectStore, name: str) -> list[Document]:

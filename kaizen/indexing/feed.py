@@ -1,13 +1,18 @@
-"""The ledger's changes, as one shard needs them: only its documents, cut and embedded, only their last version."""
+"""The ledger's changes, as one shard needs them: only its documents, cut and embedded, only their last version.
+
+A change whose content is gone, since later ones took its place, replaces its document by nothing, or is nothing where
+it is a batch: the later ones follow, and with them every shard comes to the same, from wherever it reads.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from kaizen.config import IndexSettings
+from kaizen.errors import Corrupt, NotFound
 from kaizen.ids import shard_of
 from kaizen.indexing.batch import read_chunks, read_documents
 from kaizen.records import Change, Document
@@ -57,14 +62,37 @@ class Feed:
         return shard_of(tenant, document_id, self.shards) == self.shard
 
     def _from_batch(self, change: Change) -> tuple[Keys, pa.Table | None]:
-        rows = read_chunks(self.store, change.batch_uri, self.made_by)
+        if not change.batch_uri:
+            return (), None
+        try:
+            rows = read_chunks(self.store, change.batch_uri, self.made_by)
+            others = read_documents(self.store, change.batch_uri) if rows is None else []
+        except (Corrupt, NotFound, OSError) as error:
+            return self._from_batch(self._led_elsewhere(change, error))
         if rows is None:  # made by another embedder: cut and embed again
-            documents = [d for d in read_documents(self.store, change.batch_uri) if self._mine(d.tenant, d.id)]
+            documents = [d for d in others if self._mine(d.tenant, d.id)]
             return tuple((d.tenant, d.id) for d in documents), self.prepare(documents) if documents else None
         names = rows.column("document_id").to_pylist()
         mine = {name: self._mine(change.tenant, name) for name in set(names)}
         own = keep_last_versions(rows.filter(pa.array([mine[name] for name in names], pa.bool_())))
         return tuple((change.tenant, name) for name in own.column("document_id").unique().to_pylist()), own
+
+    def _led_elsewhere(self, change: Change, error: Exception) -> Change:
+        """The change as it is now: between reading it and its batch, the batch may have been thinned and collected.
+
+        A batch that should be there and is not stops the shard: it would silently lack documents.
+        """
+        ids = self.ledger.documents.ids_at(change.seq)
+        uri = self.ledger.documents.batch_at(change.seq) if ids else ""
+        if uri != change.batch_uri:
+            return replace(change, batch_uri=uri)
+        if isinstance(error, NotFound):
+            raise NotFound(
+                f"{len(ids)} documents lie in {uri}, which the object store has not.",
+                advice="Restore its `batches` as they were on the ledger's day, or delete the documents that have this "
+                "`batch_uri` in the ledger's table `documents`, and take them in again.",
+            ) from error
+        raise error
 
     def _from_singles(self, run: Sequence[Change]) -> tuple[Keys, pa.Table | None]:
         last: dict[tuple[str, str], Document | None] = {}

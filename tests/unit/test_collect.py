@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,15 +18,18 @@ from kaizen import waste
 from kaizen.collect import LOG_DAYS, Collected, collect
 from kaizen.config import Settings
 from kaizen.errors import NotFound
-from kaizen.indexing.batch import document_table, write_batch
+from kaizen.indexing.batch import document_table, read_chunks, read_documents, write_batch
 from kaizen.indexing.generation import GenerationStore
 from kaizen.learning.dataset import read_dataset
 from kaizen.monitoring.reference import reference_name
-from kaizen.records import Candidate, Dataset, Release, Verdict
+from kaizen.records import Candidate, Dataset, Document, Release, Verdict
 from kaizen.retrieval.chunk_table import with_vectors
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.rollout import promote
 from kaizen.steward.state import Material, TurnState
+from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger.documents import Documents
+from kaizen.storage.ledger.superseded import ThinnedBatch
 from kaizen.storage.object_store import ObjectStore, holds
 from kaizen.workspace import Workspace, open_workspace
 from tests.unit.retrieval.rows import document, rows, segment
@@ -210,18 +214,168 @@ def test_what_a_kill_left_beside_a_living_generation_goes(place: Place) -> None:
 
 def test_a_batch_that_nobody_recorded_goes_and_a_recorded_one_stays(place: Place) -> None:
     store, ledger = place.workspace.store, place.workspace.ledger
-    recorded, killed, running = (write(store) for _ in range(3))
-    entries = [(one.id, one.content_sha256(), "") for one in DOCUMENTS]
-    ledger.documents.append_batch("acme", recorded, entries, {})
+    others = [replace(one, id=f"other-{one.id}") for one in DOCUMENTS]
+    recorded, killed, running = write(store), write(store), write(store, others)
+    record(ledger, recorded)
     place.after(25)
-    ledger.documents.append_batch("acme", running, entries, {})  # an ingest that took its time
+    record(ledger, running, others)  # an ingest that took its time
     assert set(place.after(50).gone) == {index(place.retired), killed}
     assert [holds(store, name) for name in (recorded, killed, running)] == [True, False, True]
 
 
-def write(store: ObjectStore) -> str:
-    table, vectors = rows(*DOCUMENTS)
-    return write_batch(store, document_table(DOCUMENTS), with_vectors(table, vectors), "m")
+def write(store: ObjectStore, documents: Sequence[Document] = DOCUMENTS) -> str:
+    table, vectors = rows(*documents)
+    return write_batch(store, document_table(documents), with_vectors(table, vectors), "m")
+
+
+def record(ledger: Ledger, uri: str, documents: Sequence[Document] = DOCUMENTS) -> int:
+    return ledger.documents.append_batch("acme", uri, [(d.id, d.content_sha256(), "") for d in documents], {})
+
+
+def held(place: Place) -> dict[str, str]:
+    """What a reader from the beginning finds in singles and batches, in order: id -> text."""
+    found: dict[str, str] = {}
+    for change in place.workspace.ledger.documents.changes_after(0):
+        documents = [change.document] if change.document else []
+        if change.batch_uri:
+            documents = read_documents(place.workspace.store, change.batch_uri)
+        found.update((one.id, one.text) for one in documents)
+    return found
+
+
+def batches(place: Place) -> list[str]:
+    return place.workspace.store.list("batches")
+
+
+def test_a_batch_goes_when_every_document_of_it_was_replaced_or_deleted(place: Place) -> None:
+    ledger, uri = place.workspace.ledger, write(place.workspace.store)
+    seq = record(ledger, uri)
+    ledger.documents.upsert(replace(DOCUMENTS[0], text="A gear"))
+    last = ledger.documents.delete("acme", "d1")
+    marks = [ledger.documents.mark_of(seq) for seq in range(1, last + 1)]
+    early = place.after(23)
+    assert (uri in early.waiting, early.gone) == (True, ())
+    would = place.after(25, dry_run=True)
+    assert (would.gone, would.rewritten, batches(place)) == ((uri,), (), [uri])
+    assert would.freed_bytes > 1000
+    assert place.after(25) == would
+    assert (batches(place), held(place)) == ([], {"d0": "A gear"})
+    assert [ledger.documents.mark_of(seq) for seq in range(1, last + 1)] == marks
+    assert record(ledger, uri) == seq  # recorded once more, it is known still
+
+
+def test_a_batch_is_written_again_without_what_was_deleted(place: Place) -> None:
+    ledger, uri = place.workspace.ledger, write(place.workspace.store)
+    record(ledger, uri)
+    ledger.documents.delete("acme", "d1")
+    assert place.after(23).gone == ()
+    would = place.after(25, dry_run=True)
+    assert (would.gone, would.rewritten, batches(place)) == ((uri,), (uri,), [uri])
+    done = place.after(25)
+    assert (done.gone, done.rewritten) == ((uri,), (uri,))
+    (new,) = batches(place)
+    chunks = read_chunks(place.workspace.store, new, "m")
+    assert chunks is not None and set(chunks["document_id"].to_pylist()) == {"d0"}
+    assert new != uri and held(place) == {"d0": DOCUMENTS[0].text}
+    assert ledger.documents.get("acme", "d0")[0].batch_uri == new
+    assert place.after(75).rewritten == ()
+    ledger.documents.delete("acme", "d0")
+    assert place.after(100).gone == (new,)
+    assert (batches(place), held(place)) == ([], {})
+
+
+def test_kills_leave_every_document_that_is_current(place: Place) -> None:
+    ledger, store = place.workspace.ledger, place.workspace.store
+    rounds, over, stays = 0, False, dict[str, str]()
+    while not over:
+        gone, part = ([replace(one, id=f"{kind}{rounds}-{one.id}") for one in DOCUMENTS] for kind in ("gone", "part"))
+        for documents in (gone, part):
+            record(ledger, write(store, documents), documents)
+        ledger.documents.delete_many("acme", [one.id for one in (*gone, part[1])])
+        stays[part[0].id] = part[0].text
+
+        def kill(count: int, _verb: str, last: int = rounds) -> None:
+            if count == last:
+                raise Killed
+
+        try:
+            place.after(25 + rounds / 100, Store(store, kill))
+            over = True
+        except Killed:
+            rounds += 1
+        assert {name: text for name, text in held(place).items() if name in stays} == stays
+    assert rounds > 3
+    for hours in (30, 60, 90):  # what a kill left goes as what nobody recorded does
+        place.after(hours)
+    assert (len(batches(place)), held(place)) == (len(stays), stays)
+
+
+def test_a_document_that_goes_while_the_rest_is_written_goes_the_next_time(place: Place) -> None:
+    ledger, store = place.workspace.ledger, place.workspace.store
+    three = [*DOCUMENTS, document("d2", "A pump")]
+    record(ledger, write(store, three), three)
+    ledger.documents.delete("acme", "d1")
+    before = DOCUMENTS[0].text
+
+    def deleted(_count: int, verb: str) -> None:
+        if verb == "put_directory":
+            ledger.documents.delete("acme", "d2")
+
+    assert len(place.after(25, Store(store, deleted)).rewritten) == 1
+    assert held(place) == {"d0": before, "d2": "A pump"}
+    assert len(place.after(50).rewritten) == 1
+    assert held(place) == {"d0": before}
+
+
+def test_what_was_collected_before_it_was_recorded_takes_nobodys_place(place: Place) -> None:
+    ledger, store = place.workspace.ledger, place.workspace.store
+    uri = write(store)
+    record(ledger, uri)
+    ledger.documents.delete("acme", "d1")
+    lead = Documents.lead_elsewhere
+
+    def late(documents: Documents, batch: ThinnedBatch, to: str, ids: frozenset[str]) -> bool:
+        if to != uri:
+            store.delete(to)
+        return lead(documents, batch, to, ids)
+
+    with patch.object(Documents, "lead_elsewhere", late):
+        assert place.after(25).gone == ()
+    assert (batches(place), held(place)["d0"]) == ([uri], DOCUMENTS[0].text)
+    assert place.after(50).rewritten == (uri,)
+
+
+def test_a_batch_that_lacks_a_current_document_stays_as_it_is(place: Place) -> None:
+    ledger, store = place.workspace.ledger, place.workspace.store
+    uri = write(store)
+    record(ledger, uri, [*DOCUMENTS, document("d2", "A pump")])
+    ledger.documents.delete("acme", "d1")
+    assert (place.after(25).gone, batches(place)) == ((), [uri])
+
+
+def test_a_text_that_was_replaced_or_deleted_leaves_the_ledger_and_its_file(place: Place) -> None:
+    ledger = place.workspace.ledger
+    long = "zanzibar " * 5000  # more than a page of SQLite's
+    for text in (long, long + "again", "A belt"):
+        ledger.documents.upsert(document("d0", text))
+    ledger.documents.upsert(document("d1", "quagga"))
+    last = ledger.documents.delete("acme", "d1")
+    marks = [ledger.documents.mark_of(seq) for seq in range(1, last + 1)]
+    early = place.after(23)
+    assert (early.texts, early.texts_waiting) == (0, 3)
+    assert (place.after(25, dry_run=True).texts, held(place)["d1"]) == (3, "quagga")
+    done = place.after(25)
+    assert (done.texts, done.texts_waiting, place.after(26).texts) == (3, 0, 0)
+    assert [ledger.documents.mark_of(seq) for seq in range(1, last + 1)] == marks
+    assert held(place) == {"d0": "A belt"}
+    changes = ledger.documents.changes_after(0)
+    assert [(one.kind, one.document_id, one.document is None) for one in changes] == [
+        ("upsert", "d0", True), ("upsert", "d0", True), ("upsert", "d0", False),
+        ("upsert", "d1", True), ("delete", "d1", True),
+    ]  # fmt: skip
+    ledger.close()
+    file = (place.workspace.settings.workspace.directory / "ledger.sqlite").read_bytes()
+    assert (b"zanzibar" in file, b"quagga" in file, b"A belt" in file) == (False, False, True)
 
 
 def learnt(place: Place, name: str, verdict: Verdict | None) -> Candidate:

@@ -54,13 +54,11 @@ def mark_of(connection: sa.Connection, seq: int) -> str | None:
 
 def after(connection: sa.Connection, seq: int, limit: int, max_bytes: int) -> list[Change]:
     """Return the changes after `seq` in order: at most `limit`, and about `max_bytes` of text but at least one."""
+    size = sa.case((changes.c.payload.is_(None), 0), else_=changes.c.payload_bytes)
     sizes: Sequence[Any] = connection.execute(
-        sa.select(changes.c.seq, changes.c.payload_bytes)
-        .where(changes.c.seq > seq)
-        .order_by(changes.c.seq)
-        .limit(limit)
+        sa.select(changes.c.seq, size).where(changes.c.seq > seq).order_by(changes.c.seq).limit(limit)
     ).all()
-    last = _cut(sizes, max_bytes)
+    last = cut(sizes, max_bytes)
     if last is None:
         return []
     found = connection.execute(
@@ -69,7 +67,8 @@ def after(connection: sa.Connection, seq: int, limit: int, max_bytes: int) -> li
     return [_change(row) for row in found]
 
 
-def _cut(sizes: Sequence[tuple[int, int]], max_bytes: int) -> int | None:
+def cut(sizes: Sequence[tuple[int, int]], max_bytes: int) -> int | None:
+    """Return the last `seq` of those, in order, whose sizes make up about `max_bytes`; at least the first."""
     last, total = None, 0
     for seq, size in sizes:
         total += size
@@ -79,10 +78,14 @@ def _cut(sizes: Sequence[tuple[int, int]], max_bytes: int) -> int | None:
     return last
 
 
-def document_at(connection: sa.Connection, seq: int) -> Document | None:
-    """Return the document that the change at `seq` put in; None when that change is a batch."""
-    row = connection.execute(sa.select(changes).where(changes.c.seq == seq)).one()
-    return _change(row).document
+def at(connection: sa.Connection, seq: int) -> Change:
+    """Return the change at `seq`, as it is now."""
+    return _change(connection.execute(sa.select(changes).where(changes.c.seq == seq)).one())
+
+
+def location(batch_uri: str, payload: str | None) -> str:
+    """Return where in the store that which is left of a batch lies; empty when nothing is."""
+    return batch_uri if payload is None else payload
 
 
 def encode_document(document: Document) -> str:
@@ -97,7 +100,8 @@ def encode_document(document: Document) -> str:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def _document(tenant: str, document_id: str, payload: str) -> Document:
+def decode_document(tenant: str, document_id: str, payload: str) -> Document:
+    """The inverse of `encode_document`."""
     body = json.loads(payload)
     return Document(
         tenant=tenant,
@@ -112,8 +116,8 @@ def _document(tenant: str, document_id: str, payload: str) -> Document:
 
 def _change(row: sa.Row[Any]) -> Change:
     document, ids = None, ()
-    if row.kind == "upsert":
-        document = _document(row.tenant, row.document_id, row.payload)
+    if row.kind == "upsert" and row.payload is not None:
+        document = decode_document(row.tenant, row.document_id, row.payload)
     elif row.kind == "delete_batch":
         ids = tuple(json.loads(row.payload))
     return Change(
@@ -123,6 +127,6 @@ def _change(row: sa.Row[Any]) -> Change:
         kind=row.kind,
         document_id=row.document_id or "",
         document=document,
-        batch_uri=row.batch_uri or "",
+        batch_uri=location(row.batch_uri, row.payload) if row.kind == "batch" else "",
         document_ids=ids,
     )

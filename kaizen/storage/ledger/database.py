@@ -212,6 +212,7 @@ def _set_up_sqlite(raw: DBAPIConnection, _record: object) -> None:
     raw.isolation_level = None  # the driver must not begin transactions by itself; `_begin_sqlite` does
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA secure_delete=ON")  # what is removed is overwritten: a text that went is not in the file
     found = [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "foreign_keys")]
     cursor.close()
     if found != [2, 1]:

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from kaizen.errors import InvalidInput, NotFound
 from kaizen.ids import check_document_id, fingerprint
 from kaizen.records import Change, Document, DocumentState, FieldType
-from kaizen.storage.ledger import changes, idempotency, metadata_schema, quarantine
+from kaizen.storage.ledger import changes, idempotency, metadata_schema, quarantine, superseded
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.statements import parts, upsert
+from kaizen.storage.ledger.superseded import ThinnedBatch
 from kaizen.storage.ledger.tables import changes as change_rows
 from kaizen.storage.ledger.tables import documents
 
@@ -140,10 +141,7 @@ class Documents:
             NotFound: there is none, or it was deleted.
         """
         with self._database.read() as connection:
-            state = _states(connection, tenant, [document_id]).get(document_id)
-            if state is None:
-                raise _no_document()
-            return state, changes.document_at(connection, state.seq)
+            return _get(connection, tenant, document_id)
 
     def ids_of_source(self, tenant: str, source: str, until: int) -> Iterator[str]:
         """Yield the ids of a source's documents that no change after `until` made, in order, a page at a time."""
@@ -186,11 +184,45 @@ class Documents:
             yield from (tuple(row) for row in found)
 
     def batches(self) -> frozenset[str]:
-        """Return the URIs of all batches that were ever recorded."""
+        """Return where in the store all batches lie that a change leads to."""
+        listed = sa.select(change_rows.c.seq).where(change_rows.c.batch_uri.is_not(None))  # from an index alone
+        query = sa.select(change_rows.c.batch_uri, change_rows.c.payload).where(change_rows.c.seq.in_(listed))
         with self._database.read() as connection:
-            return frozenset(
-                connection.scalars(sa.select(change_rows.c.batch_uri).where(change_rows.c.batch_uri.is_not(None)))
-            )
+            return frozenset(changes.location(*row) for row in connection.execute(query)) - {""}
+
+    def batch_at(self, seq: int) -> str:
+        """Return where in the store the batch of the change at `seq` lies now; empty when nothing of it is left."""
+        with self._database.read() as connection:
+            return changes.at(connection, seq).batch_uri
+
+    def thinned_batches(self) -> list[ThinnedBatch]:
+        """Return the batches that have lost documents to later changes."""
+        with self._database.read() as connection:
+            return superseded.thinned_batches(connection)
+
+    def ids_at(self, seq: int) -> frozenset[str]:
+        """Return the ids of the documents that no later change than this one has replaced or deleted."""
+        with self._database.read() as connection:
+            return superseded.ids_at(connection, seq)
+
+    def lead_elsewhere(self, batch: ThinnedBatch, uri: str, ids: frozenset[str]) -> bool:
+        """Let the change of `batch` lead to `uri` (empty: nowhere), where these of its documents lie.
+
+        False, and nothing is done, when it does not lead to where `batch` says, or has a document beside `ids`.
+        """
+        return self._database.write(lambda connection: superseded.lead_elsewhere(connection, batch, uri, ids))
+
+    def old_texts(self, before: float) -> int:
+        """Return how many texts of changes were replaced or deleted before this moment, and are still there."""
+        with self._database.read() as connection:
+            return superseded.count_texts(connection, before)
+
+    def forget_texts(self, before: float) -> int:
+        """Remove the texts of changes that were replaced or deleted before this moment; return how many."""
+        gone = 0
+        while page := self._database.write(lambda connection: superseded.forget_texts(connection, before)):
+            gone += page
+        return gone
 
     def old_keys(self, before: float) -> int:
         """Return how many idempotency keys were bound before this moment."""
@@ -263,6 +295,7 @@ def _upsert_one(connection: sa.Connection, item: _Prepared) -> int:
     if item.fields:
         metadata_schema.register(connection, document.tenant, item.fields)
     seq = changes.append(connection, document.tenant, "upsert", document_id=document.id, payload=item.payload)
+    superseded.mark(connection, [present.seq] if present else [])
     upsert(connection, documents, [_row(document.tenant, seq, document.id, item.content_sha256, document.source)])
     return seq
 
@@ -280,7 +313,9 @@ def _append_batch(
     if first is not None:
         return int(first)
     metadata_schema.register(connection, tenant, fields)
+    replaced = _states(connection, tenant, [entry.id for entry in entries])
     seq = changes.append(connection, tenant, "batch", batch_uri=batch_uri)
+    superseded.mark(connection, [state.seq for state in replaced.values()])
     if entries:
         upsert(connection, documents, [_row(tenant, seq, *entry, batch_uri) for entry in entries])
     return seq
@@ -302,6 +337,7 @@ def _delete(connection: sa.Connection, tenant: str, document_id: str) -> int:
     if state is None:
         raise _no_document()
     connection.execute(sa.delete(documents).where(documents.c.tenant == tenant, documents.c.id == document_id))
+    superseded.mark(connection, [state.seq])
     quarantine.clear(connection, tenant, state.source, [document_id])
     return changes.append(connection, tenant, "delete", document_id=document_id)
 
@@ -313,6 +349,7 @@ def _delete_many(connection: sa.Connection, tenant: str, ids: Sequence[str]) -> 
     present = sorted(states)
     for part in parts(present):
         connection.execute(sa.delete(documents).where(documents.c.tenant == tenant, documents.c.id.in_(part)))
+    superseded.mark(connection, [state.seq for state in states.values()])
     for source in {state.source for state in states.values()}:
         quarantine.clear(connection, tenant, source, [i for i in present if states[i].source == source])
     return changes.append(connection, tenant, "delete_batch", payload=json.dumps(present, ensure_ascii=False))
@@ -322,16 +359,32 @@ def _states(connection: sa.Connection, tenant: str, ids: Sequence[str]) -> dict[
     query = sa.select(documents).where(documents.c.tenant == tenant)
     found: dict[str, DocumentState] = {}
     for part in parts(ids):
-        for row in connection.execute(query.where(documents.c.id.in_(part))):
-            found[row.id] = DocumentState(
-                tenant=tenant,
-                id=row.id,
-                seq=row.seq,
-                content_sha256=row.content_sha256,
-                source=row.source,
-                batch_uri=row.batch_uri,
-            )
+        found.update((row.id, _state(row)) for row in connection.execute(query.where(documents.c.id.in_(part))))
     return found
+
+
+def _get(connection: sa.Connection, tenant: str, document_id: str) -> tuple[DocumentState, Document | None]:
+    """In one statement: between two of PostgreSQL's the document could be replaced, and its text removed."""
+    row = connection.execute(
+        sa.select(documents, change_rows.c.kind, change_rows.c.payload)
+        .join(change_rows, change_rows.c.seq == documents.c.seq)
+        .where(documents.c.tenant == tenant, documents.c.id == document_id)
+    ).one_or_none()
+    if row is None:
+        raise _no_document()
+    document = changes.decode_document(tenant, document_id, row.payload) if row.kind == "upsert" else None
+    return _state(row), document
+
+
+def _state(row: sa.Row[Any]) -> DocumentState:
+    return DocumentState(
+        tenant=row.tenant,
+        id=row.id,
+        seq=row.seq,
+        content_sha256=row.content_sha256,
+        source=row.source,
+        batch_uri=row.batch_uri,
+    )
 
 
 def _no_document() -> NotFound:

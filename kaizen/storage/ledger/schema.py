@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from kaizen.errors import ConfigError
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration (a test compares). Opening an up-to-date ledger reads this and never imports Alembic."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

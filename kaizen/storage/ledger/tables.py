@@ -62,7 +62,9 @@ changes = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("document_id", sa.Text),
     sa.Column("batch_uri", sa.Text),
-    sa.Column("payload", sa.Text),  # upsert: the document; delete_batch: the ids; both JSON
+    # upsert: the document; delete_batch: the ids; both JSON. batch: where it lies if not at `batch_uri`, or empty.
+    # Of an upsert it goes when a later change has taken its place, and the row stays: see `superseded`.
+    sa.Column("payload", sa.Text),
     sa.Column("payload_bytes", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("tenant", "batch_uri", name="changes_batch"),
     sqlite_autoincrement=True,
@@ -79,6 +81,14 @@ documents = sa.Table(
     sa.Column("batch_uri", sa.Text, nullable=False),
     sa.Index("documents_content", "tenant", "content_sha256"),
     sa.Index("documents_source", "tenant", "source", "id"),
+    sa.Index("documents_change", "seq"),
+)
+
+superseded = sa.Table(
+    "superseded",
+    metadata,
+    sa.Column("seq", Seq, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Double, nullable=False),
 )
 
 metadata_fields = sa.Table(

@@ -14,11 +14,12 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from kaizen.indexing import generation
 from kaizen.indexing.feed import Feed
-from kaizen.records import Document
+from kaizen.records import Change, Document
 from kaizen.retrieval import query, view
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.shard import Shard
 from kaizen.retrieval.view import LiveSegment, View
+from kaizen.storage.ledger import superseded
 from tests.unit.indexing.shard_life import ShardLife
 
 Sabotage = Callable[[pytest.MonkeyPatch], None]
@@ -79,7 +80,20 @@ def _a_copy_that_adopts_forgets_what_came_since(patch: pytest.MonkeyPatch) -> No
     patch.setattr(Shard, "_remember", lambda self, changes: None)
 
 
+def _what_is_current_is_collected(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(superseded, "ids_at", lambda connection, seq: frozenset())
+
+
+def _a_batch_that_was_collected_meanwhile_stops_a_shard(patch: pytest.MonkeyPatch) -> None:
+    def stopped(_: Feed, _change: Change, error: Exception) -> Change:
+        raise error
+
+    patch.setattr(Feed, "_led_elsewhere", stopped)
+
+
 BROKEN = [
+    _what_is_current_is_collected,
+    _a_batch_that_was_collected_meanwhile_stops_a_shard,
     _a_copy_that_adopts_forgets_what_came_since,
     _a_merge_forgets_deletes_that_came_meanwhile,
     _a_sealed_segment_keeps_what_was_replaced,
@@ -125,6 +139,15 @@ def _a_short_life() -> None:
         partial(life.follow, only=None),
         partial(life.maintain, seconds=200.0, document=None, dies=False),  # too few died for it to be rewritten
         life.crash,
+        partial(life.ingest, tenant="acme", documents=[one, other], same=True),
+        partial(life.ingest, tenant="acme", documents=[replace(other, text="gear")], same=True),
+        partial(life.collect_while_one_reads, only=0),
+        partial(life.collect_while_one_reads, only=1),
+        partial(life.delete, document=one),
+        partial(life.upsert, document=replace(other, text="pump")),
+        life.collect,
+        life.build_anew,
+        partial(life.follow, only=None),
     ]
     try:
         for step in steps:

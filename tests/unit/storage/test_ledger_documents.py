@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from kaizen.errors import Conflict, InvalidInput, NotFound
 from kaizen.records import Change, Document, DocumentState, Quarantined
-from kaizen.storage.ledger import BatchEntry, Ledger, tables
+from kaizen.storage.ledger import BatchEntry, Ledger, superseded, tables
 from kaizen.storage.ledger import documents as documents_module
 from tests.unit.storage.examples import TENANT, document
 
@@ -119,6 +119,74 @@ def test_old_keys_are_forgotten_page_by_page(ledger: Ledger, monkeypatch: pytest
     now = time.time() + 1
     assert (documents.old_keys(now), documents.forget_keys(now), documents.forget_keys(now)) == (5, 5, 0)
     assert documents.upsert(document("a", "0"), "key-0") > max(firsts)
+
+
+def test_what_a_later_change_took_the_place_of_is_forgotten_and_what_is_current_is_not(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(superseded, "_PAGE", 2)
+    monkeypatch.setattr(superseded, "_PAGE_BYTES", 1)  # a page then has one
+    documents, began = ledger.documents, time.time()
+    documents.upsert_many([document(name, text=f"{name} old") for name in "abcd"])
+    documents.upsert_many([document("a", "a new"), document("a", "a newest")])
+    documents.append_batch(TENANT, "batches/1", [("b", "sha", "")], {})
+    documents.delete(TENANT, "c")
+    documents.upsert(Document(tenant="other", id="d", title="", text="of another tenant"))
+    marks = [documents.mark_of(seq) for seq in range(documents.head() + 1)]
+    now = time.time() + 1
+    assert (documents.old_texts(began), documents.forget_texts(began)) == (0, 0)
+    assert (documents.old_texts(now), documents.forget_texts(now), documents.old_texts(now)) == (4, 4, 0)
+    assert [documents.mark_of(seq) for seq in range(documents.head() + 1)] == marks
+    left = [(one.document_id, one.document and one.document.text) for one in documents.changes_after(0)]
+    assert left == [
+        ("a", None), ("b", None), ("c", None), ("d", "d old"), ("a", None), ("a", "a newest"), ("", None), ("c", None),
+        ("d", "of another tenant"),
+    ]  # fmt: skip
+    assert documents.get(TENANT, "a")[1] == document("a", "a newest")
+    assert len(documents.changes_after(0, max_bytes=1)) == 3  # what is gone takes no room in a read
+
+
+def test_nothing_makes_it_forget_a_text_that_is_current(ledger: Ledger) -> None:
+    seq = ledger.documents.upsert(document("a"))
+    ledger.submit(lambda connection: superseded.mark(connection, [seq])).result()
+    ledger.documents.forget_texts(math.inf)
+    assert ledger.documents.get(TENANT, "a")[1] == document("a")
+
+
+def test_a_batch_leads_to_what_is_left_of_it(ledger: Ledger) -> None:
+    documents = ledger.documents
+    seq = documents.append_batch(TENANT, "batches/1", [(name, "sha", "") for name in "abc"], {})
+    assert documents.thinned_batches() == []
+    documents.delete(TENANT, "a")
+    documents.delete_many(TENANT, ["c"])
+    (batch,) = documents.thinned_batches()
+    assert (batch.seq, batch.uri, documents.ids_at(seq)) == (seq, "batches/1", {"b"})
+    mark = documents.mark_of(seq)
+    assert not documents.lead_elsewhere(batch, "batches/2", frozenset("ac"))  # b would be lost
+    assert documents.lead_elsewhere(batch, "batches/2", frozenset("b"))
+    assert not documents.lead_elsewhere(batch, "batches/3", frozenset("b"))  # somebody was quicker
+    assert (documents.batch_at(seq), documents.batches(), documents.thinned_batches()) == (
+        "batches/2", {"batches/2"}, [],
+    )  # fmt: skip
+    assert documents.get(TENANT, "b")[0].batch_uri == documents.changes_after(0)[0].batch_uri == "batches/2"
+    assert documents.append_batch(TENANT, "batches/1", [("b", "sha", "")], {}) == seq
+    documents.upsert(document("b"))
+    (batch,) = documents.thinned_batches()
+    assert documents.lead_elsewhere(batch, "", frozenset())
+    assert (documents.batch_at(seq), documents.batches(), documents.thinned_batches()) == ("", frozenset(), [])
+    assert documents.mark_of(seq) == mark
+
+
+def test_what_a_batch_loses_while_the_rest_is_written_is_remembered(ledger: Ledger) -> None:
+    documents = ledger.documents
+    documents.append_batch(TENANT, "batches/1", [(name, "sha", "") for name in "abc"], {})
+    documents.delete(TENANT, "a")
+    (batch,) = documents.thinned_batches()
+    documents.delete(TENANT, "b")
+    began = time.time()
+    assert documents.lead_elsewhere(batch, "batches/2", frozenset("bc"))
+    (again,) = documents.thinned_batches()
+    assert (again.uri, again.at >= began) == ("batches/2", True)
 
 
 def test_all_batches_that_were_recorded_are_known(ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from alembic.script import ScriptDirectory
 
 from kaizen.config import LedgerSettings
 from kaizen.errors import ConfigError, Corrupt, Unavailable
-from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger import Ledger, schema
 from kaizen.storage.ledger.schema import MIGRATIONS, REVISION
-from kaizen.storage.ledger.tables import metadata
+from kaizen.storage.ledger.tables import changes, documents, metadata
 
 SETTINGS = LedgerSettings()
 
@@ -35,6 +36,26 @@ def test_opening_again_keeps_everything(ledger: Ledger, url: str) -> None:
     ledger.close()
     with Ledger.open(SETTINGS, url) as again:
         assert again.releases.list() == [release]
+
+
+def test_what_was_replaced_before_ledgers_knew_of_it_is_found(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"kind": "upsert", "document_id": "a"}, {"kind": "upsert", "document_id": "a"}, {"kind": "batch"}]
+    common = {"at": 1.0, "tenant": "t", "payload_bytes": 2}
+    with monkeypatch.context() as before:
+        before.setattr(schema, "REVISION", "0002")
+        with Ledger.open(SETTINGS, empty_url) as ledger:
+            for number, row in enumerate(rows):
+                uri = "batches/1" if row["kind"] == "batch" else None
+                change = {**common, **row, "payload": None if uri else f"text {number}", "batch_uri": uri}
+                insert = sa.insert(changes).values(change)
+                ledger.submit(lambda connection, insert=insert: connection.execute(insert).close()).result()
+            state = {"tenant": "t", "id": "a", "seq": 2, "content_sha256": "", "source": "", "batch_uri": ""}
+            ledger.submit(lambda connection: connection.execute(sa.insert(documents).values(state)).close()).result()
+    began = time.time()
+    with Ledger.open(SETTINGS, empty_url) as ledger:
+        assert (ledger.documents.old_texts(began), ledger.documents.old_texts(began + 60)) == (0, 1)
+        (batch,) = ledger.documents.thinned_batches()
+        assert (batch.seq, batch.uri, batch.at >= began) == (3, "batches/1", True)
 
 
 def test_a_ledger_of_a_newer_program_is_refused_and_left_alone(ledger: Ledger, url: str) -> None:

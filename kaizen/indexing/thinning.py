@@ -1,0 +1,75 @@
+"""Batches without the documents that later changes replaced or deleted: written again, or not at all.
+
+The order is what makes it safe. What remains is written first, under a new name; then the ledger lets the change lead
+there, if it still leads to the old batch and has no document that was not written; only then may the old one go. After
+a kill in between, one of the two is nobody's, and is collected as such. Between looking and writing a batch can only
+have lost more documents, never got one: see `kaizen.storage.ledger.superseded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from kaizen.errors import Corrupt, NotFound
+from kaizen.indexing.batch import ids_of, write_again
+from kaizen.storage.ledger.documents import Documents
+from kaizen.storage.ledger.superseded import ThinnedBatch
+from kaizen.storage.object_store import ObjectStore, is_lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thinning:
+    """What became of the batches that had lost documents.
+
+    Attributes:
+        free: names in the store of those that no change leads to any more -> when they lost their first document.
+        rewritten: those of `free` of which something remained.
+        written: under which names that lies now; none in a dry run.
+        waiting: of whose documents none is left, and which lost the first too short a time ago.
+    """
+
+    free: Mapping[str, float]
+    rewritten: tuple[str, ...]
+    written: tuple[str, ...]
+    waiting: tuple[str, ...]
+
+
+def thin(documents: Documents, store: ObjectStore, before: float, *, dry_run: bool) -> Thinning:
+    """Let the changes of batches that lost documents before this moment lead to what remains of them.
+
+    Nothing is taken from the store. A dry run only says what would be `free`. A batch that cannot be read stays.
+    """
+    batches = documents.thinned_batches()
+    due = [batch for batch in batches if batch.at < before]
+    done = {batch: uri for batch in due if (uri := _thinned(documents, store, batch, dry_run=dry_run)) is not None}
+    return Thinning(
+        free={batch.uri: batch.at for batch in done},
+        rewritten=tuple(batch.uri for batch, uri in done.items() if uri),
+        written=tuple(uri for uri in done.values() if uri and not dry_run),
+        waiting=tuple(batch.uri for batch in batches if batch.at >= before and not documents.ids_at(batch.seq)),
+    )
+
+
+def _thinned(documents: Documents, store: ObjectStore, batch: ThinnedBatch, *, dry_run: bool) -> str | None:
+    """Where what is left of it lies now (empty: nowhere; in a dry run, where it lies); None where it stays as it is."""
+    ids = documents.ids_at(batch.seq)
+    if not ids:
+        return "" if dry_run or documents.lead_elsewhere(batch, "", ids) else None
+    try:
+        held = ids_of(store, batch.uri)
+        if not ids <= held:
+            return None  # a document without its text: to write the others again would hide the loss
+        if ids == held and not dry_run:
+            documents.lead_elsewhere(batch, batch.uri, ids)
+        if ids == held or dry_run:
+            return batch.uri if ids < held else None
+        uri = write_again(store, batch.uri, ids)
+    except (Corrupt, NotFound, OSError):
+        return None  # whoever needs it is told
+    if not documents.lead_elsewhere(batch, uri, ids):
+        return None
+    if is_lost(store, uri):  # stopped for so long that it was collected, before it was recorded, as nobody's
+        documents.lead_elsewhere(replace(batch, uri=uri), batch.uri, held)
+        return None
+    return uri
