@@ -4,9 +4,9 @@ what documents were before they were replaced or deleted.
     python -m jobs.collect [--dry-run] [--config FILE] [--json]
 
 The service does the same every `collect.every_hours`. Nothing goes at first sight: it is remembered, and goes when it
-was of no use at every look for `collect.age_hours`. --dry-run says what would go, and changes nothing. With --json one
-line: {"gone": [..], "waiting": [..], "rewritten": [..], "freed_bytes": n, "texts": n, "texts_waiting": n,
-"idempotency_keys": n, "checkpoints": [..], "logs": [..], "seconds": ..}.
+was of no use at every look for `collect.age_hours`, a batch of documents for `collect.batch_hours`. --dry-run says what
+would go, and changes nothing. With --json one line: {"gone": [..], "waiting": [..], "rewritten": [..], "freed_bytes":
+n, "texts": n, "texts_waiting": n, "idempotency_keys": n, "checkpoints": [..], "logs": [..], "seconds": ..}.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def _collect(options: argparse.Namespace) -> None:
     if options.json:
         print_result({**asdict(collected), "seconds": round(time.monotonic() - started, 3)})
     else:
-        _show(collected, workspace.settings.collect.age_hours, dry_run=options.dry_run)
+        _show(collected, dry_run=options.dry_run)
 
 
-def _show(collected: Collected, age_hours: float, *, dry_run: bool) -> None:
+def _show(collected: Collected, *, dry_run: bool) -> None:
     going, waiting = Counter(map(_kind, collected.gone)), Counter(map(_kind, collected.waiting))
     going |= {RUNS: len(collected.checkpoints), LOGS: len(collected.logs), KEYS: collected.idempotency_keys}
     going[TEXTS], waiting[TEXTS] = collected.texts, collected.texts_waiting
-    table = Table("of no use", "would go" if dry_run else "gone", f"goes within {age_hours:g} hours", box=SIMPLE_HEAD)
+    table = Table("of no use", "would go" if dry_run else "gone", "goes later", box=SIMPLE_HEAD)
     for kind in (INDICES, PARTS, *KINDS.values(), TEXTS, RUNS, LOGS, KEYS):
         table.add_row(kind, str(going[kind]), str(waiting[kind]))
     console = Console()

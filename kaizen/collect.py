@@ -48,8 +48,8 @@ class Collected:
 
     Attributes:
         gone: names in the object store; `waiting`: those that go later, when they are still of no use then.
-        rewritten: batches among `gone` that had replaced or deleted documents, and others, which were written again.
-        freed_bytes: of `gone`, as their manifests say, less what was written again (in a dry run nothing was).
+        rewritten: batches that had replaced or deleted documents, and others, which were written again.
+        freed_bytes: of `gone`, as their manifests say.
         texts: of changes in the ledger, replaced or deleted since; `texts_waiting`: those that were too short ago.
         checkpoints: folders of runs of training that nobody went on with.
         logs: of steps that the steward ran long ago.
@@ -67,7 +67,7 @@ class Collected:
 
 
 def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Collected:
-    """Look once, remember what is of no use, and take away what has been so for `collect.age_hours`.
+    """Look once, remember what is of no use, and take away what has been so for `collect.age_hours` or `batch_hours`.
 
     Args:
         now: seconds since the epoch.
@@ -75,13 +75,14 @@ def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Colle
     Raises:
         Unavailable: ledger or object store do not answer.
     """
-    age = workspace.settings.collect.age_hours * _HOUR
+    wanted = workspace.settings.collect
+    age, batch_age = (hours * _HOUR for hours in (wanted.age_hours, wanted.batch_hours))
     documents = workspace.ledger.documents
     names = workspace.store.list()
     thinning = thin(documents, workspace.store, now - age, dry_run=dry_run)
     needs = _needs(workspace, names, now - age)
     found = unneeded(names, replace(needs, batches=set(needs.batches) - set(thinning.free)), before=now - age)
-    going, since = due(found, {**_seen(workspace), **thinning.free}, now=now, age=age)
+    going, since = due(found, _seen(workspace), now=now, age=age, batch_age=batch_age)
     held = _held(names, going)
     sizes = {name: _size(workspace, files) for name, files in held.items()}
     if not dry_run:
@@ -90,8 +91,8 @@ def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Colle
     return Collected(
         gone=tuple(going),
         waiting=(*(name for name in since if name not in set(going)), *thinning.waiting),
-        rewritten=tuple(name for name in thinning.rewritten if name in set(going)),
-        freed_bytes=sum(sizes[name] for name in going) - _size(workspace, thinning.written),
+        rewritten=thinning.rewritten,
+        freed_bytes=sum(sizes[name] for name in going),
         texts=_forget_texts(workspace, now - age, dry_run=dry_run),
         texts_waiting=documents.old_texts(float("inf")) - documents.old_texts(now - age),
         idempotency_keys=_forget_keys(workspace, now - age, dry_run=dry_run),

@@ -272,6 +272,11 @@ class Collect(Section):
     age_hours: float = Field(
         24, gt=0, description="How long a thing must have been of no use before it goes; an idempotency key's life."
     )
+    batch_hours: float = Field(
+        168,
+        gt=0,
+        description="The same for batches of documents: as old may a backup be that the ledger is restored from.",
+    )
     every_hours: float = Field(1, ge=0, description="How often the service looks; 0: only `kaizen collect` does.")
 
 

@@ -27,6 +27,7 @@ from kaizen.release import index_id, models_of
 
 NEWEST_CANDIDATES = 20  # that were not rejected: with a fine-tuned encoder each, 180 MB a piece, 3.6 GB
 NEWEST_DATASETS = 10  # whatever became of what was learnt from them: somebody may be about to learn from one
+_BATCHES = "batches/"
 _REFERENCE = "monitoring/reference-"
 _MODEL = re.compile(r"models/(embedder|query-encoder|ranker|generator)-[0-9a-f]{12}")
 _DATASET = re.compile(r"datasets/[0-9a-f]{16}")
@@ -150,15 +151,19 @@ def _unneeded(names: Iterable[str], needs: Needs, before: float) -> Iterator[str
 
 
 def due(
-    found: Iterable[str], seen: Mapping[str, float], *, now: float, age: float
+    found: Iterable[str], seen: Mapping[str, float], *, now: float, age: float, batch_age: float
 ) -> tuple[list[str], dict[str, float]]:
-    """What goes now, and what to remember: name -> since when (seconds) it has been of no use at every look."""
+    """What goes now, and what to remember: name -> since when (seconds) it has been of no use at every look.
+
+    Batches have an age of their own: nothing can make them again, and a ledger from a backup may lead to them.
+    """
     since = {name: min(now, seen.get(name, now)) for name in found}
-    return [name for name, first in since.items() if now - first >= age], since
+    ages = {name: batch_age if name.startswith(_BATCHES) else age for name in since}
+    return [name for name, first in since.items() if now - first >= ages[name]], since
 
 
 def _is_named_by_nobody(name: str, needs: Needs, before: float) -> bool:
-    if name.startswith("batches/"):
+    if name.startswith(_BATCHES):
         return name not in needs.batches and _made_before(name, before)
     return name not in needs.learnt if is_learnt(name) else _watches_none_of(name, needs.watched)
 

@@ -8,7 +8,6 @@ have lost more documents, never got one: see `kaizen.storage.ledger.superseded`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from kaizen.errors import Corrupt, NotFound
@@ -23,15 +22,13 @@ class Thinning:
     """What became of the batches that had lost documents.
 
     Attributes:
-        free: names in the store of those that no change leads to any more -> when they lost their first document.
-        rewritten: those of `free` of which something remained.
-        written: under which names that lies now; none in a dry run.
+        free: names in the store of those that no change leads to any more.
+        rewritten: those of `free` of which something remained, and lies under another name now.
         waiting: of whose documents none is left, and which lost the first too short a time ago.
     """
 
-    free: Mapping[str, float]
+    free: tuple[str, ...]
     rewritten: tuple[str, ...]
-    written: tuple[str, ...]
     waiting: tuple[str, ...]
 
 
@@ -44,9 +41,8 @@ def thin(documents: Documents, store: ObjectStore, before: float, *, dry_run: bo
     due = [batch for batch in batches if batch.at < before]
     done = {batch: uri for batch in due if (uri := _thinned(documents, store, batch, dry_run=dry_run)) is not None}
     return Thinning(
-        free={batch.uri: batch.at for batch in done},
+        free=tuple(batch.uri for batch in done),
         rewritten=tuple(batch.uri for batch, uri in done.items() if uri),
-        written=tuple(uri for uri in done.values() if uri and not dry_run),
         waiting=tuple(batch.uri for batch in batches if batch.at >= before and not documents.ids_at(batch.seq)),
     )
 

@@ -71,7 +71,7 @@ def test_what_cannot_be_sealed_is_told_until_it_is(caplog: pytest.LogCaptureFixt
     shard._shard = Mock(view=View(0, ()), next=lambda _now: due)
     shard._feed = Mock(after=lambda _seq: None)
     shard._generations = Mock()
-    shard._generations.save.side_effect = StorageFull("No space is left.", advice="Free space.")
+    shard._generations.seal.side_effect = StorageFull("No space is left.", advice="Free space.")
 
     def rounds(number: int) -> str:
         type(shard._shard).state = PropertyMock(side_effect=[State.SERVING] * number + [State.RETIRED])
@@ -81,7 +81,7 @@ def test_what_cannot_be_sealed_is_told_until_it_is(caplog: pytest.LogCaptureFixt
 
     assert rounds(3) == "sealing: No space is left. Free space."
     assert len(caplog.records) == 1
-    shard._generations.save.side_effect = None
+    shard._generations.seal.side_effect = None
     assert rounds(1) == ""
 
 

@@ -179,13 +179,19 @@ def test_data_sets_stay_with_what_was_learnt_from_them_and_its_parents() -> None
 
 
 def test_nothing_goes_before_it_was_of_no_use_for_long_enough() -> None:
-    going, since = due(["a", "b"], {}, now=100, age=10)
+    going, since = due(["a", "b"], {}, now=100, age=10, batch_age=50)
     assert (going, since) == ([], {"a": 100, "b": 100})
-    going, since = due(["b", "c"], since, now=110, age=10)  # somebody needed a again: it begins anew
+    going, since = due(["b", "c"], since, now=110, age=10, batch_age=50)  # somebody needed a again: it begins anew
     assert (going, since) == (["b"], {"b": 100, "c": 110})
-    going, since = due(["a", "c"], since, now=119, age=10)
+    going, since = due(["a", "c"], since, now=119, age=10, batch_age=50)
     assert (going, since) == ([], {"a": 119, "c": 110})
 
 
 def test_a_clock_that_was_set_back_makes_nothing_older() -> None:
-    assert due(["a"], {"a": 500}, now=100, age=10) == ([], {"a": 100})
+    assert due(["a"], {"a": 500}, now=100, age=10, batch_age=50) == ([], {"a": 100})
+
+
+def test_a_batch_stays_as_long_as_a_backup_of_the_ledger_may_be_old() -> None:
+    seen = {"batches/b": 100.0, "datasets/d": 100.0}
+    assert due(seen, seen, now=149, age=10, batch_age=50)[0] == ["datasets/d"]
+    assert due(seen, seen, now=150, age=10, batch_age=50)[0] == ["batches/b", "datasets/d"]

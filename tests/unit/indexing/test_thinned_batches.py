@@ -38,8 +38,9 @@ class Place:
     batch: str
 
     def collect(self) -> None:
-        self.now += MONTH
-        collect(self.workspace, self.now)
+        for _ in ("led elsewhere", "gone"):
+            self.now += MONTH
+            collect(self.workspace, self.now)
 
     now: float = 2e9
 
