@@ -9,7 +9,7 @@ from typing import Literal
 from kaizen.errors import InvalidInput
 from kaizen.records import Document, DocumentState, FieldType
 from kaizen.storage.ledger import Ledger
-from kaizen.storage.ledger.metadata_schema import field_types
+from kaizen.storage.ledger.metadata_schema import check_room, field_types
 
 Outcome = Literal["embed", "unchanged", "duplicate", "quarantined"]
 
@@ -73,9 +73,10 @@ class Sieve:
         return self._admit(document)
 
     def _admit(self, document: Document) -> Verdict:
-        """Embed, unless a metadata field has another type than it has had."""
+        """Embed, unless a metadata field has another type than it has had, or is one too many."""
         try:
             types = field_types(document.metadata)
+            check_room(len(self._types), types.keys() - self._types.keys())
         except InvalidInput as error:
             return Verdict(outcome="quarantined", reason=str(error))
         for name, kind in types.items():

@@ -11,7 +11,8 @@ it, and so does match the `not` of one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from typing import Annotated, Any
 
@@ -41,6 +42,9 @@ MAX_VALUES = 1000  # of one test
 MAX_VALUES_TOGETHER = 4000  # each is also sought as metadata would hold it, before anything else can be done
 MAX_EXACT_INTEGER = 2**53
 """Numbers are compared as float64, which tells integers apart up to here."""
+MOST_NAMED = 20  # fields that a refusal lists
+MOST_COMPARED = 100  # names that an unknown one is compared with
+MOST_COMPARING = 100_000  # products of lengths: what a comparison costs at worst grows with them
 
 
 def _exact(value: object) -> object:
@@ -287,10 +291,18 @@ def _tests(node: Filter) -> Iterator[Equals | In | Range]:
 
 
 def _unknown(name: str, schema: Mapping[str, FieldType]) -> UnknownField:
-    near = difflib.get_close_matches(name, schema, n=1)
+    near = difflib.get_close_matches(name, _likely(name, schema), n=1)
     advice = f"Did you mean '{near[0]}'? " if near else ""
-    known = ", ".join(sorted(schema)) or "none"
-    return UnknownField(f"There is no field '{name}' to filter on.", advice=f"{advice}The fields are: {known}.")
+    known = ", ".join(sorted(schema)[:MOST_NAMED]) or "none"
+    rest = f" and {len(schema) - MOST_NAMED} more" if len(schema) > MOST_NAMED else ""
+    return UnknownField(f"There is no field '{name}' to filter on.", advice=f"{advice}The fields are: {known}{rest}.")
+
+
+def _likely(name: str, known: Iterable[str]) -> list[str]:
+    """Those most alike in length and letters, which is soon seen; of long ones fewer."""
+    letters = set(name)
+    most = min(MOST_COMPARED, MOST_COMPARING // len(name) ** 2)
+    return heapq.nsmallest(most, known, key=lambda other: abs(len(other) - len(name)) + len(letters ^ set(other)))
 
 
 def _mismatch(name: str, kind: FieldType, need: str) -> InvalidInput:

@@ -128,6 +128,32 @@ def test_an_unknown_field_names_the_nearest_and_all() -> None:
     assert caught.value.advice == "Did you mean 'lang'? The fields are: draft, lang, tags, year."
 
 
+def test_of_very_many_fields_some_are_named() -> None:
+    many: dict[str, FieldType] = dict.fromkeys((f"field_{number:04}" for number in range(1000)), "string")
+    with pytest.raises(UnknownField) as caught:
+        filters.check(filters.parse({"field": "languages", "equals": "en"}), many | {"language": "string"})
+    assert caught.value.advice.startswith("Did you mean 'language'? The fields are: field_0000, ")
+    assert caught.value.advice.endswith("field_0019 and 981 more.")
+
+
+@pytest.mark.parametrize("length", [8, 32, 64, 128])
+def test_names_that_are_all_alike_cost_no_more_than_a_few(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two letters in another order in each: what takes the comparison longest."""
+    compared: list[int] = []
+
+    def counted(name: str, others: list[str], n: int) -> list[str]:
+        assert n == 1
+        compared.append(sum(len(name) * len(other) for other in others))
+        return []
+
+    shuffle = np.random.default_rng(1).permutation
+    many: dict[str, FieldType] = {"".join(shuffle(list("ab" * (length // 2)))): "string" for _ in range(1000)}
+    monkeypatch.setattr(filters.difflib, "get_close_matches", counted)
+    with pytest.raises(UnknownField):
+        filters.check(filters.parse({"field": "c" * length, "equals": "en"}), many)
+    assert 0 < compared[0] <= filters.MOST_COMPARING
+
+
 @pytest.mark.parametrize(
     "text",
     [

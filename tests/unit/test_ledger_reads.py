@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from kaizen.errors import Conflict, Unavailable
 from kaizen.records import FieldType
-from serve_apps import ledger_reads
+from serve_apps import field_types, ledger_reads
 from serve_apps.field_types import FieldTypes
 from serve_apps.ledger_reads import LedgerReads
 
@@ -47,3 +48,35 @@ def test_a_filter_is_not_waited_for_when_the_ledger_is_silent(silent: threading.
         asyncio.run(types.of("acme", {"year"}))
     silent.set()
     assert asyncio.run(types.of("acme", {"year"})) == known
+
+
+def test_unknown_fields_are_looked_up_together_and_a_new_one_is_found_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(field_types, "PAUSE_SECONDS", 0.05)
+    stored: dict[str, FieldType] = {"year": "number"}
+    began: list[str] = []
+
+    def schema(tenant: str) -> dict[str, FieldType]:
+        began.append(tenant)
+        return dict(stored)
+
+    async def run() -> None:
+        types = FieldTypes(cast("Any", SimpleNamespace(documents=SimpleNamespace(schema=schema))))
+        until = (started := time.monotonic()) + 0.5
+
+        async def curious(number: int) -> None:
+            while time.monotonic() < until:
+                assert set(await types.of("acme", {f"unknown{number}"})) <= {"year", "new"}
+
+        asking = [asyncio.create_task(curious(number)) for number in range(20)]
+        await asyncio.sleep(0.12)
+        stored["new"] = "string"
+        assert (await types.of("acme", {"new"}))["new"] == "string"
+        await asyncio.gather(*asking)
+        known = len(began)
+        assert known <= (time.monotonic() - started) / 0.05 + 1
+        assert await types.of("acme", {"new", "year"}) == stored
+        assert len(began) == known
+
+    asyncio.run(run())

@@ -1,9 +1,13 @@
-"""The types of metadata fields: per tenant, the first value of a field fixes its type for good."""
+"""The types of metadata fields: per tenant, the first value of a field fixes its type for good.
+
+So a name is never given back, and names are bounded: one that is made from what varies (an id, a date) would be another
+field with each document, and every filter is checked against all of them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +16,8 @@ from kaizen.errors import InvalidInput
 from kaizen.records import FieldType
 from kaizen.storage.ledger.statements import parts
 from kaizen.storage.ledger.tables import metadata_fields
+
+MAX_FIELDS = 1000  # of a tenant; what Elasticsearch allows an index unless told otherwise
 
 
 def field_type(name: str, value: object) -> FieldType:
@@ -41,11 +47,22 @@ def field_types(metadata: Mapping[str, object]) -> dict[str, FieldType]:
     return {name: field_type(name, value) for name, value in metadata.items()}
 
 
+def check_room(known: int, new: Collection[str]) -> None:
+    """Raise InvalidInput when `new` field names, beside `known` others, are more than a tenant may have."""
+    if new and known + len(new) > MAX_FIELDS:
+        raise InvalidInput(
+            f"With new metadata fields (such as {min(new)!r}) there would be {known + len(new)}.",
+            advice=f"All documents together may have {MAX_FIELDS}: use names that are there, and put what varies into "
+            "values.",
+        )
+
+
 def register(connection: sa.Connection, tenant: str, fields: Mapping[str, FieldType]) -> None:
     """Fix the types of fields never seen before, within the caller's write transaction.
 
     Raises:
-        InvalidInput: a field already has another type; the message names the field, its type, and what came.
+        InvalidInput: a field already has another type, and the message names the field, its type, and what came; or
+            there would be more than MAX_FIELDS.
     """
     known = _known(connection, tenant, list(fields))
     for name, kind in fields.items():
@@ -56,6 +73,7 @@ def register(connection: sa.Connection, tenant: str, fields: Mapping[str, FieldT
             )
     new = [{"tenant": tenant, "name": n, "type": k} for n, k in fields.items() if n not in known]
     if new:
+        check_room(_count(connection, tenant), [row["name"] for row in new])
         connection.execute(sa.insert(metadata_fields), new)
 
 
@@ -70,6 +88,11 @@ def _known(connection: sa.Connection, tenant: str, names: list[str]) -> dict[str
     for part in parts(names):
         known.update(connection.execute(_types(tenant).where(metadata_fields.c.name.in_(part))).all())
     return known
+
+
+def _count(connection: sa.Connection, tenant: str) -> int:
+    query = sa.select(sa.func.count()).select_from(metadata_fields).where(metadata_fields.c.tenant == tenant)
+    return connection.scalar(query) or 0
 
 
 def _types(tenant: str) -> sa.Select[Any]:

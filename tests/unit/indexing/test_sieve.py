@@ -11,6 +11,7 @@ from kaizen.config import LedgerSettings
 from kaizen.indexing.sieve import Sieve
 from kaizen.records import Document
 from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger.metadata_schema import MAX_FIELDS
 from tests.unit.storage.examples import TENANT, document
 
 
@@ -49,6 +50,14 @@ def test_a_copy_of_what_is_refused_is_refused_too(ledger: Ledger) -> None:
     ledger.documents.upsert(document("old", "one", metadata={"year": 1999}))
     new = [document(name, "two", metadata={"year": "1999"}) for name in "ab"]
     assert outcomes(ledger, *new) == ["quarantined", "quarantined"]
+
+
+def test_a_document_with_a_field_too_many_is_refused_and_the_others_go_on(ledger: Ledger) -> None:
+    ledger.documents.append_batch(TENANT, "batches/1", [], {f"f{number}": "number" for number in range(MAX_FIELDS - 1)})
+    new = [document(name, name, metadata={f: 1}) for name, f in (("a", "f0"), ("b", "x"), ("c", "y"), ("d", "x"))]
+    verdicts = Sieve(ledger, TENANT, deduplicate=True).sift(new, ["u"] * 4)
+    assert [verdict.outcome for verdict in verdicts] == ["embed", "embed", "quarantined", "embed"]
+    assert f"may have {MAX_FIELDS}" in verdicts[2].reason
 
 
 def test_the_first_of_one_id_counts(ledger: Ledger) -> None:

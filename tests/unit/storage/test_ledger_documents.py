@@ -13,6 +13,7 @@ from kaizen.errors import Conflict, InvalidInput, NotFound
 from kaizen.records import Change, Document, DocumentState, Quarantined
 from kaizen.storage.ledger import BatchEntry, Ledger, superseded, tables
 from kaizen.storage.ledger import documents as documents_module
+from kaizen.storage.ledger.metadata_schema import MAX_FIELDS
 from tests.unit.storage.examples import TENANT, document
 
 
@@ -260,6 +261,21 @@ def test_the_first_value_fixes_a_fields_type(ledger: Ledger) -> None:
     assert ledger.documents.schema(TENANT) == expected  # nothing of a refused write remains
     assert ledger.documents.states(TENANT, ["c", "d", "e"]) == {}
     assert ledger.documents.schema("other") == {}
+
+
+def test_a_tenant_has_so_many_fields_and_no_more(ledger: Ledger) -> None:
+    names = [f"f{number:04}" for number in range(MAX_FIELDS)]
+    ledger.documents.append_batch(TENANT, "batches/1", [("a", "sha", "")], dict.fromkeys(names[:-1], "number"))
+    both = [document("b", metadata={names[-1]: 1}), document("c", metadata={names[0]: 1, "one_more": 1})]
+    with pytest.raises(InvalidInput, match=r"'one_more'.* 1001.* may have 1000"):
+        ledger.documents.upsert_many(both)
+    assert len(ledger.documents.schema(TENANT)) == MAX_FIELDS - 1  # nothing of a refused write remains
+    ledger.documents.upsert(both[0])
+    ledger.documents.upsert(document("d", metadata={names[0]: 2, names[-1]: 2}))
+    with pytest.raises(InvalidInput, match="may have 1000"):
+        ledger.documents.append_batch(TENANT, "batches/2", [("e", "sha", "")], {"one_more": "number"})
+    assert len(ledger.documents.schema(TENANT)) == MAX_FIELDS
+    ledger.documents.append_batch("other", "batches/3", [("a", "sha", "")], {"one_more": "number"})
 
 
 @pytest.mark.parametrize(
