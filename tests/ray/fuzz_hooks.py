@@ -14,6 +14,7 @@ BEYOND_THE_SCHEMA = re.compile(
     r"There is no field '.*' to filter on"
     r"|The field '.*' is of type"
     r"|[Mm]etadata field .* is of type"
+    r"|With new metadata fields "
     r"|body(\.\w+|\.\d+)*\.filter\b"
     r"|The document id "
     r"|A metadata field has an unusable name"
