@@ -136,7 +136,8 @@ class Server(Section):
     host: str = Field("127.0.0.1", description="Loopback by default: think before you change it.")
     port: int = Field(8420, ge=0, le=65535, description="0 picks a free one.")
     ingress: Literal["haproxy", "proxy"] = Field(
-        "haproxy", description="HAProxy (fast) or Ray Serve's own Python proxy."
+        "haproxy",
+        description="HAProxy (fast) or Ray Serve's own Python proxy, which waits for headers as long as it takes.",
     )
     replicas: int = Field(2, ge=1, le=64)
     replica_cpus: float = Field(0.2, ge=0)

@@ -112,6 +112,12 @@ class DeadlineExceeded(TransientError):
     code = "deadline-exceeded"
 
 
+class TooSlow(TransientError):
+    """The caller began to send something and did not go on in time (HTTP 408)."""
+
+    code = "too-slow"
+
+
 class StorageFull(TransientError):
     """No space left where a durable write must go (HTTP 507)."""
 

@@ -65,7 +65,7 @@ def build_api(service: Service) -> FastAPI:
     problems.install(app, retry_after)
     app.add_middleware(Measured, metrics=service.metrics)
     app.add_middleware(KnownSender, check=service.callers.check, retry_after=retry_after)
-    app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes, retry_after=retry_after)
     app.add_middleware(PrintablePath)
     app.add_middleware(service.entrance.around)
     _add_search(app, service)

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kaizen.errors import KaizenError
 from kaizen.records import Principal
 from serve_apps.admission import Admission, overloaded
+from serve_apps.body_time import InTime
 from serve_apps.metrics import Metrics
 from serve_apps.problems import problem_of, unexpected_problem
 from serve_apps.schemas import SearchRequest, SearchResponse
@@ -107,10 +108,10 @@ class Entrance:
     async def _answer(self, request: Request, read: _Read, request_id: bytes | None) -> Response | None:
         """The response to a plain search; None: it is for others to answer, who read it again."""
         began = time.perf_counter()
-        asked = await self._plain(request, read)
-        if asked is None:
-            return None
         try:
+            asked = await self._plain(request, read)
+            if asked is None:
+                return None
             principal = await self._caller(request)
             if not self._admission.free():
                 return None
@@ -156,11 +157,11 @@ class _Read:
     """What was read of a request, to be read again."""
 
     def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+        self._receive = InTime(receive).receive
         self._messages: list[Message] = []
 
     async def body(self) -> bytes:
-        """All of it; nothing, when its caller hung up."""
+        """All of it; nothing, when its caller hung up. Raises TooSlow."""
         more = True
         while more:
             message = await self._receive()

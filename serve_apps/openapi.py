@@ -11,8 +11,8 @@ from kaizen.config import Server
 from serve_apps.problems import MEDIA_TYPE
 from serve_apps.schemas import Problem
 
-_STATUSES = (400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 503, 504, 507)
-_TRY_AGAIN = (429, 503, 504, 507)
+_STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 503, 504, 507)
+_TRY_AGAIN = (408, 429, 503, 504, 507)
 _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds until it is worth a try."}}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {

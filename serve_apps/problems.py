@@ -23,6 +23,7 @@ from kaizen.errors import (
     Overloaded,
     StorageFull,
     TooLarge,
+    TooSlow,
     TransientError,
     UnknownField,
 )
@@ -40,6 +41,7 @@ STATUS: dict[type[KaizenError], int] = {
     Overloaded: 429,
     NotYetSearchable: 503,
     DeadlineExceeded: 504,
+    TooSlow: 408,
     StorageFull: 507,
     TransientError: 503,
     KaizenError: 500,
@@ -82,6 +84,8 @@ def problem(
         headers["Allow"] = allow
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if status == 408:
+        headers["Connection"] = "close"  # what is still to come of the body would be taken for the next request
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 

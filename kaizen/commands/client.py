@@ -18,7 +18,7 @@ from kaizen.errors import ConfigError, DeadlineExceeded, KaizenError, PermanentE
 from kaizen.run_state import KEY_FILE, head_process, read_run_state
 
 TIMEOUT_SECONDS = 60.0
-TRANSIENT_STATUSES = frozenset({429, 502, 503, 504, 507})
+TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504, 507})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,6 +140,20 @@ def _serves(url: str, content: bytes) -> bool:
     except httpx.HTTPError:
         return False
     return response.status_code == 200 and response.content.startswith(content)
+
+
+def test_who_never_ends_a_request_is_hung_up_on(theirs: Product) -> None:
+    """Headers, a small body, and what is left of a larger one, of which HAProxy passes on what it has."""
+    host, _, port = theirs.state.url.removeprefix("http://").rpartition(":")
+    post = b"POST /v1/feedback HTTP/1.1\r\nHost: here\r\nContent-Type: text/plain\r\nContent-Length: 60000\r\n\r\n"
+    begun = (post[:40], post + b"{", post + b" " * 40_000)
+    with ExitStack() as open_ones:
+        lines = [open_ones.enter_context(socket.create_connection((host, int(port)), timeout=30)) for _ in begun]
+        for line, part in zip(lines, begun, strict=True):
+            line.sendall(part)
+        answers = [open_ones.enter_context(line.makefile("rb")).read() for line in lines]
+    assert [answer.partition(b"\r\n")[0].split(b" ")[1] for answer in answers] == [b"408"] * 3
+    assert [b"urn:kaizen:too-slow" in answer for answer in answers] == [False, True, True]
 
 
 def test_a_search_is_answered_alike_whichever_way_it_takes(theirs: Product) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -10,16 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from pydantic import ValidationError
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from kaizen.body import MOST_FIELDS, Body
 from kaizen.config import Settings
-from kaizen.errors import NotAuthenticated
+from kaizen.errors import NotAuthenticated, TooSlow
 from kaizen.offline import offline_queries
 from kaizen.records import SCOPES, Principal
 from kaizen.retrieval.filters import parse
 from kaizen.security.keys import Known
+from serve_apps import body_time
 from serve_apps.api import build_api
 from serve_apps.body_limit import MOST_ELSEWHERE
 from serve_apps.callers import Callers
@@ -127,6 +131,65 @@ def test_a_large_body_of_somebody_unknown_is_not_read(api: TestClient, path: str
 
 def test_a_small_body_of_somebody_unknown_is_a_401(api: TestClient) -> None:
     assert api.post(SEARCH, json={"query": "a"}).status_code == 401
+
+
+async def _served(api: TestClient, begin: bytes, rest: bytes, pause: float) -> bytes:
+    """What comes back over a real connection until it is closed, when `rest` is sent a byte at a time."""
+    server = uvicorn.Server(uvicorn.Config(api.app, http="httptools", lifespan="off", log_config=None, port=0))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.servers[0].sockets[0].getsockname()[1])
+    answer = asyncio.create_task(reader.read())
+    writer.write(begin)
+    for byte in rest:
+        await asyncio.wait({answer}, timeout=pause)
+        if not answer.done():
+            writer.write(bytes([byte]))
+    try:
+        return await asyncio.wait_for(answer, 20)
+    finally:
+        writer.close()
+        server.should_exit = True
+        await serving
+
+
+@pytest.mark.parametrize("path", ["/v1/feedback", BATCH, "/v1/answer"])
+@pytest.mark.parametrize("rest", [b"", b" " * 50], ids=["nothing", "a byte now and then"])
+def test_a_body_that_does_not_come_is_not_waited_for(
+    api: TestClient, path: str, rest: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_time, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(body_time, "WHOLE_SECONDS", 1.0)
+    begin = f"POST {path} HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    head, _, body = asyncio.run(_served(api, begin.encode(), rest, 0.1)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert {b"connection: close", b"retry-after: 1"} <= set(head.lower().split(b"\r\n"))
+    assert json.loads(body)["type"] == "urn:kaizen:too-slow"
+
+
+def test_the_more_came_of_a_body_the_longer_its_end_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_time, "WHOLE_SECONDS", 0.2)
+    monkeypatch.setattr(body_time, "BYTES_A_SECOND", 100)
+
+    def message(size: int, more: bool = True) -> Message:
+        return {"type": "http.request", "body": b"x" * size, "more_body": more}
+
+    async def read(*messages: Message) -> None:
+        coming = iter(messages)
+
+        async def receive() -> Message:
+            await asyncio.sleep(0.15)
+            return next(coming)
+
+        body = body_time.InTime(receive)
+        for _ in messages:
+            await body.receive()
+
+    asyncio.run(read(message(1000), message(1), message(1, more=False)))
+    asyncio.run(read(message(1, more=False), message(1), message(1)))  # once it is whole there is nothing to wait for
+    with pytest.raises(TooSlow):
+        asyncio.run(read(message(1), message(1000), message(1, more=False)))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kaizen.errors import NotAuthenticated, NotFound
 from kaizen.records import Principal
-from serve_apps import problems
+from serve_apps import body_time, problems
 from serve_apps.admission import FEW, Admission
 from serve_apps.body_limit import BodyLimit
 from serve_apps.entrance import SEARCH, Entrance
@@ -107,7 +107,7 @@ class House:
     def _framework(self) -> FastAPI:
         made = FastAPI(dependencies=[Depends(refuse_unknown_parameters)])
         problems.install(made, retry_after=RETRY_AFTER)
-        made.add_middleware(BodyLimit, max_bytes=MOST_BYTES)
+        made.add_middleware(BodyLimit, max_bytes=MOST_BYTES, retry_after=RETRY_AFTER)
 
         @made.post(SEARCH)
         async def search(request: SearchRequest, principal: Annotated[Principal, Depends(caller)]) -> SearchResponse:
@@ -316,6 +316,20 @@ def test_who_sends_no_body_keeps_nobody_out() -> None:
         return await crowd.comes(FEW)
 
     assert asyncio.run(run()) == {200: FEW}
+
+
+def test_a_search_whose_body_does_not_come_is_a_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_time, "SILENCE_SECONDS", 0.05)
+
+    async def half() -> Any:  # noqa: ANN401 (an iterator of bytes)
+        yield GOOD[:7]
+        await asyncio.Event().wait()
+
+    for house in (House(), House(entrances=0)):
+        response = house.ask(content=half(), headers={**WHOLE, "content-length": str(len(GOOD))})
+        assert (response.status_code, response.headers["retry-after"]) == (408, str(RETRY_AFTER))
+        assert response.json()["type"] == "urn:kaizen:too-slow"
+        assert house.searched == 0
 
 
 def test_in_a_rush_other_paths_are_open() -> None:

