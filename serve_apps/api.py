@@ -63,10 +63,10 @@ def build_api(service: Service) -> FastAPI:
     retry_after = service.settings.server.retry_after_seconds
     app.openapi = partial(description, app, service.settings.server)  # type: ignore[method-assign]
     problems.install(app, retry_after)
-    app.add_middleware(Measured, metrics=service.metrics)
     app.add_middleware(KnownSender, check=service.callers.check, retry_after=retry_after)
     app.add_middleware(BodyLimit, max_bytes=service.settings.server.max_body_bytes, retry_after=retry_after)
     app.add_middleware(PrintablePath)
+    app.add_middleware(Measured, metrics=service.metrics)  # around the others: what they refuse is counted, too
     app.add_middleware(service.entrance.around)
     _add_search(app, service)
     _add_documents(app, service)

@@ -1,4 +1,4 @@
-"""Counts every response, and how long it took to begin."""
+"""Counts every response, and how long it took to begin; also that of an error of ours, which is made further out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_apps.metrics import Metrics
+
+# The label of a route is its template, since one for each document's id would be a leak; this is the label of what was
+# refused before it came to a route, or has none.
+UNKNOWN = "unknown"
 
 
 class Measured:
@@ -22,12 +26,23 @@ class Measured:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        status = 0
+
+        def note() -> None:
+            path = getattr(scope.get("route"), "path", UNKNOWN)
+            self._metrics.response(path, status, time.perf_counter() - started)
 
         async def noting(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                route = scope.get("route")
-                path = getattr(route, "path", "unknown")  # the template: a label for each document id would be a leak
-                self._metrics.response(path, message["status"], time.perf_counter() - started)
+                status = message["status"]
+                note()
             await send(message)
 
-        await self._app(scope, receive, noting)
+        try:
+            await self._app(scope, receive, noting)
+        except Exception:
+            if not status:
+                status = 500
+                note()
+            raise

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 from starlette.types import Message
@@ -55,18 +56,22 @@ class Everybody:
         yield
 
 
-@pytest.fixture(scope="module")
-def api() -> Iterator[TestClient]:
-    nothing: Any = SimpleNamespace(response=lambda *_: None)
+def served(metrics: object, **parts: object) -> FastAPI:
+    """The API of a service that has nothing behind it but `parts`."""
     service: Any = SimpleNamespace(
         settings=Settings(),
         callers=Callers(Settings(), Keys()),  # type: ignore[arg-type]
-        metrics=nothing,
+        metrics=metrics,
         entrance=SimpleNamespace(around=lambda app: app),
-        rollouts=None,
         admission=Everybody(),
+        **{"rollouts": None, **parts},
     )
-    yield TestClient(build_api(service))
+    return build_api(service)
+
+
+@pytest.fixture(scope="module")
+def api() -> TestClient:
+    return TestClient(served(SimpleNamespace(response=lambda *_: None)))
 
 
 BAD: dict[str, tuple[str, Any]] = {
