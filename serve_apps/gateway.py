@@ -28,6 +28,10 @@ class Gateway:
         self._service = Service(settings)
         change_cycle(partial(self._service.entrance.around, outermost=True))
 
+    async def check_health(self) -> None:
+        """Serve replaces a replica for which this has raised three times in a row."""
+        self._service.replacement.check()
+
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_api(self._service)
 

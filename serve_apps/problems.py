@@ -26,6 +26,7 @@ from kaizen.errors import (
     TooSlow,
     TransientError,
     UnknownField,
+    WriterStopped,
 )
 
 # The most specific class of an error decides.
@@ -44,6 +45,7 @@ STATUS: dict[type[KaizenError], int] = {
     TooSlow: 408,
     StorageFull: 507,
     TransientError: 503,
+    WriterStopped: 503,
     KaizenError: 500,
 }
 MEDIA_TYPE = "application/problem+json"
@@ -90,8 +92,8 @@ def problem(
 
 
 def problem_of(error: KaizenError, retry_after: int) -> Response:
-    """The response for an error of ours; a transient one says when to try again."""
-    waits = retry_after if isinstance(error, TransientError) else None
+    """The response for an error of ours; it says when to try again where that may help, be it with another replica."""
+    waits = retry_after if isinstance(error, TransientError | WriterStopped) else None
     return problem(status_of(error), error.code, error.message, error.advice, waits)
 
 

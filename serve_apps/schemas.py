@@ -372,7 +372,7 @@ class Readiness(Reply):
 
     ready: bool
     release: bool = Field(description="A release is in service here.")
-    waiting_for: list[str] = Field(description="Actors that do not serve yet.")
+    waiting_for: list[str] = Field(description="Actors that do not serve yet, and the ledger if it takes no writes.")
 
 
 class Problem(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from actors.fleet_client import READY_SECONDS, FleetClient
 from kaizen.config import Settings
 from kaizen.config_sources import mask_secrets
-from kaizen.errors import NotFound
+from kaizen.errors import KaizenError, NotFound
 from kaizen.ids import made_at, new_id
 from kaizen.records import Feedback, Principal, Release, identity_of
 from kaizen.security.keys import Authenticator
@@ -28,6 +28,7 @@ from serve_apps.impression_log import ImpressionLog
 from serve_apps.indices import Indices
 from serve_apps.metrics import Metrics
 from serve_apps.recorder import UNSEEN
+from serve_apps.replacement import Replacement
 from serve_apps.rollout_router import RolloutRouter
 from serve_apps.rollouts import Rollouts
 from serve_apps.schemas import (
@@ -65,6 +66,7 @@ class Service:
         server = settings.server
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
         self._impressions = ImpressionLog(workspace.ledger, settings.spool_directory)
+        self.replacement = Replacement(lambda: workspace.ledger.stopped)
         self.metrics = Metrics(self._impressions.waiting)
         self.asking = Asking(settings, workspace.ledger, self._impressions, self.router, self.metrics, self.admission)
         self.entrance = Entrance(
@@ -157,14 +159,10 @@ class Service:
         return {"readiness": await self.readiness(), "ledger": ledger, "fleet": fleet, "router": self.router.trouble}
 
     async def readiness(self) -> dict[str, Any]:
-        """Whether a release is in service here and every actor that it needs serves; others may come and go."""
+        """Whether a release is in service here, every actor that it needs serves, and the ledger takes writes; other
+        actors may come and go."""
         states = await self._fleet.states(self.router.stable)
-        waiting = sorted(name for name, state in states.items() if state != "serving")
-        return {
-            "ready": self.router.ready and bool(states) and not waiting,
-            "release": self.router.ready,
-            "waiting_for": waiting,
-        }
+        return readiness_of(self.router.ready, states, self._ledger.stopped)
 
     async def _caught_up(self, served: Served) -> bool:
         """Whether a release's actors serve, and its index holds what the ledger holds once they do."""
@@ -175,6 +173,14 @@ class Service:
             return False
         head = await asyncio.to_thread(self._ledger.documents.head)
         return await served.fan_out.reach(head, time.monotonic() + READY_SECONDS)
+
+
+def readiness_of(release: bool, states: Mapping[str, Any], stopped: KaizenError | None) -> dict[str, Any]:
+    """As `schemas.Readiness` has it, from the states of actors, and what stopped the ledger's writer."""
+    waiting = sorted(name for name, state in states.items() if state != "serving")
+    if stopped is not None:
+        waiting.append(f"the ledger ({stopped.code})")
+    return {"ready": release and bool(states) and not waiting, "release": release, "waiting_for": waiting}
 
 
 def release_reply(release: Release) -> ReleaseReply:

@@ -1,4 +1,4 @@
-"""Row 7: a sync fails. What was being written is not acknowledged, and that writer stops."""
+"""Row 7: a sync fails. What was being written is not acknowledged, that writer stops, and another one goes on."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def of_the_ledger(directory: Path, outcomes: Outcomes) -> list[str]:
     found = [f"it went on after a failed sync: {codes}"] if "ok" in codes[good:] else []
     if good == len(codes) and outcomes[0][0] != "open":
         found.append("a sync failed and nobody was told")
-    return found + lost(directory, acknowledged("document", outcomes))
+    found += lost(directory, acknowledged("document", outcomes))
+    after: list[tuple[str, str]] = []
+    tell_outcomes(after.append, directory, 1)  # as the gateway does that replaces one whose writer has stopped
+    return found if [code for _, code in after] == ["ok"] else [*found, f"the next writer was refused: {after}"]
 
 
 def of_the_store(directory: Path, outcomes: Outcomes) -> list[str]:

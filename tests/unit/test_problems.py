@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kaizen.errors import KaizenError, NotFound, StorageFull, Unavailable
+from kaizen.errors import KaizenError, NotFound, StorageFull, Unavailable, WriterStopped
 from serve_apps.problems import problem_of
 
 
@@ -15,6 +15,7 @@ from serve_apps.problems import problem_of
     [
         (StorageFull("The disk is full.", advice="Free space."), 507, "3"),
         (Unavailable("It does not answer.", advice="Try again."), 503, "3"),
+        (WriterStopped("A sync failed.", advice="Check the disk."), 503, "3"),
         (NotFound("It is not there.", advice="Check the id."), 404, None),
     ],
 )

@@ -22,7 +22,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 
 from kaizen.config import LedgerSettings
-from kaizen.errors import ConfigError
+from kaizen.errors import ConfigError, KaizenError
 from kaizen.storage.durable import disk_faults, make_directories, sync_directory
 from kaizen.storage.ledger import schema
 from kaizen.storage.ledger.faults import explained
@@ -95,6 +95,11 @@ class Database:
     def write(self, work: Work[T]) -> T:
         """Write and wait until it is durable."""
         return self.submit(work).result()
+
+    @property
+    def stopped(self) -> KaizenError | None:
+        """See `GroupCommit.stopped`."""
+        return self._here()._writer.stopped
 
     def close(self) -> None:
         """Finish the queued writes and give the connections back."""

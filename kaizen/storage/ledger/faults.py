@@ -124,7 +124,7 @@ def _full() -> StorageFull:
 def _stopped(what: str) -> WriterStopped:
     return WriterStopped(
         f"A durable write to the ledger failed ({what}); the disk's state is unknown and this writer takes no more.",
-        advice="Check the disk, then restart this process.",
+        advice="Check the disk. A gateway is replaced by itself; restart any other process.",
     )
 
 

@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
 
-from kaizen.errors import Corrupt, StorageFull, Unavailable, WriterStopped
+from kaizen.errors import Corrupt, KaizenError, StorageFull, Unavailable, WriterStopped
 from kaizen.storage.ledger.faults import can_commit, ends_transaction, explain, in_transaction, outcome_unknown
 
 T = TypeVar("T")
@@ -115,6 +115,11 @@ class GroupCommit:
             self._start()
             self._queue.put(_Write(work, future, synced))
         return future
+
+    @property
+    def stopped(self) -> KaizenError | None:
+        """What every write is refused with, since a sync failed or the database is damaged; None: nothing did."""
+        return self._end if isinstance(self._end, _FATAL) else None
 
     def close(self) -> None:
         """Finish what is queued, then take no more."""

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from kaizen.config import LedgerSettings
+from kaizen.errors import KaizenError
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.decisions import Decisions
 from kaizen.storage.ledger.documents import Documents
@@ -70,6 +71,11 @@ class Ledger:
         `work` may run more than once and must do nothing but talk to its connection. See `GroupCommit.submit`.
         """
         return self._database.submit(work)
+
+    @property
+    def stopped(self) -> KaizenError | None:
+        """Why this process can write nothing any more, and another one may; None: it can. See `GroupCommit.stopped`."""
+        return self._database.stopped
 
     def close(self) -> None:
         """Finish the queued writes and let go of the database."""

@@ -101,6 +101,7 @@ def test_a_sync_that_fails_later_stops_the_writer(seen: Seen) -> None:
     eventually(lambda: len(seen.begun) == 2, 10, "it tried to sync")
     with pytest.raises(WriterStopped, match="unknown"):
         seen.write(synced=True)
+    assert seen.writer.stopped is stopped
     assert len(seen.begun) == 2
 
 
