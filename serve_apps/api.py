@@ -17,7 +17,6 @@ from serve_apps.entrance import SEARCH
 from serve_apps.known_parameters import refuse_unknown_parameters
 from serve_apps.known_sender import KnownSender
 from serve_apps.measured import Measured
-from serve_apps.metrics import exposition
 from serve_apps.openapi import PROBLEMS, description
 from serve_apps.printable_path import PrintablePath
 from serve_apps.rollout_schemas import HistoryReply, RolloutChange, RolloutReply, Switch
@@ -215,4 +214,4 @@ def _add_operation(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
     async def metrics(principal: admin) -> str:
         """Prometheus text of all replicas on all nodes."""
-        return await exposition()
+        return await service.exposition.text()

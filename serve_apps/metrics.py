@@ -10,14 +10,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-import httpx
-import ray
 from ray.util.metrics import Counter, Gauge, Histogram
 
 _LATENCY_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
 _TELL_SECONDS = 0.5
-_OURS = "ray_kaizen_"
-_SERVES = "ray_serve_"
 
 
 class Metrics:
@@ -106,22 +102,3 @@ class Metrics:
 
     def _observe(self, histogram: Histogram, value: float, **tags: str) -> None:
         self._observed.append((histogram, value, tags))
-
-
-async def exposition() -> str:
-    """Prometheus text of all nodes: Kaizen's own metrics and Serve's. Nodes that do not answer are left out."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    async with httpx.AsyncClient(timeout=2) as client:
-        pages = await asyncio.gather(
-            *(client.get(f"http://{n['NodeManagerAddress']}:{n['MetricsExportPort']}/metrics") for n in nodes),
-            return_exceptions=True,
-        )
-    texts = [page.text for page in pages if isinstance(page, httpx.Response)]
-    return "\n".join(line for text in texts for line in _kept(text)) + "\n"
-
-
-def _kept(text: str) -> Iterable[str]:
-    for line in text.splitlines():
-        name = line.split(" ")[2] if line.startswith("# ") and line.count(" ") >= 2 else line
-        if name.startswith((_OURS, _SERVES)):
-            yield line.replace(_OURS, "kaizen_")

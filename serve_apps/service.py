@@ -24,6 +24,7 @@ from serve_apps.callers import Callers
 from serve_apps.committed import committed
 from serve_apps.documents import DocumentWriter
 from serve_apps.entrance import Entrance
+from serve_apps.exposition import Exposition
 from serve_apps.impression_log import ImpressionLog
 from serve_apps.indices import Indices
 from serve_apps.metrics import Metrics
@@ -66,6 +67,7 @@ class Service:
         server = settings.server
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
         self._impressions = ImpressionLog(workspace.ledger, settings.spool_directory)
+        self.exposition = Exposition()
         self.replacement = Replacement(lambda: workspace.ledger.stopped)
         self.metrics = Metrics(self._impressions.waiting)
         self.asking = Asking(settings, workspace.ledger, self._impressions, self.router, self.metrics, self.admission)
