@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -26,8 +27,9 @@ from kaizen.errors import KaizenError
 from kaizen.records import Principal
 from serve_apps.admission import Admission, overloaded
 from serve_apps.body_time import InTime
+from serve_apps.measured import UNKNOWN
 from serve_apps.metrics import Metrics
-from serve_apps.problems import problem_of, unexpected_problem
+from serve_apps.problems import problem, problem_of, unexpected_problem
 from serve_apps.schemas import SearchRequest, SearchResponse
 
 log = logging.getLogger("kaizen.entrance")
@@ -38,6 +40,16 @@ MOST_BYTES = 65_536
 _JSON = "application/json"
 _REQUEST_ID = b"x-request-id"
 _SERVES_TIMEOUT = "x-request-timeout-seconds"  # Serve's to keep
+# What Serve decodes as UTF-8 before anything of ours could catch that it is none. It takes `_` in a name for `-`.
+_SERVES = {
+    _REQUEST_ID,
+    _SERVES_TIMEOUT.encode(),
+    b"x-request-disconnect-disabled",
+    os.environ.get("RAY_SERVE_SESSION_ID_HEADER_KEY", "x-session-id").lower().replace("_", "-").encode(),
+    b"serve-multiplexed-model-id",
+    b"traceparent",
+    b"tracestate",
+}
 _SEEN = "kaizen.seen"  # in the scope: a request enters once
 Caller = Callable[[Request], Awaitable[Principal]]
 Search = Callable[[Principal, SearchRequest], Awaitable[SearchResponse]]
@@ -85,6 +97,9 @@ class Entrance:
         return partial(self._enter, app, outermost)
 
     async def _enter(self, app: ASGIApp, outermost: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _SEEN not in scope and (unreadable := _unreadable(scope)):
+            await self._refuse_header(unreadable, outermost, scope, send)
+            return
         if scope["type"] != "http" or scope["path"] != SEARCH or _SEEN in scope or not self._is_here():
             await app(scope, receive, send)
             return
@@ -100,6 +115,14 @@ class Entrance:
             await app(scope, read.again, send)
         else:
             await _respond(response, request_id, send)
+
+    async def _refuse_header(self, name: str, outermost: bool, scope: Scope, send: Send) -> None:
+        refusal = problem(
+            400, "invalid-input", f"The header {name} is not ASCII.", "Send it in ASCII, or leave it out."
+        )
+        if self._is_here():
+            self._metrics.refusal(SEARCH if scope["path"] == SEARCH else UNKNOWN, refusal.status_code)
+        await _respond(refusal, _new_id() if outermost else None, send)
 
     def _is_here(self) -> bool:
         """Serve can be told to run its HTTP server on another loop than the application."""
@@ -142,7 +165,19 @@ class Entrance:
 def _request_id(scope: Scope) -> bytes:
     """What the caller calls the request, or a name for it."""
     given = (value for name, value in scope["headers"] if name == _REQUEST_ID)
-    return next(given, None) or str(uuid.uuid4()).encode()
+    return next(given, None) or _new_id()
+
+
+def _new_id() -> bytes:
+    return str(uuid.uuid4()).encode()
+
+
+def _unreadable(scope: Scope) -> str:
+    """The name of a header of Serve's that is not ASCII, as callers may spell any other; or nothing."""
+    for name, value in scope["headers"]:
+        if not value.isascii() and name.lower().replace(b"_", b"-") in _SERVES:
+            return str(name, "ascii", "replace")
+    return ""
 
 
 async def _respond(response: Response, request_id: bytes | None, send: Send) -> None:

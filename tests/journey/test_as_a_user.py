@@ -156,6 +156,13 @@ def test_who_never_ends_a_request_is_hung_up_on(theirs: Product) -> None:
     assert [b"urn:kaizen:too-slow" in answer for answer in answers] == [False, True, True]
 
 
+def test_a_header_that_serve_cannot_read_is_a_problem_and_no_fault(theirs: Product) -> None:
+    with theirs.client() as client:
+        for path in ("/healthz", "/v1/search"):
+            refused = client.post(path, json={"query": "x"}, headers={"X-Request-ID": "caf\u00e9".encode("latin-1")})
+            assert (refused.status_code, refused.headers["content-type"]) == (400, "application/problem+json")
+
+
 def test_a_search_is_answered_alike_whichever_way_it_takes(theirs: Product) -> None:
     """A plain one before Serve and the framework, another one behind them; nobody can tell by what comes back."""
     body = b'{"query": "lighthouse", "k": 1}'

@@ -318,6 +318,31 @@ def test_who_sends_no_body_keeps_nobody_out() -> None:
     assert asyncio.run(run()) == {200: FEW}
 
 
+@pytest.mark.parametrize(
+    "name", ["X-Request-ID", "X-Request-Timeout-Seconds", "x-session-id", "serve_multiplexed_model_id"]
+)
+@pytest.mark.parametrize("path", [SEARCH, "/healthz"])
+def test_a_header_that_serve_could_not_read_comes_to_nobody(name: str, path: str) -> None:
+    """It would be a 500 of Serve's, in plain text, with a traceback in its log."""
+    house = House(outermost=True)
+    for value in ("caf\u00e9".encode("latin-1"), "caf\u00e9".encode()):
+        response = house.ask(path, content=GOOD, headers=[*WHOLE.items(), (name, value)])
+        assert (response.status_code, response.headers["content-type"]) == (400, problems.MEDIA_TYPE)
+        assert name.lower() in response.json()["detail"]
+        assert response.headers["x-request-id"].isascii()
+    assert (house.usual, house.searched) == (0, 0)
+    house.metrics.refusal.assert_called_with(path if path == SEARCH else "unknown", 400)
+
+
+def test_any_other_header_may_be_what_it_likes() -> None:
+    assert (
+        House(outermost=True)
+        .ask(content=GOOD, headers={**WHOLE, "user-agent": "caf\u00e9".encode("latin-1")})
+        .status_code
+        == 200
+    )
+
+
 def test_a_search_whose_body_does_not_come_is_a_408(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body_time, "SILENCE_SECONDS", 0.05)
 
