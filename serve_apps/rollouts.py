@@ -25,7 +25,6 @@ from serve_apps.rollout_schemas import (
 )
 
 KINDS = ("begin", "adjust", "stop", "promote", "rollback", "retire", "configure")
-PAGE = 1000
 Step = Callable[[Rollout], Rollout]
 
 
@@ -63,9 +62,8 @@ class Rollouts:
 
     async def history(self, limit: int) -> HistoryReply:
         """The newest changes."""
-        found = await asyncio.to_thread(self._ledger.decisions.newest, PAGE)
-        ours = [decision for decision in found if decision.kind in KINDS][:limit]
-        return HistoryReply(decisions=[DecisionReply(**asdict(decision)) for decision in ours])
+        found = await asyncio.to_thread(self._ledger.decisions.newest, limit, kinds=KINDS)
+        return HistoryReply(decisions=[DecisionReply(**asdict(decision)) for decision in found])
 
     async def _do(self, principal: Principal, kind: str, version: int | None, reason: str, step: Step) -> RolloutReply:
         def decide() -> Rollout:

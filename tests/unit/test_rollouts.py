@@ -10,11 +10,12 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
+from sqlalchemy import Connection
 
 from kaizen.config import LedgerSettings
 from kaizen.errors import Conflict, InvalidInput, NotFound
 from kaizen.records import Principal, Rollout
-from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger import Ledger, decisions
 from kaizen.storage.object_store import ObjectStore, open_store
 from serve_apps.rollout_schemas import Adjust, Begin, Stop, Switch
 from serve_apps.rollouts import Rollouts
@@ -89,3 +90,13 @@ def _begin(release: str, mode: Literal["ab", "interleave"], version: int) -> Beg
 def test_what_is_no_release_is_not_found(place: Place) -> None:
     with pytest.raises(NotFound):
         asyncio.run(place.api.promote(ADMIN, "r99", Switch(version=1)))
+
+
+def test_the_history_shows_a_change_however_much_else_was_decided_since(place: Place) -> None:
+    def others(connection: Connection) -> None:
+        for _ in range(1000):
+            made = decisions.row(by="steward", kind="reject", release="r", turn="t", reason="", evidence={})
+            decisions.insert(connection, made)
+
+    place.ledger.decisions._database.write(others)
+    assert [one.kind for one in asyncio.run(place.api.history(50)).decisions] == ["configure"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,11 +48,15 @@ class Decisions:
         with self._database.read() as connection:
             return [Decision(**row._mapping) for row in connection.execute(query.limit(limit))]
 
-    def newest(self, limit: int = 100, *, turn: str | None = None) -> list[Decision]:
-        """Return the latest decisions, of one turn or of all, the newest first."""
+    def newest(
+        self, limit: int = 100, *, turn: str | None = None, kinds: Collection[str] | None = None
+    ) -> list[Decision]:
+        """Return the latest decisions, of one turn or of all, of these kinds or of all, the newest first."""
         query = sa.select(decisions).order_by(decisions.c.seq.desc()).limit(limit)
         if turn is not None:
             query = query.where(decisions.c.turn == turn)
+        if kinds is not None:
+            query = query.where(decisions.c.kind.in_(kinds))
         with self._database.read() as connection:
             return [Decision(**found._mapping) for found in connection.execute(query)]
 

@@ -83,6 +83,16 @@ def test_the_decisions_that_made_a_release_stable_are_found_among_any_number_of_
     assert [each.kind for each in ledger.decisions.switches()] == ["promote", "configure"]
 
 
+def test_decisions_of_some_kinds_are_found_behind_any_number_of_others(ledger: Ledger) -> None:
+    for kind in ("promote", "reject", "rollback", "reject", "keep", "reject"):
+        ledger.decisions.record(by="k", kind=kind, turn=f"of {kind}", reason="", evidence={})
+    newest = ledger.decisions.newest
+    assert [one.kind for one in newest(2, kinds=("promote", "rollback"))] == ["rollback", "promote"]
+    assert [one.kind for one in newest(1, kinds=("promote", "rollback"))] == ["rollback"]
+    assert newest(9, turn="of reject", kinds=("promote",)) == newest(9, kinds=()) == []
+    assert len(newest(9)) == 6
+
+
 def test_a_run_tells_what_it_did_and_what_it_cost(ledger: Ledger) -> None:
     killed = ledger.runs.begin(TENANT, ["a"])
     done = ledger.runs.begin(TENANT, ["a", "b"])
