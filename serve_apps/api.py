@@ -22,6 +22,7 @@ from serve_apps.printable_path import PrintablePath
 from serve_apps.rollout_schemas import HistoryReply, RolloutChange, RolloutReply, Switch
 from serve_apps.schemas import (
     DOCUMENT_ID,
+    KEYS_OF_A_TENANT,
     AnswerRequest,
     AnswerResponse,
     ChangeResponse,
@@ -116,7 +117,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
 def _add_documents(app: FastAPI, service: Service) -> None:
     reader = Annotated[Principal, Depends(service.callers.with_scope("search"))]
     writer = Annotated[Principal, Depends(service.callers.with_scope("write"))]
-    key_header = Annotated[IdempotencyKey, Header(description="The same key again changes nothing.")]
+    key_header = Annotated[IdempotencyKey, Header(description=KEYS_OF_A_TENANT)]
     wait_query = Annotated[Wait, Query(description="`searchable`: respond when searches see the change.")]
 
     @app.post("/v1/documents:batch", tags=["documents"])

@@ -48,6 +48,11 @@ MetadataItem = (
     | Annotated[list[ShortText], Field(fail_fast=True)]
 )
 
+# By tenant and not by API key: a write that was begun with a key can be sent again with the one that replaced it.
+KEYS_OF_A_TENANT = (
+    "The same key again, with the same content, changes nothing. All API keys of a tenant share their idempotency "
+    "keys, and the same key with other content is a 409: use a UUID."
+)
 IdempotencyKey = Annotated[str, Field(max_length=255, pattern=r"^[ -~]*$")]
 DOCUMENT_ID = {
     "pattern": r"^[^\x00-\x1f\x7f]+$",
@@ -213,7 +218,7 @@ class _Judgement(Body):
     impression_id: Annotated[str, Field(min_length=1, max_length=64)]
     chunk_id: Annotated[str, Field(max_length=1024)] = ""
     text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)] = ""
-    idempotency_key: IdempotencyKey = ""
+    idempotency_key: IdempotencyKey = Field("", description=KEYS_OF_A_TENANT)
     user: User = ""
 
 

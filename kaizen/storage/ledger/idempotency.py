@@ -62,5 +62,6 @@ def forget(connection: sa.Connection, before: float, limit: int) -> int:
 def reused() -> Conflict:
     """The error of a key that comes back with other content."""
     return Conflict(
-        "This idempotency key was already used for other content.", advice="Use a new key for every new write."
+        "This idempotency key came before, with another request of this tenant for other content.",
+        advice="Use a UUID for every new request: all API keys of a tenant share their idempotency keys.",
     )
