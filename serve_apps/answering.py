@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kaizen.answering.answer import Answer, Delta, Final
 from kaizen.answering.source import Source
@@ -66,14 +67,12 @@ class Answerer:
             generate: whether the release's generator may be asked; without it the answer is an extract.
         """
         watch = Stopwatch()
-        query = self._query(assigned.served, request)
-        # Retrieval gets its own, shorter deadline: a shard that hangs must leave time for an answer.
-        timeout = assigned.served.retrieval.timeout_seconds
-        search = replace(query, deadline=min(query.deadline, time.monotonic() + timeout))
-        outcome = await self._arms.search_alone(assigned, principal, search, watch)
+        began, seconds = time.monotonic(), request.timeout_seconds or self._settings.answering.timeout_seconds
+        query = partial(_query, request, began, seconds)
+        outcome = await self._arms.search_alone(assigned, principal, query, watch)
         served = outcome.served
         call = served.generator.call() if served.generator is not None and generate else None
-        events = served.composer.events(query.text, _sources(outcome.found), call, deadline=query.deadline)
+        events = served.composer.events(request.question, _sources(outcome.found), call, deadline=began + seconds)
         with watch.stage("answer"):
             async for event in _in_thread(events, self._composing):
                 if isinstance(event, Delta):
@@ -84,19 +83,20 @@ class Answerer:
         if call is not None and call.fingerprint:
             used["generator"] = call.fingerprint[:SHORT]
         outcome = replace(outcome, found=_with(outcome.found, final.answer.degraded, served.release.id, used))
-        yield Answered(outcome=outcome, query=query, answer=final.answer, watch=watch)
+        yield Answered(outcome=outcome, query=query(served), answer=final.answer, watch=watch)
 
-    def _query(self, served: Served, request: AnswerRequest) -> Query:
-        seconds = request.timeout_seconds or self._settings.answering.timeout_seconds
-        return Query(
-            text=request.question,
-            mode="hybrid",
-            unit="chunk",
-            k=request.k or served.answering.chunks,
-            condition=request.filter,
-            min_seq=request.min_seq,
-            deadline=time.monotonic() + seconds,
-        )
+
+def _query(request: AnswerRequest, began: float, seconds: float, served: Served) -> Query:
+    """Retrieval gets its own, shorter deadline: a shard that hangs must leave time for an answer."""
+    return Query(
+        text=request.question,
+        mode="hybrid",
+        unit="chunk",
+        k=request.k or served.answering.chunks,
+        condition=request.filter,
+        min_seq=request.min_seq,
+        deadline=began + min(seconds, served.retrieval.timeout_seconds),
+    )
 
 
 def _with(found: Found, degraded: Sequence[str], release: str, used: Mapping[str, str]) -> Found:

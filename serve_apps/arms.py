@@ -19,14 +19,14 @@ from kaizen.records import Arm, Principal
 from kaizen.retrieval.exploration import explore
 from serve_apps.places import Found, Place
 from serve_apps.rollout_router import Assigned
-from serve_apps.searching import Query, Searcher
+from serve_apps.searching import Query, QueryFor, Searcher
 from serve_apps.served import Served
 from serve_apps.stopwatch import Stopwatch
 
 log = logging.getLogger("kaizen.arms")
 
 UNAVAILABLE = "challenger-unavailable"
-# A challenger that has not answered within this share of the time leaves the rest of it to the stable release.
+# A challenger that has not answered within this share of the stable release's time leaves it the rest.
 CHALLENGER_SHARE = 0.5
 
 
@@ -51,7 +51,7 @@ class Arms:
         self._explore_share = explore_share
 
     async def search(
-        self, assigned: Assigned, principal: Principal, query: Query, watch: Stopwatch, impression: str
+        self, assigned: Assigned, principal: Principal, query: QueryFor, watch: Stopwatch, impression: str
     ) -> Outcome:
         """Search for a list that a person will look at: it may be drafted by two teams, or hold a little chance.
 
@@ -69,42 +69,47 @@ class Arms:
         )
         return replace(outcome, found=replace(outcome.found, places=told))
 
-    async def search_alone(self, assigned: Assigned, principal: Principal, query: Query, watch: Stopwatch) -> Outcome:
+    async def search_alone(
+        self, assigned: Assigned, principal: Principal, query: QueryFor, watch: Stopwatch
+    ) -> Outcome:
         """Search by one release: the challenger for its own arm, else the stable one."""
         missed = ""
         if assigned.arm == "challenger":
-            found = await self._by_challenger(assigned.served, principal, query, watch)
+            found = await self._by_challenger(assigned, principal, query, watch)
             if found is not None:
                 return Outcome(found=found, served=assigned.served, arm="challenger")
             missed = assigned.served.release.id
-        found = await self._searcher.search(assigned.stable, principal, query, watch)
+        found = await self._searcher.search(assigned.stable, principal, query(assigned.stable), watch)
         outcome = Outcome(found=found, served=assigned.stable, arm="stable")
         return outcome if not missed else _without(outcome, missed)
 
     async def _interleaved(
-        self, assigned: Assigned, principal: Principal, query: Query, watch: Stopwatch, impression: str
+        self, assigned: Assigned, principal: Principal, query: QueryFor, watch: Stopwatch, impression: str
     ) -> Outcome:
         stable, challenger = assigned.stable, assigned.challenger
         assert challenger is not None  # noqa: S101 (what the arm means)
         with watch.stage("search"):
             # Stages of the two run side by side: they are timed together.
             own, other = await asyncio.gather(
-                self._searcher.search(stable, principal, query, Stopwatch()),
-                self._by_challenger(challenger, principal, query, Stopwatch()),
+                self._searcher.search(stable, principal, query(stable), Stopwatch()),
+                self._by_challenger(assigned, principal, query, Stopwatch()),
             )
         name = challenger.release.id
         if other is None:
             return _without(Outcome(found=own, served=stable, arm="stable"), name)
         with watch.stage("draft"):
-            found = _drafted(own, other, query, impression)
+            found = _drafted(own, other, query(stable), impression)
         return Outcome(found=found, served=stable, arm="interleaved", challenger=name)
 
     async def _by_challenger(
-        self, challenger: Served, principal: Principal, query: Query, watch: Stopwatch
+        self, assigned: Assigned, principal: Principal, query: QueryFor, watch: Stopwatch
     ) -> Found | None:
         """What the challenger finds; None when it is in any trouble. What is wrong with the query itself is raised."""
-        left = query.deadline - time.monotonic()
-        hurried = replace(query, deadline=time.monotonic() + left * CHALLENGER_SHARE)
+        challenger = assigned.challenger
+        assert challenger is not None  # noqa: S101 (what the arms mean that come here)
+        now, own = time.monotonic(), query(challenger)
+        share = now + (query(assigned.stable).deadline - now) * CHALLENGER_SHARE
+        hurried = replace(own, deadline=min(own.deadline, share))
         try:
             found = await self._searcher.search(challenger, principal, hurried, watch)
         except InvalidInput:

@@ -28,6 +28,7 @@ from serve_apps.recorder import Asked, Recorder
 from serve_apps.rollout_router import RolloutRouter
 from serve_apps.schemas import AnswerRequest, AnswerResponse, SearchRequest, SearchResponse
 from serve_apps.searching import Query, Searcher
+from serve_apps.served import Served
 from serve_apps.shadow import Shadow
 from serve_apps.stopwatch import Stopwatch
 
@@ -65,16 +66,16 @@ class Asking:
         self._check_k(request.k)
         await self._check_seq(request.min_seq)
         asked = self._asked(principal, request, "search")
-        query = _query(asked, request)
+        query = partial(_query, request, time.monotonic(), request.timeout_seconds)
         outcome = await self._arms.search(asked.assigned, principal, query, watch, asked.id)
-        degraded = await self._recorder.record(asked, query, outcome, watch)
+        degraded = await self._recorder.record(asked, query(outcome.served), outcome, watch)
         drafted = outcome.arm == "interleaved"
         hits = [
             hit_of(position, place, request.explain, drafted)
             for position, place in enumerate(outcome.found.places, start=1)
         ]
         if asked.assigned.shadow is not None:
-            self.shadow.offer(partial(self._search_unseen, asked.unseen(), query))
+            self.shadow.offer(partial(self._search_unseen, asked.unseen(), request))
         return SearchResponse(hits=hits, **_envelope(asked, outcome, degraded, watch, request.explain))
 
     async def answer(self, principal: Principal, request: AnswerRequest) -> AnswerResponse:
@@ -124,14 +125,13 @@ class Asking:
             **_envelope(asked, outcome, degraded, event.watch, request.explain),
         )
 
-    async def _search_unseen(self, asked: Asked, query: Query) -> None:
-        """What the challenger would have shown."""
-        watch, timeout = Stopwatch(), asked.assigned.served.retrieval.timeout_seconds
-        again = replace(query, deadline=time.monotonic() + timeout)
+    async def _search_unseen(self, asked: Asked, request: SearchRequest) -> None:
+        """What the challenger would have shown, in the time that it takes for itself."""
+        watch, query = Stopwatch(), partial(_query, request, time.monotonic(), None)
         asked = replace(asked, hurried=False)
-        async with self._recorder.failures(asked, query.text):
-            outcome = await self._arms.search_alone(asked.assigned, asked.principal, again, watch)
-        await self._recorder.record(asked, again, outcome, watch)
+        async with self._recorder.failures(asked, request.query):
+            outcome = await self._arms.search_alone(asked.assigned, asked.principal, query, watch)
+        await self._recorder.record(asked, query(outcome.served), outcome, watch)
 
     async def _answer_unseen(self, seen: Asked, request: AnswerRequest) -> None:
         """What the challenger would have answered. A generator that it shares with the stable release is left to the
@@ -182,8 +182,8 @@ def check_user(principal: Principal, user: str) -> None:
         )
 
 
-def _query(asked: Asked, request: SearchRequest) -> Query:
-    seconds = request.timeout_seconds or asked.assigned.stable.retrieval.timeout_seconds
+def _query(request: SearchRequest, began: float, seconds: float | None, served: Served) -> Query:
+    """`seconds`: None: as many as the release takes for itself."""
     return Query(
         text=request.query,
         mode=request.mode,
@@ -191,7 +191,7 @@ def _query(asked: Asked, request: SearchRequest) -> Query:
         k=request.k,
         condition=request.filter,
         min_seq=request.min_seq,
-        deadline=time.monotonic() + seconds,
+        deadline=began + (seconds or served.retrieval.timeout_seconds),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +37,10 @@ class Query:
     condition: Filter | None
     min_seq: int
     deadline: float  # of time.monotonic
+
+
+# What a release is asked, of its own settings: another one that answers in its place is asked by those of its own.
+QueryFor = Callable[[Served], Query]
 
 
 class Searcher:

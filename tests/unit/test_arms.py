@@ -22,6 +22,7 @@ from serve_apps.stopwatch import Stopwatch
 
 CALLER = Principal(key_id="k", tenant="t", groups=(), scopes=("search",))
 STABLE, CHALLENGER = (cast(Served, SimpleNamespace(release=SimpleNamespace(id=name))) for name in ("r1", "r2"))
+SECONDS = {"r1": 0.2, "r2": 0.2}  # that a search gets of each
 Search = Callable[[Query], Any]
 
 
@@ -56,9 +57,12 @@ def search(arm: Arm, challenger: Search, impression: str = "imp_1", share: float
     arms = Arms(cast(Any, searches), explore_share=share)
     served = CHALLENGER if arm == "challenger" else STABLE
     assigned = Assigned(served=served, arm=arm, rollout=3, stable=STABLE, challenger=CHALLENGER)
-    query = Query(
-        text="q", mode="hybrid", unit="chunk", k=5, condition=None, min_seq=0, deadline=time.monotonic() + 0.2
-    )
+    began = time.monotonic()
+
+    def query(served: Served) -> Query:
+        seconds = SECONDS[served.release.id]
+        return Query(text="q", mode="hybrid", unit="chunk", k=5, condition=None, min_seq=0, deadline=began + seconds)
+
     return asyncio.run(arms.search(assigned, CALLER, query, Stopwatch(), impression)), searches
 
 
@@ -96,6 +100,17 @@ def test_the_stable_release_answers_for_a_challenger_in_trouble(arm: Arm, troubl
     left = dict(searches.asked)
     assert left["r1"] > 0.05  # the challenger may not use up the time
     assert left["r2"] <= 0.1
+
+
+@pytest.mark.parametrize("arm", ["challenger", "interleaved"])
+@pytest.mark.parametrize(("own", "most"), [(0.02, 0.02), (30.0, 0.1)])
+def test_a_release_has_the_time_of_its_own_settings(
+    arm: Arm, own: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SECONDS, "r2", own)
+    left = dict(search(arm, fail(Unavailable("down")))[1].asked)
+    assert left["r2"] <= most
+    assert 0.1 < left["r1"] <= 0.2
 
 
 @pytest.mark.parametrize("arm", ["challenger", "interleaved"])

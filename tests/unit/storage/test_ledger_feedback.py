@@ -70,7 +70,7 @@ def test_an_idempotency_key_counts_once(ledger: Ledger) -> None:
     assert ledger.feedback.record(first) == (first, True)
     assert ledger.feedback.record(dataclasses.replace(first, id="fb_2", at=9.0)) == (first, False)
     for change in ({"value": -1.0}, {"chunk_id": ""}, {"identity": "k2"}):
-        with pytest.raises(Conflict, match="another request of this tenant.*Use a UUID"):
+        with pytest.raises(Conflict, match=r"another request of this tenant.*Use a UUID"):
             ledger.feedback.record(dataclasses.replace(first, **change))
     ledger.impressions.record(impression(tenant="other"))
     assert ledger.feedback.record(feedback("fb_3", tenant="other", key="k"))[1]
