@@ -98,12 +98,18 @@ class FanOut:
         )
 
     async def fetch(self, shard: int, places: Sequence[tuple[str, int]], deadline: float) -> list[dict[str, Any]]:
-        """Texts that did not travel with an answer. Segments are a copy's own: the copy that has them answers."""
-        for replica in range(self._replicas):
-            try:
-                return await self._call(shard, replica, "fetch", deadline, list(places))
-            except UNANSWERED:
-                self._forget(shard, replica)
+        """Texts that did not travel with an answer; none when they are not to be had in time.
+
+        Segments are a copy's own. All copies are asked at once: who lacks them says so, and one that hangs holds
+        nobody up.
+        """
+        copies = [asyncio.create_task(self._fetch_from(shard, r, places, deadline)) for r in range(self._replicas)]
+        try:
+            for copy in asyncio.as_completed(copies):
+                if rows := await copy:
+                    return rows
+        finally:
+            abandon(copies)
         return []
 
     async def reach(self, seq: int, deadline: float) -> bool:
@@ -197,6 +203,18 @@ class FanOut:
             self._forget(shard, replica)  # a replaced actor has a new handle
             raise
         return unpickled(answer)
+
+    async def _fetch_from(
+        self, shard: int, replica: int, places: Sequence[tuple[str, int]], deadline: float
+    ) -> list[dict[str, Any]]:
+        try:
+            rows: list[dict[str, Any]] = await self._call(shard, replica, "fetch", deadline, list(places))
+        except TransientError:  # it is well, and has not got the segment
+            return []
+        except UNANSWERED:
+            self._forget(shard, replica)
+            return []
+        return rows
 
     async def _search_by_ray(self, shard: int, replica: int, question: Question, deadline: float) -> bytes:
         whole = await asyncio.wait_for(question.whole(), _left(deadline))

@@ -150,7 +150,9 @@ class Envelope(Reply):
 
     release: str = Field(description="The release that made this response; see `challenger`.")
     index_seq: int = Field(description="The index held all changes up to this seq.")
-    coverage: float = Field(description="Share of the shards that answered; below 1 the result is partial.")
+    coverage: float = Field(
+        description="Share of the shards that answered, and of the hits that they found; below 1 the result is partial."
+    )
     degraded: list[str] = Field(description="What was replaced by something simpler, and why.")
     impression_id: str = Field(description="Name this in feedback.")
     timings_ms: dict[str, float] = Field(

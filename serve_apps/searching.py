@@ -27,6 +27,24 @@ from serve_apps.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """What the shards gave for a query: its places, each with its text, and what they lack.
+
+    whole: share of the places whose text came, of 1. late: time was over before enough documents were found.
+    """
+
+    gathered: Gathered
+    ranked: list[Ranked]
+    whole: float
+    late: bool
+
+    @property
+    def coverage(self) -> float:
+        """Share of the shards that answered, and of the places that they gave."""
+        return self.gathered.coverage * self.whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A search as it was asked for, checked."""
 
@@ -64,19 +82,20 @@ class Searcher:
             raise NotYetSearchable(
                 f"The index has not reached {query.min_seq} yet.", advice="Try again, or allow more time."
             )
-        gathered, ranked, late = await self._rank(served, query, asked, gathered, watch)
-        with watch.stage("rank"):
-            ranked = await _with_texts(served, ranked, query.deadline)
+        looked = await self._look(served, query, asked, gathered, watch)
+        if looked.whole < 1 and time.monotonic() < query.deadline:
+            again = await self._look_again(served, query, asked, watch)
+            looked = max(looked, again, key=lambda one: one.coverage)
         degraded = ("embedder-unavailable",) if asked.mode != query.mode else ()
-        if gathered.coverage < 1 or late:
+        if looked.coverage < 1 or looked.late:
             degraded = (*degraded, "shard-unavailable")
-        name, words = served.release.id, tuple(asked.words)
+        name, words, answers = served.release.id, tuple(asked.words), looked.gathered.answers.values()
         return Found(
-            places=tuple(Place(item=item, terms=words, release=name) for item in ranked),
-            index_seq=min((answer.seq for answer in gathered.answers.values()), default=0),
-            coverage=gathered.coverage,
+            places=tuple(Place(item=item, terms=words, release=name) for item in looked.ranked),
+            index_seq=min((answer.seq for answer in answers), default=0),
+            coverage=looked.coverage,
             degraded=degraded,
-            used={name: _used(served, asked.mode, gathered.answers.values())},
+            used={name: _used(served, asked.mode, answers)},
         )
 
     async def _ask(
@@ -110,6 +129,21 @@ class Searcher:
         except BaseException:
             abandon({answers})
             raise
+
+    async def _look(
+        self, served: Served, query: Query, asked: ShardQuery, gathered: Gathered, watch: Stopwatch
+    ) -> _Looked:
+        gathered, ranked, late = await self._rank(served, query, asked, gathered, watch)
+        with watch.stage("rank"):
+            found = await _with_texts(served, ranked, query.deadline)
+        whole = len(found) / len(ranked) if ranked else 1.0
+        return _Looked(gathered=gathered, ranked=found, whole=whole, late=late)
+
+    async def _look_again(self, served: Served, query: Query, asked: ShardQuery, watch: Stopwatch) -> _Looked:
+        """A copy went between its answer and the fetching of texts, or let go of them: ask whoever is there now."""
+        with watch.stage("shards"):
+            gathered = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+        return await self._look(served, query, asked, gathered, watch)
 
     async def _rank(
         self, served: Served, query: Query, asked: ShardQuery, gathered: Gathered, watch: Stopwatch
@@ -188,7 +222,8 @@ def _ranked(served: Served, query: Query, asked: ShardQuery, gathered: Gathered)
 
 
 async def _with_texts(served: Served, ranked: list[Ranked], deadline: float) -> list[Ranked]:
-    """Fetch the few texts that did not travel with the shards' answers; a hit whose text is gone is left out."""
+    """Fetch the few texts that did not travel with the shards' answers. A place whose text is gone is left out, which
+    who asks must tell."""
     missing: dict[int, list[Ranked]] = {}
     for item in ranked:
         if item.text is None:
@@ -196,8 +231,13 @@ async def _with_texts(served: Served, ranked: list[Ranked], deadline: float) -> 
     if not missing:
         return ranked
     texts: dict[tuple[int, int], dict[str, Any]] = {}
-    for shard, items in missing.items():
-        rows = await served.fan_out.fetch(shard, [(i.segment, i.row) for i in items], deadline)
+    fetched = await asyncio.gather(
+        *(
+            served.fan_out.fetch(shard, [(item.segment, item.row) for item in items], deadline)
+            for shard, items in missing.items()
+        )
+    )
+    for (shard, items), rows in zip(missing.items(), fetched, strict=True):
         texts |= {(shard, item.number): row for item, row in zip(items, rows, strict=False)}
     filled = (i if i.text else i._replace(text=texts.get((i.shard, i.number))) for i in ranked)
     return [item for item in filled if item.text is not None]

@@ -296,3 +296,37 @@ def test_a_copy_that_is_not_there_is_looked_for_again(head: Head) -> None:
 
     asyncio.run(ask())
     assert len(head.asked) == 4
+
+
+def fetched(monkeypatch: pytest.MonkeyPatch, *copies: Callable[[], Any]) -> tuple[Any, Any]:
+    """What comes of a fetch from these copies, and the handles that are still known then."""
+
+    async def call(_fan: FanOut, _shard: int, replica: int, method: str, *_: object) -> Any:  # noqa: ANN401
+        assert method == "fetch"
+        answer = copies[replica]()
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+    monkeypatch.setattr(FanOut, "_call", call)
+
+    async def ask() -> tuple[Any, Any]:
+        fan: Any = FanOut("index", shards=1, replicas=len(copies), namespace="tests")
+        fan._handles = {(0, replica): "handle" for replica in range(len(copies))}
+        async with asyncio.timeout(5):
+            return await fan.fetch(0, [("segment", 7)], time.monotonic() + 10), [r for _, r in fan._handles]
+
+    return asyncio.run(ask())
+
+
+def fails(error: Exception) -> Callable[[], Any]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def test_texts_come_from_the_copy_that_has_them_whatever_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = [{"text": "pump"}]
+    replaced, ended = fails(Unavailable("The segment was replaced meanwhile.")), fails(ValueError("no such actor"))
+    assert fetched(monkeypatch, lambda: asyncio.sleep(60), lambda: row) == (row, [0, 1])
+    assert fetched(monkeypatch, replaced, lambda: row) == (row, [0, 1])
+    assert fetched(monkeypatch, ended, replaced) == ([], [1])

@@ -37,13 +37,15 @@ class Encoder:
         return np.stack([vector(text) for text in texts])
 
 
-def found(encoder: Encoder, mode: Mode, copy: Copy | None = None, unit: Unit = "chunk") -> tuple[Found, set[str]]:
-    """What a search finds, and the stages that were timed."""
+def found(
+    encoder: Encoder, mode: Mode, copy: Copy | None = None, unit: Unit = "chunk", lost: int = 0
+) -> tuple[Found, set[str]]:
+    """What a search finds, and the stages that were timed; `lost`: how many times texts are gone that are fetched."""
 
-    own = copy or Copy()
+    own, gone = copy or Copy(), iter(range(lost))
 
     async def fetched(_: int, places: Sequence[tuple[str, int]], __: float) -> list[dict[str, Any]]:
-        return fetch(own.view.by_name(), places)
+        return [] if next(gone, None) is not None else fetch(own.view.by_name(), places)
 
     async def search() -> Found:
         fan: Any = FanOut("index", shards=1, replicas=1, namespace="tests")
@@ -124,3 +126,21 @@ def test_where_there_are_fewer_documents_than_wanted_the_shards_are_not_asked_fo
     copy = Copy(view=view_of([document("long", ". ".join([TEXT] * 300)), document("other", "a belt")]))
     one, _ = found(Encoder(), "dense", copy, unit="document")
     assert (names(one), copy.ended) == ({"long", "other"}, 2)
+
+
+def one_long_of_nine() -> Copy:
+    """Of its nine documents a search has to fetch the texts of all but the best: that one has 900 chunks."""
+    long, others = document("long", ". ".join([TEXT] * 900)), [document(f"d{i}", f"belt {i}") for i in range(8)]
+    return Copy(view=view_of([long, *others]))
+
+
+def test_where_texts_went_with_a_copy_another_is_asked() -> None:
+    copy = one_long_of_nine()
+    one, _ = found(Encoder(), "dense", copy, unit="document", lost=1)
+    assert (len(names(one)), one.coverage, one.degraded) == (5, 1.0, ())
+    assert copy.ended == 6  # three for each look
+
+
+def test_hits_whose_texts_are_gone_are_told() -> None:
+    one, _ = found(Encoder(), "dense", one_long_of_nine(), unit="document", lost=2)
+    assert (names(one), one.coverage, one.degraded) == ({"long"}, 0.2, ("shard-unavailable",))
