@@ -72,7 +72,10 @@ class Answerer:
         outcome = await self._arms.search_alone(assigned, principal, query, watch)
         served = outcome.served
         call = served.generator.call() if served.generator is not None and generate else None
-        events = served.composer.events(request.question, _sources(outcome.found), call, deadline=began + seconds)
+        found = outcome.found
+        events = served.composer.events(
+            request.question, _sources(found), call, deadline=began + seconds, partial=found.coverage < 1
+        )
         with watch.stage("answer"):
             async for event in _in_thread(events, self._composing):
                 if isinstance(event, Delta):
@@ -82,7 +85,7 @@ class Answerer:
         used = {"prompt": served.opened["prompt"]}
         if call is not None and call.fingerprint:
             used["generator"] = call.fingerprint[:SHORT]
-        outcome = replace(outcome, found=_with(outcome.found, final.answer.degraded, served.release.id, used))
+        outcome = replace(outcome, found=_with(found, final.answer.degraded, served.release.id, used))
         yield Answered(outcome=outcome, query=query(served), answer=final.answer, watch=watch)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from kaizen.answering.answer import Delta
 from kaizen.config import Settings
-from kaizen.errors import InvalidInput, NotAllowed
+from kaizen.errors import InvalidInput, NotAllowed, Unavailable
 from kaizen.ids import new_id
 from kaizen.records import Principal
 from kaizen.storage.ledger import Ledger
@@ -113,7 +113,14 @@ class Asking:
 
     async def _respond(self, asked: Asked, request: AnswerRequest, event: Answered) -> AnswerResponse:
         outcome, answer = event.outcome, event.answer
-        degraded = await self._recorder.record(asked, event.query, outcome, event.watch, answer.text)
+        nothing = outcome.found.coverage == 0  # was looked at; who judges the release must see it all the same
+        text = None if nothing else answer.text
+        degraded = await self._recorder.record(asked, event.query, outcome, event.watch, text)
+        if nothing:
+            raise Unavailable(
+                "The documents could not be searched: no shard of the index answered in time.",
+                advice="Try again after the time in Retry-After, or allow more time.",
+            )
         if asked.assigned.shadow is not None:
             self.shadow.offer(partial(self._answer_unseen, asked, request))
         return AnswerResponse(

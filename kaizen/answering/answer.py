@@ -6,8 +6,8 @@ documents' own sentences, and `degraded` says why.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Literal, Protocol, cast
 
@@ -25,6 +25,8 @@ from kaizen.errors import DeadlineExceeded, KaizenError
 from kaizen.models.generator import Message
 
 NOT_IN_DOCUMENTS = "The documents do not hold an answer to this question."
+# Not the same sentence: who judges a release counts the one above as its word, and the shards' silence is not.
+NOT_IN_PART = "The part of the documents that could be searched does not hold an answer to this question."
 _GENERATOR_ABSTAINS = "not in the documents"  # what the prompt asks it to say
 _OTHER_TOKENS = 256  # of the context: instructions, titles, the question, the chat format
 _RESERVED_SECONDS = 0.2  # kept back from the generator, to check its text or to extract
@@ -40,7 +42,7 @@ class Answer:
         grounded: every sentence stands in its source.
         support: of its worst sentence, in [0, 1]; see `groundedness.claims`.
         degraded: why the generator's text was replaced by the documents' own sentences; empty when it was not.
-        abstained: the documents do not hold an answer, and the text says so.
+        abstained: the documents, or what could be searched of them, do not hold an answer, and the text says so.
     """
 
     text: str
@@ -97,7 +99,13 @@ class Composer:
         return cast(Final, final).answer
 
     def events(
-        self, question: str, sources: Sequence[Source], generator: Streams | None, *, deadline: float
+        self,
+        question: str,
+        sources: Sequence[Source],
+        generator: Streams | None,
+        *,
+        deadline: float,
+        partial: bool = False,
     ) -> Iterator[Delta | Final]:
         """Yield the generator's pieces as they come, then one `Final`, before `deadline`. Blocks while it waits.
 
@@ -105,17 +113,21 @@ class Composer:
             sources: best first; the answer calls them [1], [2], and so on.
             generator: None gives the extractive answer, and that is no degradation.
             deadline: `time.monotonic()` seconds.
+            partial: the sources are of a part of the documents: the others could not be searched.
         """
         if relevance(question, sources, self._lexicon) < self._settings.min_relevance:
-            yield Final(_abstained(), replaced=False)
+            final = Final(_abstained(), replaced=False)
         elif generator is None:
-            yield Final(self._extractive(question, sources), replaced=False)
+            final = Final(self._extractive(question, sources), replaced=False)
         else:
-            yield from self._generated(question, sources, generator, deadline - _RESERVED_SECONDS)
+            final = yield from self._generated(question, sources, generator, deadline - _RESERVED_SECONDS)
+        if partial and final.answer.abstained:
+            final = replace(final, answer=replace(final.answer, text=NOT_IN_PART))
+        yield final
 
     def _generated(
         self, question: str, sources: Sequence[Source], generator: Streams, deadline: float
-    ) -> Iterator[Delta | Final]:
+    ) -> Generator[Delta, None, Final]:
         tokens = prompt_tokens(self._settings, self._generator)
         quoted = excerpts(question, sources, self._lexicon, tokens=tokens)
         prompt = build_prompt(question, quoted, self._instructions)
@@ -130,7 +142,7 @@ class Composer:
             answer = self._extractive(question, sources, "generator-unavailable")
         else:
             answer = self._checked(question, sources, text, prompt)
-        yield Final(answer, replaced=bool(text) and _plain(answer.text, sources) != _plain(text, sources))
+        return Final(answer, replaced=bool(text) and _plain(answer.text, sources) != _plain(text, sources))
 
     def _extractive(self, question: str, sources: Sequence[Source], *degraded: Reason) -> Answer:
         text, found = extract(question, sources, self._lexicon)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from kaizen.answering.answer import Answer, Composer, Delta, Final
+from kaizen.answering.answer import NOT_IN_PART, Answer, Composer, Delta, Final
 from kaizen.answering.source import Source
 from kaizen.config import Answering, GeneratorSettings
 from kaizen.errors import BadModel, DeadlineExceeded, KaizenError, Unavailable
@@ -160,6 +160,20 @@ def test_off_topic_the_generator_is_not_even_asked(question: str, sources: tuple
     deltas, final = run(generator, question=question, sources=sources)
     assert (generator.calls, deltas, final.replaced) == (0, "", False)
     assert (final.answer.abstained, final.answer.citations) == (True, ())
+
+
+@pytest.mark.parametrize(("generator", "sources"), [(None, ()), (says("Not in the documents."), SOURCES)])
+def test_of_a_part_of_the_documents_no_more_is_said_than_is_known(
+    generator: Scripted | None, sources: tuple[Source, ...]
+) -> None:
+    *_, final = COMPOSER.events(QUESTION, sources, generator, deadline=time.monotonic() + 30, partial=True)
+    assert isinstance(final, Final)
+    assert (final.answer.text, final.answer.abstained) == (NOT_IN_PART, True)
+
+
+def test_what_stands_in_a_part_of_the_documents_is_an_answer_like_any_other() -> None:
+    *_, final = COMPOSER.events(QUESTION, SOURCES, says(TRUE), deadline=time.monotonic() + 30, partial=True)
+    assert final == run(says(TRUE))[1]
 
 
 def test_compose_is_the_final_answer() -> None:
