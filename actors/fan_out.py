@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -43,6 +44,7 @@ class Question:
     min_seq: int
     rest: asyncio.Future[bytes] | None
     turn: int  # which copy of each shard comes first
+    began: float  # of time.monotonic
 
     async def whole(self) -> bytes:
         """With its vector, for who must have all at once."""
@@ -63,6 +65,11 @@ class Gathered:
     def coverage(self) -> float:
         """Share of the shards that answered."""
         return len(self.answers) / self.shards
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds until the last of them had reached `min_seq`; without end where one has not."""
+        return math.inf if self.behind else max((answer.waited_s for answer in self.answers.values()), default=0.0)
 
 
 class FanOut:
@@ -87,7 +94,14 @@ class FanOut:
 
         A query without its vector is begun with; `rest` brings the bytes of it, or none when there will be no vector.
         """
-        question = Question(query=query, pickled=query.pickled(), min_seq=min_seq, rest=rest, turn=next(self._turn))
+        question = Question(
+            query=query,
+            pickled=query.pickled(),
+            min_seq=min_seq,
+            rest=rest,
+            turn=next(self._turn),
+            began=time.monotonic(),
+        )
         asked = [self._ask_shard(shard, question, deadline) for shard in range(self._shards)]
         # Gathering makes a task of each, which one alone need not cost.
         results = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
@@ -189,6 +203,7 @@ class FanOut:
     async def _search_one(self, shard: int, replica: int, question: Question, deadline: float) -> Answer:
         if not _left(deadline):
             raise TimeoutError  # under a timeout of nothing it would be sent all the same
+        asked_after = time.monotonic() - question.began
         try:
             line = await self._line(shard, replica, deadline)
             if line is None:
@@ -202,7 +217,10 @@ class FanOut:
         except (RayError, ValueError, LineLost):
             self._forget(shard, replica)  # a replaced actor has a new handle
             raise
-        return unpickled(answer)
+        found = unpickled(answer)
+        if question.min_seq:  # until then another copy was waited for, which had not reached it
+            found = replace(found, waited_s=asked_after + found.waited_s)
+        return found
 
     async def _fetch_from(
         self, shard: int, replica: int, places: Sequence[tuple[str, int]], deadline: float

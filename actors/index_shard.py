@@ -107,18 +107,18 @@ class IndexShard:
                 could wait for this answer any more.
         """
         deadline = time.monotonic() + wait_seconds
-        self._wait_for(min_seq, wait_seconds)
+        waited = self._wait_for(min_seq, wait_seconds)
         if self._shard.state is not State.SERVING:
             raise Unavailable("The shard is catching up with the ledger.", advice="Try again in a moment.")
         query, view = ShardQuery.unpickled(pickled), self._shard.view
         if rest is None:
             with self._place(deadline):
-                return self._answer(view, query, search(view, query))
+                return self._answer(view, query, search(view, query), waited)
         with self._place(deadline):
             begun = begin(view, query)
         query = query.with_vector(rest())  # without a place: others search meanwhile
         with self._place(deadline):
-            return self._answer(view, query, begun.end(query))
+            return self._answer(view, query, begun.end(query), waited)
 
     def reach(self, seq: int, seconds: float) -> bool:
         """Wait until `seq` is applied; whether it was within `seconds`."""
@@ -177,8 +177,9 @@ class IndexShard:
         """State, node and process; answered from a thread of its own even when all others search."""
         return self._shard.state.value, ray.get_runtime_context().get_node_id(), os.getpid()
 
-    def _answer(self, view: View, query: ShardQuery, answer: ShardAnswer) -> bytes:
-        return replace(finished(answer, query, partial(fetch, view.by_name())), index=self._index_id).pickled()
+    def _answer(self, view: View, query: ShardQuery, answer: ShardAnswer, waited_s: float) -> bytes:
+        whole = finished(answer, query, partial(fetch, view.by_name()))
+        return replace(whole, index=self._index_id, waited_s=waited_s).pickled()
 
     @contextmanager
     def _place(self, deadline: float) -> Iterator[None]:
@@ -190,9 +191,11 @@ class IndexShard:
         finally:
             self._searching.release()
 
-    def _wait_for(self, seq: int, seconds: float) -> None:
+    def _wait_for(self, seq: int, seconds: float) -> float:
+        """Seconds until `seq` was applied; raises NotYetSearchable."""
         if seq <= self._shard.view.seq:
-            return
+            return 0.0
+        began = time.monotonic()
         self._news.set()
         with self._changed:
             if not self._changed.wait_for(lambda: self._shard.view.seq >= seq, timeout=seconds):
@@ -200,6 +203,7 @@ class IndexShard:
                     f"The index is at {self._shard.view.seq} and has not reached {seq} in {seconds:.1f} s.",
                     advice="Try again, or allow more time.",
                 )
+        return time.monotonic() - began
 
     def _prepare(self, documents: Sequence[Document]) -> pa.Table:
         embedder = ray.get_actor(self._embedder, namespace=self._namespace)

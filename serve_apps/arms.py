@@ -15,7 +15,7 @@ from random import Random
 
 from kaizen.errors import InvalidInput
 from kaizen.evaluation.interleaving import team_draft
-from kaizen.records import Arm, Principal
+from kaizen.records import WAIT, Arm, Principal
 from kaizen.retrieval.exploration import explore
 from serve_apps.places import Found, Place
 from serve_apps.rollout_router import Assigned
@@ -88,12 +88,15 @@ class Arms:
     ) -> Outcome:
         stable, challenger = assigned.stable, assigned.challenger
         assert challenger is not None  # noqa: S101 (what the arm means)
+        watches = Stopwatch(), Stopwatch()
         with watch.stage("search"):
             # Stages of the two run side by side: they are timed together.
             own, other = await asyncio.gather(
-                self._searcher.search(stable, principal, query(stable), Stopwatch()),
-                self._by_challenger(assigned, principal, query, Stopwatch()),
+                self._searcher.search(stable, principal, query(stable), watches[0]),
+                self._by_challenger(assigned, principal, query, watches[1]),
             )
+        waited_ms = max(each.timings_ms().get(WAIT, 0.0) for each in watches)
+        watch.part(WAIT, waited_ms / 1000, of="search")
         name = challenger.release.id
         if other is None:
             return _without(Outcome(found=own, served=stable, arm="stable"), name)

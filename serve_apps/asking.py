@@ -62,9 +62,9 @@ class Asking:
 
     async def search(self, principal: Principal, request: SearchRequest) -> SearchResponse:
         """Rank chunks for a query."""
-        watch = Stopwatch()
         self._check_k(request.k)
         await self._check_seq(request.min_seq)
+        watch = Stopwatch()
         asked = self._asked(principal, request, "search")
         query = partial(_query, request, time.monotonic(), request.timeout_seconds)
         outcome = await self._arms.search(asked.assigned, principal, query, watch, asked.id)

@@ -156,7 +156,8 @@ class Envelope(Reply):
     degraded: list[str] = Field(description="What was replaced by something simpler, and why.")
     impression_id: str = Field(description="Name this in feedback.")
     timings_ms: dict[str, float] = Field(
-        description="By stage, and `total`. `shards`: after `embed`, beside which a hybrid search looks its words up."
+        description="By stage, and `total`. `shards`: after `embed`, beside which a hybrid search looks its words up. "
+        "`wait`: until the index held `min_seq`; releases are judged by what is left."
     )
     challenger: str | None = Field(
         None, description="A release on trial that drafted some of the hits; each hit then names its `release`."

@@ -10,7 +10,7 @@ from typing import Any
 
 from actors.fan_out import Answer, Gathered, abandon
 from kaizen.errors import BadModel, NotYetSearchable, Unavailable
-from kaizen.records import FieldType, Principal
+from kaizen.records import WAIT, FieldType, Principal
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, check, fields
 from kaizen.retrieval.fusion import Mode
@@ -108,8 +108,7 @@ class Searcher:
             asked = asked.with_vector(await self._embed(served, query))
         if asked.mode == "lexical":
             asked = replace(asked, terms=tuple(self._analyser(query.text)))
-        with watch.stage("shards"):
-            return asked, await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+        return asked, await _gather(served, query, asked, watch)
 
     async def _ask_ahead(
         self, served: Served, query: Query, asked: ShardQuery, watch: Stopwatch
@@ -118,14 +117,16 @@ class Searcher:
         asked = replace(asked, terms=tuple(self._analyser(query.text)))
         rest: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         search = served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline, rest=rest)
-        answers = asyncio.ensure_future(search)
+        answers, began = asyncio.ensure_future(search), time.monotonic()
         try:
             with watch.stage("embed"):
                 vector = await self._embed(served, query)
             rest.set_result(vector)
-            asked = asked.with_vector(vector)
+            asked, ahead = asked.with_vector(vector), time.monotonic() - began
             with watch.stage("shards"):
-                return asked, await answers
+                gathered = await answers
+            watch.part(WAIT, gathered.waited_s - ahead, of="shards")
+            return asked, gathered
         except BaseException:
             abandon({answers})
             raise
@@ -141,8 +142,7 @@ class Searcher:
 
     async def _look_again(self, served: Served, query: Query, asked: ShardQuery, watch: Stopwatch) -> _Looked:
         """A copy went between its answer and the fetching of texts, or let go of them: ask whoever is there now."""
-        with watch.stage("shards"):
-            gathered = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+        gathered = await _gather(served, query, asked, watch)
         return await self._look(served, query, asked, gathered, watch)
 
     async def _rank(
@@ -159,8 +159,7 @@ class Searcher:
             if depth <= asked.depth:
                 return gathered, ranked, False
             asked = replace(asked, depth=depth)
-            with watch.stage("shards"):
-                deeper = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+            deeper = await _gather(served, query, asked, watch)
             if deeper.coverage < gathered.coverage:
                 return gathered, ranked, True
             gathered = deeper
@@ -187,6 +186,13 @@ class Searcher:
                 return vector_bytes(await self._batches.embed(served.queries, query.text))
         except (BadModel, Unavailable, TimeoutError):
             return b""
+
+
+async def _gather(served: Served, query: Query, asked: ShardQuery, watch: Stopwatch) -> Gathered:
+    with watch.stage("shards"):
+        gathered = await served.fan_out.search(asked, min_seq=query.min_seq, deadline=query.deadline)
+    watch.part(WAIT, gathered.waited_s, of="shards")
+    return gathered
 
 
 def _shard_query(served: Served, principal: Principal, query: Query, types: Mapping[str, FieldType]) -> ShardQuery:

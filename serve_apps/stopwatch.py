@@ -24,6 +24,13 @@ class Stopwatch:
             spent = (time.perf_counter() - started) * 1000
             self._stages[name] = self._stages.get(name, 0.0) + spent
 
+    def part(self, name: str, seconds: float, *, of: str) -> None:
+        """So many seconds of what was timed as `of`, or all of it, were spent on `name`."""
+        spent = min(max(0.0, seconds * 1000), self._stages.get(of, 0.0))
+        if spent:
+            self._stages[of] -= spent
+            self._stages[name] = self._stages.get(name, 0.0) + spent
+
     def timings_ms(self) -> dict[str, float]:
         """Milliseconds by stage, and `total` since the start."""
         total = (time.perf_counter() - self._started) * 1000

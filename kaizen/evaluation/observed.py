@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kaizen.answering.answer import NOT_IN_DOCUMENTS
-from kaizen.records import Arm, Feedback, Impression, Team
+from kaizen.records import WAIT, Arm, Feedback, Impression, Team
 
 Key = tuple[str, str]  # tenant, impression id
 Unit = tuple[str, str]  # identity, normalised query: what somebody repeats is counted once
@@ -43,6 +43,7 @@ class Seen:
     Attributes:
         shown: chunk and team, best first.
         faulty: shards were missing, or a part was replaced by a lesser one.
+        total_ms: without what it waited for a change that was just made: that is no slowness of a release.
         abstained: None for a search; else whether the answer was that the documents hold none.
         fell_back: the stable release answered because the challenger, whose turn it was, could not.
     """
@@ -69,7 +70,7 @@ class Seen:
             unit=(impression.identity, " ".join(impression.query.casefold().split())),
             shown=tuple((chunk.chunk_id, chunk.team) for chunk in impression.shown),
             faulty=impression.coverage < 1 or bool(impression.degraded),
-            total_ms=impression.timings_ms.get("total", 0.0),
+            total_ms=impression.timings_ms.get("total", 0.0) - impression.timings_ms.get(WAIT, 0.0),
             abstained=impression.answer == NOT_IN_DOCUMENTS if impression.kind == "answer" else None,
             fell_back=impression.arm == "stable" and bool(impression.challenger),
         )

@@ -120,7 +120,7 @@ class Candidates:
 class ShardAnswer:
     """A shard's part of a result. `texts` maps a candidate's number to its row (chunk_table.SHOWN).
 
-    index: id of the index that the shard is of, in its own word.
+    index: id of the index that the shard is of, in its own word. waited_s: for `min_seq`, before it began.
     """
 
     seq: int
@@ -128,6 +128,7 @@ class ShardAnswer:
     candidates: Candidates
     texts: dict[int, dict[str, Any]]
     index: str = ""
+    waited_s: float = 0.0
 
     def pickled(self) -> bytes:
         """What travels back to the gateway."""

@@ -32,12 +32,13 @@ class Ranked(NamedTuple):
 class FinalAnswer:
     """The result itself, of a shard that is the whole index: places, best first, each with its text.
 
-    seq, index: as of ShardAnswer.
+    seq, index, waited_s: as of ShardAnswer.
     """
 
     seq: int
     ranked: tuple[Ranked, ...]
     index: str = ""
+    waited_s: float = 0.0
 
     def pickled(self) -> bytes:
         """What travels back to the gateway."""

@@ -153,3 +153,20 @@ def test_a_swap_by_chance_is_told_by_its_propensity() -> None:
         orders.add(names(outcome))
     assert "abcde" in orders
     assert len(orders) > 2
+
+
+def test_what_either_waited_for_a_change_is_told_of_a_draft() -> None:
+    class Waits(Searches):
+        async def search(self, served: Served, principal: Principal, query: Query, watch: Stopwatch) -> Found:
+            with watch.stage("shards"):
+                await asyncio.sleep(0.05)
+            watch.part("wait", {"r1": 0.02, "r2": 0.04}[served.release.id], of="shards")
+            return await super().search(served, principal, query, watch)
+
+    arms, watch = Arms(cast(Any, Waits(lambda _: finds("r2", "xyz"))), explore_share=0.0), Stopwatch()
+    assigned = Assigned(served=STABLE, arm="interleaved", rollout=3, stable=STABLE, challenger=CHALLENGER)
+    query = Query(text="q", mode="hybrid", unit="chunk", k=5, condition=None, min_seq=9, deadline=time.monotonic() + 10)
+    asyncio.run(arms.search(assigned, CALLER, lambda _: query, watch, "imp_1"))
+    timings = watch.timings_ms()
+    assert timings["wait"] == 40
+    assert timings["search"] + timings["wait"] <= timings["total"]

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from kaizen.config import Retrieval
 from kaizen.errors import Unavailable
 from kaizen.records import Document, Principal
 from kaizen.retrieval.query import ShardQuery, begin, fetch, search, vector_bytes
-from kaizen.retrieval.ranking import finished
+from kaizen.retrieval.ranking import finished, unpickled
 from kaizen.retrieval.view import View
 from tests.unit.retrieval.rows import document, segment, vector
 
@@ -330,3 +331,33 @@ def test_texts_come_from_the_copy_that_has_them_whatever_the_others_do(monkeypat
     assert fetched(monkeypatch, lambda: asyncio.sleep(60), lambda: row) == (row, [0, 1])
     assert fetched(monkeypatch, replaced, lambda: row) == (row, [0, 1])
     assert fetched(monkeypatch, ended, replaced) == ([], [1])
+
+
+def test_what_a_search_waited_for_a_change_is_told_with_the_wait_for_a_copy_that_has_not_got_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fan_out, "HEDGE_SECONDS", 0.2)
+    over = threading.Event()
+
+    class Behind(Copy):
+        def search(self, *question: Any) -> bytes:  # noqa: ANN401
+            assert over.wait(10)
+            return super().search(*question)
+
+    class Late(Copy):
+        def search(self, *question: Any) -> bytes:  # noqa: ANN401
+            return replace(unpickled(super().search(*question)), waited_s=0.5).pickled()
+
+    async def waited(min_seq: int) -> float:
+        fan = FanOut("index", shards=1, replicas=2, namespace="tests")
+        lines = [DirectCaller(DirectLine(copy.search).address) for copy in (Behind(), Late())]
+        fan._lines = dict(zip([(0, 0), (0, 1)], lines, strict=True))
+        try:
+            return (await fan.search(WHOLE, min_seq=min_seq, deadline=time.monotonic() + 10)).waited_s
+        finally:
+            over.set()
+            hang_up(fan)
+
+    assert 0.7 <= asyncio.run(waited(3)) < 5
+    over.clear()
+    assert asyncio.run(waited(0)) == 0.5  # nothing was waited for: a slow copy is a slow copy

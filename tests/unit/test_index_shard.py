@@ -94,7 +94,11 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> IndexShard:
     shard._searching = threading.Semaphore(SEARCHES_AT_ONCE)
     monkeypatch.setattr(index_shard, "ShardQuery", Mock())
     monkeypatch.setattr(index_shard, "finished", lambda answer, query, texts: answer)
-    monkeypatch.setattr(index_shard, "replace", lambda answer, index: Mock(pickled=lambda: f"{answer} of {index}"))
+
+    def told(answer: str, index: str, waited_s: float) -> Mock:
+        return Mock(pickled=lambda: f"{answer} of {index}" + (", waited for" if waited_s else ""))
+
+    monkeypatch.setattr(index_shard, "replace", told)
     return shard
 
 
@@ -127,7 +131,7 @@ def test_so_many_searches_work_at_once_and_who_waits_for_a_write_takes_no_place(
         with serving._changed:
             serving._shard.view.seq = 2
             serving._changed.notify_all()
-        assert late.result() == "answer of index"
+        assert late.result() == "answer of index, waited for"
 
 
 def test_nobody_is_searched_for_who_cannot_wait_any_more(serving: IndexShard, monkeypatch: pytest.MonkeyPatch) -> None:

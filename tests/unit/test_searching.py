@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -18,7 +19,7 @@ from kaizen.config import Retrieval
 from kaizen.errors import BadModel, Unavailable
 from kaizen.retrieval.fusion import Mode
 from kaizen.retrieval.query import fetch
-from kaizen.retrieval.ranking import Unit
+from kaizen.retrieval.ranking import Unit, unpickled
 from serve_apps.places import Found
 from serve_apps.query_batches import QueryBatches
 from serve_apps.searching import Query, Searcher
@@ -39,8 +40,8 @@ class Encoder:
 
 def found(
     encoder: Encoder, mode: Mode, copy: Copy | None = None, unit: Unit = "chunk", lost: int = 0
-) -> tuple[Found, set[str]]:
-    """What a search finds, and the stages that were timed; `lost`: how many times texts are gone that are fetched."""
+) -> tuple[Found, dict[str, float]]:
+    """What a search finds, and its timings; `lost`: how many times texts are gone that are fetched."""
 
     own, gone = copy or Copy(), iter(range(lost))
 
@@ -68,7 +69,7 @@ def found(
             hang_up(fan)
 
     watch = Stopwatch()
-    return asyncio.run(search()), set(watch.timings_ms()) - {"total"}
+    return asyncio.run(search()), watch.timings_ms()
 
 
 def names(one: Found) -> set[str]:
@@ -77,10 +78,10 @@ def names(one: Found) -> set[str]:
 
 @pytest.mark.parametrize(("mode", "documents"), [("hybrid", 5), ("dense", 5), ("lexical", 3)])
 def test_each_mode(mode: Mode, documents: int) -> None:
-    one, stages = found(Encoder(), mode)
+    one, timings = found(Encoder(), mode)
     assert (len(names(one)), one.degraded, one.coverage) == (documents, (), 1.0)
     assert ("query_encoder" in one.used["r1"]) == (mode != "lexical")
-    assert stages == {"embed", "shards", "rank"}
+    assert set(timings) == {"embed", "shards", "rank", "total"}
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense"])
@@ -144,3 +145,18 @@ def test_where_texts_went_with_a_copy_another_is_asked() -> None:
 def test_hits_whose_texts_are_gone_are_told() -> None:
     one, _ = found(Encoder(), "dense", one_long_of_nine(), unit="document", lost=2)
     assert (names(one), one.coverage, one.degraded) == ({"long"}, 0.2, ("shard-unavailable",))
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_what_was_waited_for_a_change_is_no_time_of_the_shards(mode: Mode) -> None:
+    class Late(Copy):
+        def search(self, *question: Any) -> bytes:  # noqa: ANN401
+            began = time.monotonic()
+            time.sleep(0.3)  # as long as the change takes that it waits for
+            waited_s = time.monotonic() - began
+            return replace(unpickled(super().search(*question)), waited_s=waited_s).pickled()
+
+    _, timings = found(Encoder(), mode, Late())
+    assert timings["wait"] + timings["embed"] >= 299
+    assert sum(timings[stage] for stage in ("embed", "wait", "shards", "rank")) <= timings["total"]
+    assert timings["shards"] < timings["wait"]

@@ -121,6 +121,19 @@ def test_what_is_missing_because_its_caller_would_not_wait_is_nobodys_fault() ->
     assert decide(fold(begun("off", before), missing, feedback), BOUNDS).code == "faults"
 
 
+def test_who_reads_what_was_just_written_makes_no_release_slow() -> None:
+    """Half of all searches wait for a change to be embedded."""
+    traffic = Traffic(2)
+    before = traffic.rows(1000, "off", GOOD, GOOD)
+    impressions, feedback = traffic.rows(600, "off", GOOD, GOOD)
+    after, slow = (
+        [(seq, replace(one, timings_ms={**timings, "total": 710.0}) if seq % 2 else one) for seq, one in impressions]
+        for timings in ({"wait": 700.0}, {})
+    )
+    assert decide(fold(begun("off", before), after, feedback), BOUNDS).action == "continue"
+    assert decide(fold(begun("off", before), slow, feedback), BOUNDS).code == "latency"
+
+
 def test_clicks_that_are_still_to_come_are_waited_for() -> None:
     impressions, clicks = Traffic(10).rows(900, "off", GOOD, GOOD)
     slow = [(seq, replace(click, at=click.at + 90)) for seq, click in clicks]
