@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from actors.generator_client import GeneratorCall
 from kaizen.answering.answer import Answer, Delta, Final
 from kaizen.answering.source import Source
 from kaizen.config import Settings
@@ -55,12 +57,14 @@ class Answerer:
     def __init__(self, settings: Settings, arms: Arms) -> None:
         self._settings = settings
         self._arms = arms
-        # As many as requests may be at work: each waits for a generator most of its time.
-        self._composing = ThreadPoolExecutor(settings.server.max_ongoing_requests, thread_name_prefix="compose")
+        # One for each request that may be at work, which waits for a generator most of its time, and one for unseen
+        # work: nobody waits for a thread, because whoever hangs up keeps their place until theirs is back.
+        threads = settings.server.max_ongoing_requests + 1
+        self._composing = ThreadPoolExecutor(threads, thread_name_prefix="compose")
 
     async def events(
         self, assigned: Assigned, principal: Principal, request: AnswerRequest, *, generate: bool = True
-    ) -> AsyncIterator[Delta | Answered]:
+    ) -> AsyncGenerator[Delta | Answered, None]:
         """Pieces of the generator's text as they come, then the answer, which counts.
 
         Args:
@@ -77,11 +81,12 @@ class Answerer:
             request.question, _sources(found), call, deadline=began + seconds, partial=found.coverage < 1
         )
         with watch.stage("answer"):
-            async for event in _in_thread(events, self._composing):
-                if isinstance(event, Delta):
-                    yield event
-                else:
-                    final = event
+            async with aclosing(_in_thread(events, self._composing, call)) as steps:
+                async for event in steps:
+                    if isinstance(event, Delta):
+                        yield event
+                    else:
+                        final = event
         used = {"prompt": served.opened["prompt"]}
         if call is not None and call.fingerprint:
             used["generator"] = call.fingerprint[:SHORT]
@@ -125,8 +130,32 @@ def _sources(found: Found) -> list[Source]:
     ]
 
 
-async def _in_thread(events: Iterator[Delta | Final], pool: ThreadPoolExecutor) -> AsyncIterator[Delta | Final]:
-    """Pull a blocking iterator from a thread, one item at a time, so that it goes no faster than it is read."""
+async def _in_thread(
+    events: Generator[Delta | Final, None, None], pool: ThreadPoolExecutor, call: GeneratorCall | None
+) -> AsyncGenerator[Delta | Final, None]:
+    """Pull a blocking iterator from a thread, one item at a time, so that it goes no faster than it is read.
+
+    Where the reader hangs up, the generator is told, and the thread is waited for: it must not be missing afterwards.
+    """
     loop = asyncio.get_running_loop()
-    while (event := await loop.run_in_executor(pool, next, events, None)) is not None:
-        yield event
+    with closing(events):
+        while True:
+            step = loop.run_in_executor(pool, next, events, None)
+            try:
+                event = await asyncio.shield(step)
+            except asyncio.CancelledError:
+                if call is not None:
+                    call.stop()
+                await _end_of(step)
+                raise
+            if event is None:
+                return
+            yield event
+
+
+async def _end_of(step: asyncio.Future[Delta | Final | None]) -> None:
+    """Wait until a thread is back, however often the waiting is cancelled. What came of it is nobody's any more."""
+    while not step.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({step})
+    step.exception()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -80,9 +80,10 @@ class Asking:
 
     async def answer(self, principal: Principal, request: AnswerRequest) -> AnswerResponse:
         """Answer a question."""
-        async for event in self._answer(principal, request):
-            if isinstance(event, AnswerResponse):
-                return event
+        async with aclosing(self._answer(principal, request)) as events:
+            async for event in events:
+                if isinstance(event, AnswerResponse):
+                    return event
         raise AssertionError("the composer ends with a final answer")
 
     async def answer_events(self, principal: Principal, request: AnswerRequest) -> AsyncIterator[str]:
@@ -91,25 +92,28 @@ class Asking:
         The text of `final` counts: it takes the place of the deltas when they did not stand in the sources. What goes
         wrong before the first event is raised here.
         """
-        events = self._answer(principal, request)
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._admission.slot())
-            first = await anext(events)
-            held = stack.pop_all()
 
         async def all_events() -> AsyncIterator[str]:
-            async with held:
+            async with self._admission.slot(), aclosing(self._answer(principal, request)) as events:
+                first = await anext(events)
+                yield ""
                 yield _sse(first)
                 async for event in events:
                     yield _sse(event)
 
-        return all_events()
+        # Begun here: so it also ends, and gives its place back, where the caller hangs up before reading.
+        begun = all_events()
+        await anext(begun)
+        return begun
 
-    async def _answer(self, principal: Principal, request: AnswerRequest) -> AsyncIterator[Delta | AnswerResponse]:
+    async def _answer(
+        self, principal: Principal, request: AnswerRequest
+    ) -> AsyncGenerator[Delta | AnswerResponse, None]:
         await self._check_seq(request.min_seq)
         asked = self._asked(principal, request, "answer")
-        async for event in self._answerer.events(asked.assigned, principal, request):
-            yield event if isinstance(event, Delta) else await self._respond(asked, request, event)
+        async with aclosing(self._answerer.events(asked.assigned, principal, request)) as events:
+            async for event in events:
+                yield event if isinstance(event, Delta) else await self._respond(asked, request, event)
 
     async def _respond(self, asked: Asked, request: AnswerRequest, event: Answered) -> AnswerResponse:
         outcome, answer = event.outcome, event.answer

@@ -106,7 +106,7 @@ class Composer:
         *,
         deadline: float,
         partial: bool = False,
-    ) -> Iterator[Delta | Final]:
+    ) -> Generator[Delta | Final, None, None]:
         """Yield the generator's pieces as they come, then one `Final`, before `deadline`. Blocks while it waits.
 
         Args:

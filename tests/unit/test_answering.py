@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from kaizen.answering.answer import NOT_IN_DOCUMENTS, NOT_IN_PART, Composer
+from kaizen.answering.answer import NOT_IN_DOCUMENTS, NOT_IN_PART, Answer, Composer, Delta, Final
 from kaizen.config import Answering, GeneratorSettings, Settings
 from kaizen.errors import Unavailable
 from kaizen.records import Principal
@@ -106,3 +109,93 @@ def test_where_no_shard_answered_there_is_no_answer(way: Any) -> None:  # noqa: 
         asyncio.run(way(one, CALLER, AnswerRequest(question="q")))
     _, _, outcome, _, text = recorder.record.await_args.args  # who judges the release must see it
     assert (outcome.found.coverage, text) == (0, None)
+
+
+class Call:
+    """A generator that writes nothing until its deadline, and ends when it is stopped and `may_end`."""
+
+    def __init__(self) -> None:
+        self.fingerprint = ""
+        self.stopped, self.may_end = threading.Event(), threading.Event()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+class Waiting:
+    """A composer that waits for the generator, and then says a last word."""
+
+    def __init__(self, first: str = "") -> None:
+        self._first = first
+        self.begun, self.closed = threading.Semaphore(0), threading.Event()
+
+    def events(self, _question: str, _sources: object, call: Call, *, deadline: float, partial: bool) -> Iterator[Any]:
+        try:
+            if self._first:
+                yield Delta(self._first)
+            self.begun.release()
+            if call.stopped.wait(deadline - time.monotonic()):
+                call.may_end.wait(10)
+            yield Final(Answer(text="x", grounded=True, support=1.0), replaced=False)
+        finally:
+            self.closed.set()
+
+
+def waiting(composer: Waiting) -> tuple[Assigned, list[Call]]:
+    """What a request holds of a release whose answers wait; and the calls that it makes."""
+    calls: list[Call] = []
+    generator = SimpleNamespace(call=lambda: calls.append(Call()) or calls[-1])
+    stable: Any = SimpleNamespace(**{**vars(served("r1")), "composer": composer, "generator": generator})
+    return Assigned(served=stable, arm="stable", rollout=1, stable=stable), calls
+
+
+def test_who_hangs_up_stops_the_generator_and_keeps_their_place_until_their_thread_is_back() -> None:
+    async def ask() -> None:
+        composer, admission = Waiting(), Admission(ongoing=2, queued=2)
+        assigned, calls = waiting(composer)
+        by = answerer(Searches())
+
+        async def one(seconds: float) -> Answered:
+            async with admission.slot():
+                return await answered(by, assigned, timeout_seconds=seconds)
+
+        gone = [asyncio.create_task(one(60)) for _ in range(2)]
+        for _ in gone:
+            assert await asyncio.to_thread(composer.begun.acquire, timeout=10)
+        for task in (*gone, *gone):  # twice: whoever is impatient changes nothing
+            task.cancel()
+            await asyncio.sleep(0)
+        assert all([await asyncio.to_thread(call.stopped.wait, 10) for call in calls])
+        assert not admission.free()
+        next_one = asyncio.create_task(one(0.2))
+        for call in calls:
+            call.may_end.set()
+        await asyncio.wait(gone)
+        assert all(task.cancelled() for task in gone)
+        began = time.monotonic()
+        assert (await next_one).answer.text == "x"
+        assert time.monotonic() - began < 5
+        assert admission.free()
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("read", [0, 1])
+def test_a_stream_that_is_not_read_to_its_end_gives_its_place_back(read: int) -> None:
+    async def ask() -> None:
+        composer = Waiting(first="a piece")
+        assigned, _ = waiting(composer)
+        one, _ = asking(Searches())
+        one._router = cast(Any, SimpleNamespace(for_caller=lambda *_: assigned))
+        one._admission = Admission(ongoing=1, queued=0)
+        events = await one.answer_events(CALLER, AnswerRequest(question="q", stream=True))
+        assert not one._admission.free()
+        assert [await anext(events) for _ in range(read)] == ['event: delta\ndata: {"text": "a piece"}\n\n'] * read
+        del events
+        gc.collect()
+        async with asyncio.timeout(10):
+            while not one._admission.free():
+                await asyncio.sleep(0.001)
+        assert composer.closed.is_set()
+
+    asyncio.run(ask())
