@@ -26,6 +26,7 @@ from rich.console import Console
 from kaizen.errors import Conflict, NotFound
 from kaizen.evaluation.report import build_report
 from kaizen.evaluation.report_html import report_html
+from kaizen.evaluation.trusted import Trusted, trusted_with_documents
 from kaizen.evaluation.verdict import Compared, Evidence, Finding, VerdictBounds, judge, too_slow
 from kaizen.ids import new_id
 from kaizen.job import configured_workspace, job_parser, print_result, run_job
@@ -120,7 +121,8 @@ def _evidence(workspace: Workspace, case: Case, bounds: VerdictBounds) -> tuple[
         return Evidence(findings=findings, cpu_s=case.cpu_s), 0
     stable = Side.open(workspace, case.stable)
     candidate = Side.open(workspace, case.candidate, beside=stable)
-    sets = _sets(workspace, case, stable)
+    known = trusted_with_documents(workspace.ledger.judgements.all(), workspace.ledger)
+    sets = _sets(known, case, stable)
     asked = [one for queries in sets.values() for one in queries.values()]
     seq = min(stable.index.seq, candidate.index.seq)
     speed = compare_speed(stable, candidate, asked) if asked else None
@@ -132,6 +134,7 @@ def _evidence(workspace: Workspace, case: Case, bounds: VerdictBounds) -> tuple[
     compared = {name: _compared(stable, candidate, queries) for name, queries in sets.items() if queries}
     evidence = Evidence(
         trusted=compared.get("trusted"),
+        left_out=known.left_out,
         held_out=compared.get("held_out"),
         train=compared.get("train"),
         answers=answers,
@@ -141,8 +144,8 @@ def _evidence(workspace: Workspace, case: Case, bounds: VerdictBounds) -> tuple[
     return evidence, seq
 
 
-def _sets(workspace: Workspace, case: Case, side: Side) -> dict[str, dict[str, Asked]]:
-    trusted = trusted_queries(workspace.ledger.judgements.all(), MOST_QUERIES["trusted"])
+def _sets(known: Trusted, case: Case, side: Side) -> dict[str, dict[str, Asked]]:
+    trusted = trusted_queries(known.judgements, MOST_QUERIES["trusted"])
     sets = {"trusted": as_everybody(trusted, side.index)}
     if case.dataset is not None:
         for split in ("held_out", "train"):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from kaizen.errors import InvalidInput
+from kaizen.evaluation.trusted import trusted_with_documents, words_on_left_out
 from kaizen.ids import fingerprint
 from kaizen.judging.query_sets import Asked, dataset_queries, trusted_queries
 from kaizen.judging.side import as_everybody
@@ -25,11 +26,15 @@ Source = Literal["trusted", "train", "held_out"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """The queries that trials compete on, and those that the winner is tested on; by name."""
+    """The queries that trials compete on, and those that the winner is tested on; by name.
+
+    left_out: how many trusted queries are in neither, because their tenant has no relevant document.
+    """
 
     source: Source
     validation: Mapping[str, Asked]
     test: Mapping[str, Asked]
+    left_out: int = 0
 
     def record(self) -> dict[str, Any]:
         """As the plan of a sweep has it: how many, and a fingerprint of all that is asked with its grades."""
@@ -52,9 +57,8 @@ def judged_queries(
     Raises:
         InvalidInput: there are too few.
     """
-    asked: dict[Source, Mapping[str, Asked]] = {
-        "trusted": as_everybody(trusted_queries(workspace.ledger.judgements.all(), MOST), index)
-    }
+    known = trusted_with_documents(workspace.ledger.judgements.all(), workspace.ledger)
+    asked: dict[Source, Mapping[str, Asked]] = {"trusted": as_everybody(trusted_queries(known.judgements, MOST), index)}
     if dataset is not None:
         learnt = trains or any(part in base.parts for part in _LEARNT) or base.parent is not None
         split: Source = "held_out" if learnt else "train"
@@ -67,8 +71,10 @@ def judged_queries(
                 source=source,
                 validation={name: queries[name] for name in validation},
                 test={name: queries[name] for name in test},
+                left_out=known.left_out,
             )
     raise InvalidInput(
-        f"Too few judged queries for a sweep: {found}; each half needs {LEAST}.",
+        f"Too few judged queries for a sweep: {found}; each half needs {LEAST}. "
+        f"{words_on_left_out(known.left_out)}".rstrip(),
         advice="Add trusted judgements with `kaizen trusted`, or curate a data set from more feedback.",
     )

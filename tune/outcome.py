@@ -11,6 +11,7 @@ from rich.table import Table
 
 from kaizen.evaluation.paired import Paired
 from kaizen.evaluation.scatter import Point, scatter_svg
+from kaizen.evaluation.trusted import words_on_left_out
 from kaizen.learning.sweep import PRESENT, Conclusion, Luck, Trial, best
 
 METRICS = {"retrieval": "ndcg@10", "training": "ndcg@10", "answering": "answers"}
@@ -25,10 +26,14 @@ def outcome(
     lucky: Luck,
     test: Paired | None,
     concluded: Conclusion,
+    left_out: int,
     release: str | None,
     cost: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return all of it as JSON, as of now. `seqs`: how far each shard was. `release`: the candidate that came of it."""
+    """Return all of it as JSON, as of now.
+
+    `seqs`: how far each shard was. `left_out`: see `Judged`. `release`: the candidate that came of it.
+    """
     winner, present = best(trials), next(trial for trial in trials if trial.number == PRESENT)
     return {
         **{name: plan[name] for name in ("what", "queries", "trials", "seed", "dataset")},
@@ -36,7 +41,8 @@ def outcome(
         "index_seqs": list(seqs),
         "at": time.time(),
         "decision": concluded.decision,
-        "reason": concluded.reason,
+        "reason": f"{concluded.reason} {words_on_left_out(left_out)}".rstrip(),
+        "left_out": left_out,
         "release": release,
         "metric": METRICS[plan["what"]],
         "present": {"settings": present.settings, "validation": round(present.mean, 6)},

@@ -77,6 +77,7 @@ def sweep(workspace: Workspace, wish: Wish, progress: Progress) -> tuple[str, di
         lucky=lucky,
         test=test,
         concluded=concluded,
+        left_out=judged.left_out,
         release=candidate.release if candidate else None,
         cost=cost,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,12 +17,15 @@ from kaizen.commands.output import Terminal, print_json
 from kaizen.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    from kaizen.evaluation.trusted import Trusted
     from kaizen.records import Judgement
+    from kaizen.storage.ledger import Ledger
 
 trusted = typer.Typer(help="Judgements that feedback can never touch: what candidates are judged on.")
 decisions = typer.Typer(help="Why releases were promoted, stopped and taken back.")
 TenantOption = Annotated[str, typer.Option(help="Default: the tenant of the configuration.")]
 _FIELDS = {"query", "document_id", "grade"}
+_COLUMNS = ("tenant", "queries", "judgements", "missing_documents", "missing_example", "queries_left_out")
 
 
 def judge(context: typer.Context) -> None:
@@ -48,27 +52,39 @@ def add_trusted(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add judgements. A line of a .jsonl is {"query": .., "document_id": .., "grade": 0..}, "query_id" if you like."""
+    """Add judgements. A line of a .jsonl is {"query": .., "document_id": .., "grade": 0..}, "query_id" if you like.
+
+    Says how many of the judged documents there are none of; refuses when that is all of them, unless nothing has been
+    taken in yet.
+    """
+    from kaizen.evaluation.trusted import trusted_with_documents, words_on_left_out
+
     settings = configuration(config).settings
     tenant = tenant or settings.workspace.tenant
     judgements = read_judgements(source, split, tenant)
     with opened(settings, create=True) as ledger:
+        found = trusted_with_documents(judgements, ledger)
+        _refuse_other_ids(found, tenant, ledger)
         ledger.judgements.put_many(judgements)
-    _tell({"tenant": tenant, "judgements": len(judgements), "queries": _queries(judgements)}, as_json)
+    _tell({"tenant": tenant, **_counts(judgements, found, tenant)}, as_json)
+    if found.left_out and not as_json:
+        Terminal().line(words_on_left_out(found.left_out), style="yellow")
 
 
 @trusted.command("list")
 def list_trusted(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show how many queries and judgements each tenant has."""
+    """Show how many queries and judgements each tenant has, and what is judged of documents that it does not have."""
+    from kaizen.evaluation.trusted import trusted_with_documents
+
+    own: dict[str, list[Judgement]] = {}
     with opened(configuration(config).settings) as ledger:
-        found = ledger.judgements.all()
-    tenants = {one.tenant for one in found}
-    own = {tenant: [one for one in found if one.tenant == tenant] for tenant in sorted(tenants)}
-    counts = [{"tenant": t, "queries": _queries(some), "judgements": len(some)} for t, some in own.items()]
+        for one in ledger.judgements.all():
+            own.setdefault(one.tenant, []).append(one)
+        counts = [{"tenant": t, **_counts(some, trusted_with_documents(some, ledger), t)} for t, some in own.items()]
     if as_json:
         print_json({"trusted": counts})
         return
-    Terminal().table(["tenant", "queries", "judgements"], [list(count.values()) for count in counts])
+    Terminal().table([name.replace("_", " ") for name in _COLUMNS], [list(count.values()) for count in counts])
 
 
 @trusted.command("clear")
@@ -165,8 +181,33 @@ def _of_line(line: str, where: str, tenant: str) -> Judgement:
     )
 
 
-def _queries(judgements: list[Judgement]) -> int:
-    return len({(one.tenant, one.query_id) for one in judgements})
+def _counts(judgements: Sequence[Judgement], found: Trusted, tenant: str) -> dict[str, object]:
+    """What is told of a tenant's judgements; in the order of _COLUMNS."""
+    missing = found.missing.get(tenant, ())
+    return {
+        "queries": len({(one.tenant, one.query_id) for one in judgements}),
+        "judgements": len(judgements),
+        "missing_documents": len(missing),
+        "missing_example": missing[0] if missing else "",
+        "queries_left_out": found.left_out,
+    }
+
+
+def _refuse_other_ids(found: Trusted, tenant: str, ledger: Ledger) -> None:
+    """Documents may well come after their judgements; but where some are there and none is judged, the ids are others.
+
+    Then everything is left out until somebody wonders why no candidate is ever judged by the trusted set.
+    """
+    missing = found.missing.get(tenant, ())
+    if not missing or len(missing) < found.documents or not ledger.documents.total():
+        return
+    first = ledger.documents.first_id(tenant)
+    has = f"has ids like {first!r}" if first is not None else "has no documents, and others have"
+    raise InvalidInput(
+        f"None of the {len(missing)} judged documents is there: the file has ids like {missing[0]!r}, "
+        f"tenant {tenant!r} {has}.",
+        advice="Write the documents' ids as hits show them (`kaizen search --json`), or name the --tenant they are of.",
+    )
 
 
 def _cost(record: Any) -> str:  # noqa: ANN401 (JSON)

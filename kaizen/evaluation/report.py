@@ -44,6 +44,7 @@ def build_report(
         "figures": dict(judged.figures),
         "integrity": [asdict(finding) for finding in evidence.findings],
         "decided_on": decides[0] if decides else None,
+        "left_out": evidence.left_out,
         "sets": {name: _set(compared) for name in SETS if (compared := getattr(evidence, name)) is not None},
         "p50_ms": _sides(evidence.p50_ms),
         "cost": _cost(evidence, bounds),

@@ -8,11 +8,12 @@ decide. Other metrics and slices are guards: a fall beyond what is borne needs n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kaizen.evaluation.paired import Paired
 from kaizen.evaluation.slices import SliceResult
+from kaizen.evaluation.trusted import words_on_left_out
 from kaizen.records import Verdict
 
 PRIMARY = "ndcg@10"
@@ -48,6 +49,7 @@ class Evidence:
     Attributes:
         findings: of the integrity checks, in their order; with any, nothing else was measured.
         trusted: on the judgements of people who are trusted; None without such.
+        left_out: how many trusted queries are not in `trusted`, because their tenant has no relevant document.
         held_out, train: on queries with feedback that the candidate did not, and did, learn from.
         answers: on demonstrations held out, for a candidate with another generator; by `agreement`.
         p50_ms: (stable, candidate) of embedding and ranking one query.
@@ -56,6 +58,7 @@ class Evidence:
 
     findings: Sequence[Finding] = ()
     trusted: Compared | None = None
+    left_out: int = 0
     held_out: Compared | None = None
     train: Compared | None = None
     answers: Compared | None = None
@@ -100,7 +103,7 @@ def judge(evidence: Evidence, bounds: VerdictBounds | None = None) -> Judged:
     limits = bounds or VerdictBounds()
     for rule in _RULES:
         if (judged := rule(evidence, limits)) is not None:
-            return judged
+            return replace(judged, reason=f"{judged.reason} {words_on_left_out(evidence.left_out)}".rstrip())
     raise AssertionError("the last rule decides")
 
 

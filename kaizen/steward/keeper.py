@@ -6,13 +6,14 @@ Whatever moment it is killed at, the next one goes on: the turn's state is in th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kaizen.config import Learning
 from kaizen.errors import Conflict
+from kaizen.evaluation.trusted import trusted_with_documents
 from kaizen.monitoring.triggers import Signs, Trigger, triggers
-from kaizen.records import Turn
+from kaizen.records import Judgement, Turn
 from kaizen.steward.budget import spent_cpu_s
 from kaizen.steward.by_hand import waits
 from kaizen.steward.costs import estimates, index_estimate
@@ -138,10 +139,14 @@ class Keeper:
             costs=estimates(self._attempts(), self._afford().needed_cpu_s),
             trainable_generator=generator.get("kind") == "transformers",
             losers=self._losers(),
-            trusted_queries=len({(one.tenant, one.query_id) for one in self._ledger.judgements.all()}),
+            trusted_queries=len({(one.tenant, one.query_id) for one in self._trusted()}),
         )
         material = state.material or Material(dataset="", examples=0, queries=0, demonstrations=0)
         return Chosen(choice=choose(state.attempts, state.stable, material, facts))
+
+    def _trusted(self) -> Sequence[Judgement]:
+        """Those that a sweep would choose by."""
+        return trusted_with_documents(self._ledger.judgements.all(), self._ledger).judgements
 
     def _afford(self) -> Afforded:
         """What an index of all documents may take, and what there is for it."""

@@ -45,7 +45,7 @@ class Facts:
         costs: CPU seconds expected of each rung, with its judgement and the index that it needs.
         trainable_generator: the stable release's generator is one that rung 4 can teach.
         losers: releases that users had in an earlier turn, and did not prefer.
-        trusted_queries: how many have a trusted judgement.
+        trusted_queries: how many have a trusted judgement, and a relevant document that is there.
     """
 
     settings: Learning

@@ -150,6 +150,13 @@ class Documents:
             yield from page
             after = page[-1]
 
+    def first_id(self, tenant: str) -> str | None:
+        """Return the first of a tenant's ids; None when it has no document."""
+        query = sa.select(documents.c.id).where(documents.c.tenant == tenant).order_by(documents.c.id).limit(1)
+        with self._database.read() as connection:
+            found: str | None = connection.scalar(query)
+        return found
+
     def count(self, tenant: str) -> int:
         """Return how many documents a tenant has."""
         with self._database.read() as connection:

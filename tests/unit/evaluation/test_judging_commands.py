@@ -14,7 +14,7 @@ from kaizen.cli import main
 from kaizen.config import LedgerSettings
 from kaizen.evaluation.online import Bounds, Outcome, decide
 from kaizen.evaluation.replay import advance, evidence, open_test
-from kaizen.records import Feedback, Impression, Release, Rollout
+from kaizen.records import Document, Feedback, Impression, Release, Rollout
 from kaizen.rollout import begin
 from kaizen.storage.ledger import Ledger
 
@@ -49,13 +49,39 @@ def test_trusted_judgements_come_from_a_file_or_a_folder_and_go(
     (tmp_path / "beir/queries.jsonl").write_text('{"_id": "q", "text": "how"}\n')
     (tmp_path / "beir/qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t2\n")
     added, _ = run(capsys, "trusted", "add", tmp_path / "own.jsonl", "--config", config)
-    assert added == {"tenant": "default", "judgements": 2, "queries": 1}
+    absent = {"missing_documents": 2, "missing_example": "a", "queries_left_out": 1}
+    assert added == {"tenant": "default", "judgements": 2, "queries": 1, **absent}, "documents may come later"
     added, _ = run(capsys, "trusted", "add", tmp_path / "beir", "--tenant", "t", "--config", config)
-    assert added == {"tenant": "t", "judgements": 1, "queries": 1}
+    assert (added["tenant"], added["judgements"], added["queries"]) == ("t", 1, 1)
     listed, _ = run(capsys, "trusted", "list", "--config", config)
     assert [one["judgements"] for one in listed["trusted"]] == [2, 1]
     gone, _ = run(capsys, "trusted", "clear", "--tenant", "t", "--config", config)
     assert gone == {"tenant": "t", "deleted": 1}
+
+
+def test_judgements_on_documents_that_are_not_there_are_counted_and_refused_where_it_is_all_of_them(
+    ledger: Ledger, config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ledger.documents.upsert(Document(tenant="default", id="handbook/leave.md", title="", text="x"))
+    source = tmp_path / "own.jsonl"
+
+    def add(*documents: str, tenant: str = "default") -> tuple[Any, int]:
+        lines = [{"query": name, "document_id": name, "grade": 1} for name in documents]
+        source.write_text("\n".join(map(json.dumps, lines)))
+        return run(capsys, "trusted", "add", source, "--tenant", tenant, "--config", config)
+
+    told, code = add("leave", "pay")
+    assert (told["error"]["code"], code) == ("invalid-input", 1)
+    assert "ids like 'leave'" in told["error"]["message"]
+    assert "'default' has ids like 'handbook/leave.md'" in told["error"]["message"]
+    told, code = add("handbook/leave.md", tenant="defualt")
+    assert "'defualt' has no documents, and others have" in told["error"]["message"]
+    assert ledger.judgements.all() == []
+    told, code = add("handbook/leave.md", "leave", "pay")
+    absent = {"missing_documents": 2, "missing_example": "leave", "queries_left_out": 2}
+    assert (told, code) == ({"tenant": "default", "judgements": 3, "queries": 3, **absent}, 0)
+    listed, _ = run(capsys, "trusted", "list", "--config", config)
+    assert listed == {"trusted": [told]}
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"query": "q", "document_id": "d"}', '{"query": "q", "grad": 1}',

@@ -92,6 +92,19 @@ def test_a_verdict_says_why_a_gain_is_not_proven() -> None:
     assert missed.endswith("would have been found four times in five.")
 
 
+def test_a_verdict_says_how_many_trusted_queries_are_left_out() -> None:
+    evidence = Evidence(held_out=on(0.1), left_out=35)
+    judged = judge(evidence)
+    assert judged.code == "better"
+    told = "35 trusted queries are left out, as their tenant has none of the relevant documents"
+    assert judged.reason.endswith(f" {told}: see `kaizen trusted list`.")
+    report = build_report(
+        candidate="r2", stable="r1", at=0.0, index_seq=7, record={}, evidence=evidence, bounds=VerdictBounds(),
+        judged=judged,
+    )  # fmt: skip
+    assert report["left_out"] == 35
+
+
 def test_a_fall_on_few_queries_is_left_to_people_unless_it_is_more_than_is_borne() -> None:
     small, large = few(*[-0.1] * 3), few(*[-0.4] * 3)
     found = [judge(Evidence(held_out=Compared(metrics={"ndcg@10": fall}))) for fall in (small, large)]

@@ -68,6 +68,13 @@ def test_a_sweep_that_finds_nothing_better_is_a_rung_that_was_tried(world: World
     ]  # fmt: skip
 
 
+def test_nothing_is_swept_by_judgements_on_documents_that_are_not_there(world: World) -> None:
+    world.trust(100)
+    world.ledger.documents.delete("t", "c")
+    world.until_ended(world.keeper())
+    assert "tune.sweep" not in {step.module for step in world.ran}
+
+
 def test_what_a_sweep_found_is_judged_and_tried_like_what_was_learnt(world: World) -> None:
     world.trust(100)
     world.verdicts = {0: Judgement("promote", 0.05), 2: Judgement("promote", 0.03)}

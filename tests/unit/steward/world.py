@@ -10,7 +10,7 @@ from typing import Any
 from kaizen.config import Learning
 from kaizen.errors import NotFound
 from kaizen.ids import fingerprint
-from kaizen.records import Candidate, Feedback, Impression, Rollout, ShownChunk, Turn, Verdict
+from kaizen.records import Candidate, Document, Feedback, Impression, Rollout, ShownChunk, Turn, Verdict
 from kaizen.records import Judgement as Trusted
 from kaizen.steward.guard import Guard
 from kaizen.steward.keeper import Keeper
@@ -108,7 +108,8 @@ class World:
         return {"verdict": said.verdict, "reason": reason, "gain": said.gain}
 
     def trust(self, count: int) -> None:
-        """Give so many queries a trusted judgement."""
+        """Give so many queries a trusted judgement on a document that is there."""
+        self.ledger.documents.upsert(Document(tenant="t", id="c", title="", text="c"))
         self.ledger.judgements.put_many(
             [Trusted(tenant="t", query_id=f"q{n}", query=f"q {n}", document_id="c", grade=1) for n in range(count)]
         )
