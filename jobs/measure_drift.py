@@ -4,9 +4,10 @@
         [--after SEQ --until SEQ]    impressions of the reference, in (after, until]
         [--since SEQ --end SEQ]      impressions of the recent window, in (since, end]
 
-Without bounds the reference is the oldest half of the newest impressions and the window is the other half. A reference
-is embedded once and kept as `monitoring/reference-RELEASE-AFTER-UNTIL`. Searches that may yet be clicked on (the last
-two minutes at most) are left out of the rate of clicks; older ones give the same rate whenever they are measured.
+Without bounds the newest impressions, 2,000 at most, are parted: the older half is the reference, the other half is the
+window. A reference is embedded once and kept as `monitoring/reference-RELEASE-AFTER-UNTIL`. Searches that may yet be
+clicked on (the last two minutes at most) are left out of the rate of clicks; older ones give the same rate whenever
+they are measured.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from kaizen.storage.ledger.pages import rows_between
 from kaizen.workspace import Workspace
 
 BATCH = 16
-HALF_ROWS = 1000  # of the reference and of the window when no bounds are given
+HALF_ROWS = 1000  # at most, of the reference and of the window when no bounds are given
 
 
 def measure_drift(workspace: Workspace, release: str, reference: tuple[int, int], recent: tuple[int, int]) -> Report:
@@ -82,20 +83,32 @@ def _embedded(embed: QueryEmbedder, window: Window) -> np.ndarray:
 
 
 def _bounds(options: argparse.Namespace, ledger: Ledger) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of the reference and of the window: what the options name, else halves of the newest impressions.
+
+    Raises NotFound: there are no two impressions.
+    """
     end = ledger.impressions.end() if options.end is None else options.end
-    since = max(0, end - HALF_ROWS) if options.since is None else options.since
+    if options.since is None and end < 2:
+        raise NotFound(
+            f"Up to the impression {end} there is nothing to compare.", advice="Let people search, then measure again."
+        )
+    since = end - min(HALF_ROWS, end // 2) if options.since is None else options.since
     until = since if options.until is None else options.until
     after = max(0, until - HALF_ROWS) if options.after is None else options.after
     return (after, until), (since, end)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run as a command; returns the exit status."""
+def _parser() -> argparse.ArgumentParser:
     parser = job_parser("jobs.measure_drift", __doc__)
     parser.add_argument("--release", default="", help="Default: the stable one.")
     for name in ("--after", "--until", "--since", "--end"):
         parser.add_argument(name, type=int)
-    return run_job(_measure, parser.parse_args(arguments))
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as a command; returns the exit status."""
+    return run_job(_measure, _parser().parse_args(arguments))
 
 
 def _measure(options: argparse.Namespace) -> None:

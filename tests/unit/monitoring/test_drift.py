@@ -6,11 +6,15 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from jobs import measure_drift
 from kaizen.answering.answer import NOT_IN_DOCUMENTS
+from kaizen.errors import NotFound
 from kaizen.monitoring.drift import Report, compare, sketch
 from kaizen.monitoring.reference import Reference, read_reference, reference_name, write_reference
 from kaizen.monitoring.window import Window, window_of
@@ -180,3 +184,29 @@ def judged(impression: str, kind: str, value: float, *, at: float = 0) -> Feedba
         id=f"fb_{impression}", at=at, tenant="t", impression_id=impression, kind=kind,  # type: ignore[arg-type]
         chunk_id="", value=value, text="", identity="k", idempotency_key="",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "end", "bounds"),
+    [
+        ([], 2, ((0, 1), (1, 2))),
+        ([], 801, ((0, 401), (401, 801))),
+        ([], 1500, ((0, 750), (750, 1500))),
+        ([], 5000, ((3000, 4000), (4000, 5000))),
+        (["--end", "800"], 5000, ((0, 400), (400, 800))),
+        (["--since", "0", "--end", "1"], 0, ((0, 0), (0, 1))),
+        (["--after", "5", "--until", "9", "--since", "7", "--end", "8"], 0, ((5, 9), (7, 8))),
+    ],
+)
+def test_without_bounds_the_newest_impressions_are_parted(
+    options: list[str], end: int, bounds: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    ledger: Any = SimpleNamespace(impressions=SimpleNamespace(end=lambda: end))
+    assert measure_drift._bounds(measure_drift._parser().parse_args(options), ledger) == bounds
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_too_few_impressions_to_part_are_told(end: int) -> None:
+    ledger: Any = SimpleNamespace(impressions=SimpleNamespace(end=lambda: end))
+    with pytest.raises(NotFound, match="nothing to compare"):
+        measure_drift._bounds(measure_drift._parser().parse_args([]), ledger)
