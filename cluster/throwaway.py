@@ -25,6 +25,7 @@ from kaizen.config_sources import PREFIX
 from kaizen.errors import Unavailable
 from kaizen.run_state import KEY_FILE, LOG_FILE, RunState, read_run_state
 from kaizen.security.keys import Secret
+from kaizen.steward.process import FOLDER as STEPS
 
 START_SECONDS = 300.0
 POLL_SECONDS = 0.2
@@ -45,13 +46,26 @@ class Installation:
         """HTTP headers of a caller who may do everything."""
         return {"Authorization": f"Bearer {self.key.reveal()}"}
 
-    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a module (`jobs.ingest`) against it; raises Unavailable when it fails."""
+    def run(self, module: str, *arguments: str, quiet: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a module (`jobs.ingest`) against it; raises Unavailable when it fails.
+
+        Unless `quiet`, what it tells on standard error is seen as it comes.
+        """
         command = [sys.executable, "-P", "-m", module, *arguments, "--config", str(self.config)]
-        done = subprocess.run(command, env=environment(), check=False, capture_output=True, text=True)  # noqa: S603 (our own modules)
+        errors = subprocess.PIPE if quiet else None
+        done = subprocess.run(  # noqa: S603 (our own modules)
+            command, env=environment(), check=False, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
         if done.returncode:
-            raise Unavailable(f"{module} failed: {_tail(done.stderr)}", advice="Read what it says above.")
+            told = f": {_tail(done.stderr)}" if quiet else "."
+            raise Unavailable(f"{module} failed{told}", advice="Read what it says above.")
         return done
+
+    def log_end(self) -> str:
+        """The last lines of its log, and of what the steward ran last: they are gone when it has ended."""
+        steps = sorted((self.workspace / STEPS).glob("*.log"), key=lambda log: log.stat().st_mtime)
+        logs = [self.workspace / LOG_FILE, *steps[-1:]]
+        return "\n".join(f"{log.name}:\n{_tail(log.read_text(errors='replace'))}" for log in logs)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from cluster.throwaway import Installation, installation, summary_of
+from jobs.steps import Steps
 from kaizen.config import Settings
 from kaizen.config_sources import load_settings
 from kaizen.errors import Unavailable
@@ -39,13 +41,23 @@ WARM_UP = 5
 def evaluate(
     settings: Settings, collection: Collection, modes: Sequence[Mode], *, quiet: bool = True
 ) -> dict[str, Any]:
-    """Measure `modes` on `collection`; returns the object that `--json` prints."""
-    # Two documents of a collection may have one text, and both may be judged.
-    with installation(settings, {"ingest": {"deduplicate": False}}) as running:
-        taken = summary_of(running.run("jobs.ingest", str(collection.directory / "corpus.jsonl"), "--json"))
-        result: dict[str, Any] = {}
-        for mode in modes:
-            result[mode] = _measure(running, collection, mode, taken["seq"], quiet=quiet)
+    """Measure `modes` on `collection`; returns the object that `--json` prints.
+
+    Raises:
+        InvalidInput: a query cannot be asked. Unavailable: the installation did not start, or not answer as it should.
+    """
+    collection.check_asked()
+    steps, result = Steps(quiet=quiet), dict[str, Any]()
+    with ExitStack() as stack:
+        with steps.step("Starting an installation of its own: Ray, the index shards, the models and the HTTP API"):
+            # Two documents of a collection may have one text, and both may be judged.
+            running = stack.enter_context(installation(settings, {"ingest": {"deduplicate": False}}))
+        with steps.step("Taking the documents in: cut, embed, index"):
+            corpus = str(collection.directory / "corpus.jsonl")
+            taken = summary_of(running.run("jobs.ingest", corpus, "--json", quiet=quiet))
+        with steps.step(f"Asking {len(collection.queries)} queries, {', '.join(modes)}"):
+            for mode in modes:
+                result[mode] = _measure(running, collection, mode, taken["seq"], quiet=quiet)
     return {
         **result,
         "chunks_per_s": taken["chunks_per_s"],
@@ -105,8 +117,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", type=Path, required=True, metavar="DIR")
     parser.add_argument("--split", help="which judgements; default: test where there are splits")
     parser.add_argument("--mode", choices=[*MODES, "all"], default="all")
-    parser.add_argument("--max-queries", type=int, metavar="N")
+    parser.add_argument("--max-queries", type=_from_one, metavar="N", help="at most so many, spread over all")
     return run_job(_evaluate, parser.parse_args(arguments))
+
+
+def _from_one(text: str) -> int:
+    """An option that counts something."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError("it is a whole number from 1")
+    return int(text)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -114,7 +133,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     collection = Collection.open(options.dataset, options.split)
     if options.max_queries is not None:
         collection = collection.limited(options.max_queries)
-    result = evaluate(load_settings(options.config).settings, collection, modes, quiet=options.json)
+    quiet = options.json and not sys.stderr.isatty()
+    result = evaluate(load_settings(options.config).settings, collection, modes, quiet=quiet)
     if options.json:
         print_result(result)
     else:

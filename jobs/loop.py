@@ -16,12 +16,13 @@ documentation of this Python. Prints what it does, and at its end (with --json o
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cluster.throwaway import Installation, installation, summary_of
+from jobs.steps import Steps
 from kaizen.commands.client import Client, Endpoint
 from kaizen.commands.simulate import Plan, Summary, simulate
 from kaizen.config import Settings
 from kaizen.config_sources import load_settings
-from kaizen.errors import DeadlineExceeded
+from kaizen.errors import DeadlineExceeded, InvalidInput, Unavailable
 from kaizen.evaluation.bars import Group, bars_svg
 from kaizen.evaluation.collection import Collection
 from kaizen.evaluation.ranking import means, measure
@@ -66,6 +68,9 @@ class People:
     hostile: float
     seed: int
 
+    def __post_init__(self) -> None:
+        self.plan(first=True)  # which refuses what cannot be: now, and not after the documents were taken in
+
     def plan(self, *, first: bool) -> Plan:
         """Those who come before the turn, or those on whom its candidate is tried: other days, the same people."""
         seed = self.seed if first else self.seed + 1
@@ -77,22 +82,27 @@ class Loop:
     """Tells what happens on standard error, and returns the figures."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._out = Console(stderr=True, quiet=quiet, highlight=False)
+        self._steps = Steps(quiet=quiet)
+        self._out, self._step = self._steps.out, self._steps.step
 
     def run(self, settings: Settings, dataset: Path, people: People) -> dict[str, Any]:
         """Go round once."""
         started = time.perf_counter()
         train, test = Collection.open(dataset, "train"), Collection.open(dataset, "test")
-        with installation(settings, OVERRIDES) as running:
+        train.check_asked()
+        with ExitStack() as stack:
+            with self._step("Starting an installation of its own"):
+                running = stack.enter_context(installation(settings, OVERRIDES))
             workspace = open_workspace(load_settings(running.config).settings)
             workspace.ledger.turns.pause(True)  # the first people come before it looks: one turn, on all they did
             with self._step("Taking the documents in"):
-                summary_of(running.run("jobs.ingest", str(dataset / "corpus.jsonl"), "--json"))
+                corpus = str(dataset / "corpus.jsonl")
+                summary_of(running.run("jobs.ingest", corpus, "--json", quiet=self._steps.quiet))
             with self._step(f"People ask {len(train.queries)} queries and click what they like"):
                 clicked = self._people(running, train, people.plan(first=True), until=None)
             workspace.ledger.turns.pause(False)
             with self._step("The steward notices, curates, learns and judges"):
-                turn = self._learned(workspace)
+                turn = self._learned(running, workspace)
             with self._step("People try its candidate"):
                 tried = self._tried(running, workspace, turn, train, people)
             turn = workspace.ledger.turns.get(turn.id)
@@ -117,7 +127,7 @@ class Loop:
         self._out.print(f"  {summary.sessions} sessions, {summary.clicks} clicks, {summary.seconds:.0f} s")
         return summary
 
-    def _learned(self, workspace: Workspace) -> Turn:
+    def _learned(self, running: Installation, workspace: Workspace) -> Turn:
         """Wait until the turn puts a candidate before people, or ends without one."""
         deadline, pause, said = time.monotonic() + LEARNING_SECONDS, threading.Event(), set[int]()
         while time.monotonic() < deadline:
@@ -130,7 +140,10 @@ class Loop:
                 if turn.finished or workspace.ledger.rollout.state().challenger:
                     return turn
             pause.wait(LOOK_SECONDS)
-        raise DeadlineExceeded("The steward took too long.", advice="See the log of the installation.")
+        raise DeadlineExceeded(
+            f"The steward had no candidate and no end after {LEARNING_SECONDS:.0f} s.\n{running.log_end()}",
+            advice="Above is the end of its logs; the machine may be too slow or too busy.",
+        )
 
     def _tried(
         self, running: Installation, workspace: Workspace, turn: Turn, train: Collection, people: People
@@ -174,13 +187,6 @@ class Loop:
             ],
         }
 
-    @contextmanager
-    def _step(self, text: str) -> Iterator[None]:
-        self._out.print(f"[bold green]==>[/bold green] {text}")
-        started = time.perf_counter()
-        yield
-        self._out.print(f"  [dim]{time.perf_counter() - started:.1f} s[/dim]")
-
 
 def quality(workspace: Workspace, release_id: str, test: Collection) -> dict[str, float]:
     """nDCG@10, recall@100 and MRR@10 of a release's hybrid search."""
@@ -222,6 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _loop(options: argparse.Namespace) -> None:
     people = People(sessions=options.sessions, noise=options.noise, hostile=options.hostile, seed=options.seed)
+    _check_chart(options.chart)
     settings = load_settings(options.config).settings
     with tempfile.TemporaryDirectory() as scratch:
         dataset = options.dataset or Path(scratch)
@@ -229,13 +236,33 @@ def _loop(options: argparse.Namespace) -> None:
             write_stdlib_collection(dataset)
         result = Loop(quiet=options.json).run(settings, dataset, people)
     result = {**result, "dataset": options.dataset.name if options.dataset else "python-documentation"}
-    options.chart.write_text(chart(result), encoding="utf-8")
     if not options.json:
-        _show(result, options.chart)
+        _show(result)
     print_result(result)
+    _draw(result, options.chart)
+    if not options.json:
+        sys.stderr.write(f"The chart is in {options.chart}.\n")
 
 
-def _show(result: Mapping[str, Any], drawn: Path) -> None:
+def _check_chart(path: Path) -> None:
+    """Raise InvalidInput where no file can be written: the run takes minutes."""
+    there = path if path.exists() else path.parent
+    if path.is_dir() or not path.parent.is_dir() or not os.access(there, os.W_OK):
+        raise InvalidInput(
+            f"The chart cannot be written to {path}.",
+            advice="Name, with --chart, a file in a folder that is there and that you may write to.",
+        )
+
+
+def _draw(result: Mapping[str, Any], path: Path) -> None:
+    """The result was printed before: it took minutes, and a full disk must not cost it."""
+    try:
+        path.write_text(chart(result), encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(f"The chart was not written to {path}: {error}.", advice="The result is whole.") from error
+
+
+def _show(result: Mapping[str, Any]) -> None:
     console = Console()
     table = Table(title=f"Unseen queries of {result['dataset']}, release {result['release']}: {result['outcome']}")
     for name in ("", *result["before"]):
@@ -245,7 +272,7 @@ def _show(result: Mapping[str, Any], drawn: Path) -> None:
     console.print(table)
     for rung in result["rungs"]:
         console.print(f"rung {rung['rung']}: {rung['verdict']} ({rung['cost_cpu_s']} CPU-seconds). {rung['reason']}")
-    console.print(f"{result['reason']}\n{result['seconds']} s; the chart is in {drawn}")
+    console.print(f"{result['reason']}\n{result['seconds']} s")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ Team = Literal["", "stable", "challenger"]
 Arm = Literal["stable", "challenger", "shadow", "interleaved"]
 Rung = Literal[1, 2, 3, 4]
 Verdict = Literal["promote", "reject", "keep_testing"]
+MAX_QUERY_CHARACTERS = 4096  # of a query that is asked over HTTP
 WAIT = "wait"  # in the timings of an impression: what it waited for the change that it was to see
 
 

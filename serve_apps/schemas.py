@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
 from kaizen.body import Body
+from kaizen.records import MAX_QUERY_CHARACTERS
 from kaizen.retrieval.filters import Filter, FilterExpression, respelt
 from kaizen.text.metadata import MAX_FIELDS, MAX_NAME_CHARS, MAX_NUMBER, MAX_VALUE_CHARS
 from kaizen.text.normalise import normalise, one_line
 
-MAX_QUERY_CHARACTERS = 4096
 MAX_TEXT_CHARACTERS = 65_536
 User = Annotated[
     str,

@@ -275,6 +275,7 @@ def simulate_service(
     plan = Plan(sessions=sessions, click_model=model, noise=noise, hostile=hostile, seed=seed, connections=connections)
     endpoint = find_endpoint(configuration(config).settings)
     collection = Collection.open(dataset, split)
+    collection.check_asked()
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
         task = bar.add_task("sessions", total=None)
         summary = simulate(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kaizen.errors import InvalidInput, NotFound
-from kaizen.records import Document
+from kaizen.records import MAX_QUERY_CHARACTERS, Document
 
 UNSPLIT = ""
 
@@ -71,6 +71,16 @@ class Collection:
             queries={name: self.queries[name] for name in kept},
             judgements={name: self.judgements[name] for name in kept},
         )
+
+    def check_asked(self) -> None:
+        """Raise InvalidInput, naming the query, where the API would refuse one: it is better known before the work."""
+        for name, text in self.queries.items():
+            if not 1 <= len(text) <= MAX_QUERY_CHARACTERS:
+                raise InvalidInput(
+                    f"The query {name!r} has {len(text)} characters, and one that is asked has 1 to "
+                    f"{MAX_QUERY_CHARACTERS}.",
+                    advice="Cut it in queries.jsonl, or take its judgements out.",
+                )
 
     def documents(self, tenant: str) -> Iterator[Document]:
         """Yield the documents, in order. Raises InvalidInput, naming the line, where the corpus is broken."""

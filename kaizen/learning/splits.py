@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from kaizen.ids import fingerprint
+from kaizen.records import MAX_QUERY_CHARACTERS
 from kaizen.retrieval.analyser import Analyser
 from kaizen.text.normalise import one_line
 
 Split = Literal["train", "held_out"]
 HELD_OUT = 0.2
 NEAR = 0.8  # Jaccard of the sets of terms
-_QUERY_CHARACTERS = 4096
 
 
 def normalised(text: str) -> str:
     """One spelling for a query: case, blanks and what stands at the end of a sentence make no other query."""
-    spelt = one_line(text, _QUERY_CHARACTERS).casefold()
+    spelt = one_line(text, MAX_QUERY_CHARACTERS).casefold()
     return spelt.rstrip(" .?!") or spelt
 
 

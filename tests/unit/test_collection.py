@@ -95,3 +95,16 @@ def test_what_is_not_utf8_is_refused(folder: Path) -> None:
     (folder / "corpus.jsonl").write_bytes(b'{"_id": "d1", "text": "\xff"}')
     with pytest.raises(KaizenError, match=r"corpus.jsonl is not UTF-8"):
         list(Collection.open(folder).documents("t"))
+
+
+@pytest.mark.parametrize("text", ["", "x" * 4097])
+def test_a_query_that_nobody_can_ask_is_named(folder: Path, text: str) -> None:
+    def texts(last: str) -> None:
+        rows = [{"_id": "q1", "text": "x" * 4096}, {"_id": "q2", "text": last}, {"_id": "q3", "text": ""}]
+        write(folder / "queries.jsonl", "\n".join(map(json.dumps, rows)))
+
+    texts("x")
+    Collection.open(folder).check_asked()  # nothing is relevant to q3: nobody asks it
+    texts(text)
+    with pytest.raises(InvalidInput, match=f"'q2' has {len(text)} characters"):
+        Collection.open(folder).check_asked()
