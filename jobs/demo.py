@@ -9,7 +9,6 @@ happens in a throw-away installation with default settings; your own workspace i
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from cluster.throwaway import Installation, environment, installation, summary_of
+from cluster.throwaway import Installation, installation, summary_of
 from kaizen.config import Settings
 from kaizen.errors import Unavailable
 from kaizen.job import print_result, run_job
@@ -69,22 +68,7 @@ class Demo:
         with self._step("collect", "Collecting the documentation of this Python's standard library"):
             self._out.print(f"  {write_jsonl(corpus)} documents")
         with self._step("ingest", "Taking them in: cut, embed, index"):
-            command = [
-                sys.executable,
-                "-P",
-                "-m",
-                "jobs.ingest",
-                str(corpus),
-                "--config",
-                str(running.config),
-                "--json",
-            ]
-            done = subprocess.run(  # noqa: S603 (our own module)
-                command, env=environment(), check=False, stdout=subprocess.PIPE, text=True
-            )
-            if done.returncode:
-                raise Unavailable("The documents could not be taken in.", advice="Read what it says above.")
-        return summary_of(done)
+            return summary_of(running.run("jobs.ingest", str(corpus), "--json", quiet=False))
 
     def _ask(self, api: httpx.Client, question: str) -> dict[str, Any]:
         self._out.print(f"\n  [bold]{escape(question)}[/bold]")
