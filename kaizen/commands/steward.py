@@ -15,7 +15,8 @@ from kaizen.commands.ledger import opened, when
 from kaizen.commands.options import ConfigOption, JsonOption, configuration
 from kaizen.commands.output import Terminal, print_json
 from kaizen.config import Settings
-from kaizen.errors import ConfigError, DeadlineExceeded
+from kaizen.errors import ConfigError, DeadlineExceeded, Unavailable
+from kaizen.run_state import head_process, read_run_state
 
 if TYPE_CHECKING:
     from kaizen.records import Turn
@@ -61,10 +62,13 @@ def run_once(
     settings = configuration(config).settings
     if not settings.learning.steward:
         raise ConfigError("learning.steward is false: nobody would run the turn.", advice="Set it to true.")
+    terminal = Terminal() if not as_json else None
     with opened(settings) as ledger:
+        if wait:
+            _check_somebody_runs_it(ledger, settings, terminal)
         turn = _asked(ledger)
         if wait:
-            turn = _wait(ledger, turn, timeout_seconds, Terminal() if not as_json else None)
+            turn = _wait(ledger, turn, timeout_seconds, terminal)
         found = None if turn is None else _turn(turn)
     if as_json:
         print_json({"turn": found})
@@ -109,6 +113,19 @@ def _pause(config: Path | None, as_json: bool, *, paused: bool) -> None:
         print_json({"paused": paused})
     else:
         Terminal().line("The steward pauses." if paused else "The steward goes on.", style="green")
+
+
+def _check_somebody_runs_it(ledger: Ledger, settings: Settings, terminal: Terminal | None) -> None:
+    """Raise Unavailable where the wait would be in vain. Who uses a database of its own may be served elsewhere."""
+    if ledger.turns.paused():
+        raise Unavailable("The steward is paused: nobody would run the turn.", advice="`kaizen steward resume`.")
+    directory = settings.workspace.directory
+    state = read_run_state(directory)
+    if state is not None and head_process(state) is not None:
+        return
+    if not settings.ledger.url:
+        raise Unavailable(f"Nothing runs in {directory}: nobody would run the turn.", advice="Start it: `kaizen up`.")
+    _say(terminal, "", f"Nothing runs in {directory}: waiting for whoever serves this ledger elsewhere.")
 
 
 def _asked(ledger: Ledger) -> Turn | None:

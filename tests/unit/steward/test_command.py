@@ -10,6 +10,8 @@ import pytest
 
 from kaizen import rollout
 from kaizen.cli import main
+from kaizen.commands import steward
+from kaizen.steward.record import asked
 from tests.unit.steward.world import SETTINGS, Judgement, World
 
 
@@ -63,8 +65,10 @@ def test_pause_resume_and_run_once(world: World, config: Path, capsys: pytest.Ca
 
 
 def test_what_is_done_by_hand_keeps_a_turn_waiting_and_status_says_so(
-    world: World, config: Path, capsys: pytest.CaptureFixture[str]
+    world: World, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(steward, "read_run_state", lambda _: "it runs")
+    monkeypatch.setattr(steward, "head_process", lambda _: "its process")
     assert said(capsys, config, "status")["waits"] == ""
     state = world.ledger.rollout.state()
     other = world.ledger.releases.record({"retrieval": {"fingerprint": "1"}}, parent=state.stable).id
@@ -83,6 +87,27 @@ def test_what_is_done_by_hand_keeps_a_turn_waiting_and_status_says_so(
     out, err = capsys.readouterr()
     assert f"It waits: {expected}" in out
     assert expected in err
+
+
+def ended(capsys: pytest.CaptureFixture[str], config: Path, *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["steward", *arguments, "--config", str(config)])
+    return int(ended.value.code or 0), "".join(capsys.readouterr())
+
+
+def test_nobody_waits_for_a_turn_that_nobody_would_run(
+    world: World, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, told = ended(capsys, config, "run-once", "--wait", "--timeout-seconds", "1")
+    assert (code, "Nothing runs in" in told, "kaizen up" in told) == (75, True, True)
+    assert not asked(world.ledger), "and no word is left"
+    monkeypatch.setattr(steward, "read_run_state", lambda _: "it runs")
+    monkeypatch.setattr(steward, "head_process", lambda _: "its process")
+    said(capsys, config, "pause")
+    code, told = ended(capsys, config, "run-once", "--wait", "--timeout-seconds", "1")
+    assert (code, "is paused" in told, "resume" in told) == (75, True, True)
+    said(capsys, config, "resume")
+    assert "was not over after 1 s" in ended(capsys, config, "run-once", "--wait", "--timeout-seconds", "1")[1]
 
 
 def test_history(world: World, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
