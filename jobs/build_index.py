@@ -2,10 +2,10 @@
 
     python -m jobs.build_index [--release RELEASE] [--config FILE] [--json]
 
-One Ray task a shard reads the newest generation, applies what the ledger has since, and seals a new generation. After
-a large ingest with the service down this spares `kaizen up` the reading, and a candidate with an index of its own can
-be judged before any shard of it runs. A shard that is running does the same by itself, so this refuses to work beside
-it.
+One Ray task a shard reads the newest generation, applies what the ledger has since, and seals a new generation every
+minute and at the end: after a kill the same command goes on from the last one. After a large ingest with the service
+down this spares `kaizen up` the reading, and a candidate with an index of its own can be judged before any shard of it
+runs. A shard that is running does the same by itself, so this refuses to work beside it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from dataclasses import asdict, dataclass
 import faiss
 import pyarrow as pa
 import ray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jobs.connect import connected
-from kaizen.config import Settings
+from kaizen.config import IndexSettings, Settings
 from kaizen.errors import Conflict
 from kaizen.indexing.feed import Feed
 from kaizen.indexing.generation import GenerationStore
@@ -33,11 +35,15 @@ from kaizen.models.embedder_spec import EmbedderSpec
 from kaizen.records import Document, Release
 from kaizen.release import index_of
 from kaizen.retrieval.analyser import Analyser
-from kaizen.retrieval.shard import Shard
+from kaizen.retrieval.shard import Seal, Shard
 from kaizen.run_state import head_process, read_run_state
 from kaizen.text.chunk import Chunker
 from kaizen.text.tokens import TokenCounter
 from kaizen.workspace import Workspace, open_workspace
+
+LOOK_SECONDS = 1.0
+# What a kill may cost. A shard in service seals more often: here that would double the work where all is embedded.
+SEAL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +57,21 @@ class BuiltShard:
     cpu_s: float
 
 
-def build_index(workspace: Workspace, release: Release) -> list[BuiltShard]:
+def build_index(workspace: Workspace, release: Release, progress: Progress) -> list[BuiltShard]:
     """Seal every shard of a release at the ledger's head, on the connected Ray cluster."""
     build = ray.remote(build_shard)
-    tasks = [build.remote(workspace.settings, release, shard) for shard in range(index_of(release).shards)]
+    shards = range(index_of(release).shards)
+    tasks = [build.remote(workspace.settings, release, shard) for shard in shards]
+    bars = [progress.add_task(f"shard {shard}", total=workspace.ledger.documents.head()) for shard in shards]
+    left = tasks
+    while left:
+        done, left = ray.wait(left, num_returns=len(left), timeout=LOOK_SECONDS)
+        ray.get(done)  # what failed is told now
+        for shard, bar in zip(shards, bars, strict=True):
+            progress.update(bar, completed=_generations(workspace, release, shard).newest_seq())
     built: list[BuiltShard] = ray.get(tasks)
+    for one, bar in zip(built, bars, strict=True):  # of what other shards have, nothing is sealed
+        progress.update(bar, completed=one.seq, total=one.seq)
     return built
 
 
@@ -65,7 +81,7 @@ def build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard:
     started, cpu = time.perf_counter(), time.process_time()
     workspace = open_workspace(settings)
     spec = index_of(release)
-    generations = GenerationStore(workspace.store, spec.shard_prefix(shard), workspace.ledger.documents.mark_of)
+    generations = _generations(workspace, release, shard)
     feed = Feed(
         ledger=workspace.ledger,
         store=workspace.store,
@@ -77,13 +93,14 @@ def build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard:
         analyser=Analyser(),
         settings=settings.index,
     )
-    machine = Shard(settings.index, seals=True)
+    seldom = settings.index.model_copy(update={"seal_rows": sys.maxsize, "seal_seconds": SEAL_SECONDS})
+    machine = Shard(seldom, seals=True)
     machine.loaded(generations.load().view, workspace.ledger.documents.head())
     while (changes := feed.after(machine.view.seq)) is not None:
-        machine.changed(changes, now=0.0)
-    # Far in the future everything that is unsealed is due.
-    if (due := machine.next(now=float("inf"))) is not None:
-        generations.seal(due, settings.index)
+        machine.changed(changes, time.monotonic())
+        _seal_what_is_due(machine, generations, settings.index, time.monotonic())
+    # Far in the future everything that is unsealed is due, and that there are few segments.
+    _seal_what_is_due(machine, generations, settings.index, float("inf"))
     return BuiltShard(
         shard=shard,
         seq=machine.view.seq,
@@ -91,6 +108,17 @@ def build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard:
         seconds=time.perf_counter() - started,
         cpu_s=time.process_time() - cpu,
     )
+
+
+def _generations(workspace: Workspace, release: Release, shard: int) -> GenerationStore:
+    prefix = index_of(release).shard_prefix(shard)
+    return GenerationStore(workspace.store, prefix, workspace.ledger.documents.mark_of)
+
+
+def _seal_what_is_due(machine: Shard, generations: GenerationStore, settings: IndexSettings, now: float) -> None:
+    """Nobody searches here: the head is not tidied."""
+    while isinstance(due := machine.next(now), Seal):
+        machine.sealed(due, generations.seal(due, settings), now)
 
 
 class _Preparer:
@@ -136,8 +164,11 @@ def _build(options: argparse.Namespace) -> None:
     workspace = configured_workspace(options)
     release = workspace.release(options.release)
     _refuse_beside_its_shards(workspace, release)
-    with connected(workspace.settings):
-        built = build_index(workspace, release)
+    quiet = options.json and not sys.stderr.isatty()
+    counted = TextColumn("{task.completed:.0f} of {task.total:.0f} changes")
+    columns = (TextColumn("{task.description}"), BarColumn(), counted, TimeElapsedColumn())
+    with connected(workspace.settings), Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+        built = build_index(workspace, release, progress)
     if options.json:
         cost = {"cpu_s": round(sum(shard.cpu_s for shard in built), 2)}
         print_result({"shards": [asdict(shard) for shard in built], "cost": cost})

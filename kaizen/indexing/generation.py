@@ -105,6 +105,10 @@ class GenerationStore:
         """Name of the generation that `load` would try first; empty when there is none."""
         return next(iter(self._names()[0]), "")
 
+    def newest_seq(self) -> int:
+        """The `seq` of that generation, of which no more than its name is read; 0 when there is none."""
+        return int(self.newest().partition("-")[0] or 0)
+
     def in_use(self) -> frozenset[str] | None:
         """Names in the store of the generations and segments that the pointer leads to.
 
