@@ -3,8 +3,9 @@
     python -m jobs.evaluate --dataset DIR [--split test] [--mode hybrid|dense|lexical|all] [--max-queries N] [--json]
 
 The collection goes into a throw-away installation with your settings; its queries are sent one after the other over
-one HTTP connection, as a user would. A document counts once, by its best chunk. Prints a table, or with --json one
-line: {"dense": {"ndcg@10": .., "recall@100": .., "mrr@10": .., "p50_ms": .., "p99_ms": ..}, ..., "chunks_per_s": ..}.
+one HTTP connection, as a user would. A document counts once, by its best chunk. Tells on standard error what it does
+(with --json on a terminal only). Prints a table, or with --json one line: {"dense": {"ndcg@10": .., "recall@100": ..,
+"mrr@10": .., "p50_ms": .., "p99_ms": ..}, ..., "chunks_per_s": ..}.
 """
 
 from __future__ import annotations

@@ -218,11 +218,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
     parser = job_parser("jobs.loop", __doc__)
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="BEIR layout with splits train and test")
-    parser.add_argument("--sessions", type=int, default=8, help="of people per query, before the turn")
-    parser.add_argument("--noise", type=float, default=0.1, help="share of the sessions that click anything")
-    parser.add_argument("--hostile", type=float, default=0.1, help="share of the people who push documents")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--chart", type=Path, default=Path("loop.svg"), metavar="FILE")
+    parser.add_argument(
+        "--sessions", type=int, default=8, metavar="N", help="of people per query, before the turn; default: 8"
+    )
+    parser.add_argument(
+        "--noise", type=float, default=0.1, metavar="P", help="share of the sessions that click at random; default: .1"
+    )
+    parser.add_argument(
+        "--hostile", type=float, default=0.1, metavar="P", help="share of the people who push documents; default: .1"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same people")
+    parser.add_argument("--chart", type=Path, default=Path("loop.svg"), metavar="FILE", help="default: ./loop.svg")
     return run_job(_loop, parser.parse_args(arguments))
 
 

@@ -19,8 +19,8 @@ def job_parser(module: str, description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--config", type=Path, help="else $KAIZEN_CONFIG, else ./kaizen.toml")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON, for programs")
     return parser
 
 

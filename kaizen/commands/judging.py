@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from kaizen.records import Judgement
     from kaizen.storage.ledger import Ledger
 
-trusted = typer.Typer(help="Judgements that feedback can never touch: what candidates are judged on.")
-decisions = typer.Typer(help="Why releases were promoted, stopped and taken back.")
+trusted = typer.Typer(
+    help="Judgements that feedback can never touch: from 30 queries on, what decides on candidates.",
+    no_args_is_help=True,
+)
+decisions = typer.Typer(help="Why releases were promoted, stopped and taken back.", no_args_is_help=True)
 TenantOption = Annotated[str, typer.Option(help="Default: the tenant of the configuration.")]
 _FIELDS = {"query", "document_id", "grade"}
 _COLUMNS = ("tenant", "queries", "judgements", "missing_documents", "missing_example", "queries_left_out")
@@ -73,7 +76,10 @@ def add_trusted(
 
 @trusted.command("list")
 def list_trusted(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show how many queries and judgements each tenant has, and what is judged of documents that it does not have."""
+    """Show how many queries and judgements each tenant has.
+
+    And how many judged documents it does not have, and queries that are left out because they have no other.
+    """
     from kaizen.evaluation.trusted import trusted_with_documents
 
     own: dict[str, list[Judgement]] = {}

@@ -259,12 +259,20 @@ _DEFAULT = Plan()
 
 def simulate_service(
     dataset: Annotated[Path, typer.Option("--dataset", help="Folder in BEIR's layout, whose documents are in there.")],
-    split: Annotated[str | None, typer.Option(help="Whose queries are asked, and whose judgements decide.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Whose queries are asked, and whose judgements decide; default: test where there is one."),
+    ] = None,
     sessions: Annotated[int, typer.Option(min=1, help="Sessions per query.")] = _DEFAULT.sessions,
     model: Annotated[
-        ClickModelName, typer.Option("--click-model", help="What an honest person looks at: see the documentation.")
+        ClickModelName,
+        typer.Option(
+            "--click-model",
+            help="What an honest person looks at: position: a hit the more rarely, the lower it stands; cascade: all "
+            "hits from the top down to the first click.",
+        ),
     ] = _DEFAULT.click_model,
-    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of the sessions that click anything.")] = 0.0,
+    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of the sessions that click at random.")] = 0.0,
     hostile: Annotated[float, typer.Option(min=0, max=1, help="Share of the people who push documents.")] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same people.")] = 0,
     connections: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = _DEFAULT.connections,
