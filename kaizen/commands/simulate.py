@@ -142,8 +142,12 @@ def simulate(
         pushed = _scout(client, collection, people, plan) if people.hostile else frozenset()
     run = _Run(people, collection, plan, pushed, until, progress)
     with ThreadPoolExecutor(plan.connections) as threads:
-        for worker in [threads.submit(run.work, connect) for _ in range(plan.connections)]:
-            worker.result()
+        try:
+            for worker in [threads.submit(run.work, connect) for _ in range(plan.connections)]:
+                worker.result()
+        except BaseException:  # an interrupt too: the threads are waited for, and would do all that is left
+            run.stop()
+            raise
     return run.finished()
 
 
@@ -186,8 +190,12 @@ class _Run:
                 while (session := self._next()) is not None:
                     self._do(client, session)
         except BaseException:
-            self._stop.set()
+            self.stop()
             raise
+
+    def stop(self) -> None:
+        """Begin no more sessions."""
+        self._stop.set()
 
     def finished(self) -> Summary:
         """The final count."""
