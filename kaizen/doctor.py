@@ -199,10 +199,9 @@ def ports(settings: Settings) -> Finding:
     state = read_run_state(settings.workspace.directory)
     if state and head_process(state):
         return Finding("ok", "in use by this installation, which runs")
-    wanted = {
-        "server.port": (settings.server.host, settings.server.port),
-        "cluster.dashboard_port": ("127.0.0.1", settings.cluster.dashboard_port),
-    }
+    wanted = {"server.port": (settings.server.host, settings.server.port)}
+    if settings.cluster.address == "local":  # another Ray has a dashboard of its own
+        wanted["cluster.dashboard_port"] = ("127.0.0.1", settings.cluster.dashboard_port)
     taken = [f"{name} {port}" for name, (host, port) in wanted.items() if port and not _is_free(host, port)]
     if taken:
         return Finding("fail", f"taken: {', '.join(taken)}", "End what listens there, or set another port (0: any).")

@@ -78,6 +78,14 @@ def test_a_taken_port_is_named_unless_it_is_ours(tmp_path: Path) -> None:
         assert ports(settings).level == "ok"
 
 
+def test_on_another_ray_no_dashboard_is_opened(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        own, other = Cluster(dashboard_port=port), Cluster(address="10.0.0.1:6379", dashboard_port=port)
+        assert ports(in_workspace(tmp_path, server=Server(port=0), cluster=own)).level == "fail"
+        assert ports(in_workspace(tmp_path, server=Server(port=0), cluster=other)).level == "ok"
+
+
 def test_a_missing_model_is_named() -> None:
     finding = examine(Settings(embedder=EmbedderSettings(model="/nowhere/model")), [embedder_model])["embedder model"]
     assert (finding.level, "/nowhere/model" in finding.found) == ("fail", True)
