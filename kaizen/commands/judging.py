@@ -15,6 +15,7 @@ from kaizen.commands.ledger import opened, when
 from kaizen.commands.options import ConfigOption, JsonOption, configuration
 from kaizen.commands.output import Terminal, print_json
 from kaizen.errors import InvalidInput, NotFound
+from kaizen.evaluation.lines import numbered_lines
 
 if TYPE_CHECKING:
     from kaizen.evaluation.trusted import Trusted
@@ -151,8 +152,7 @@ def read_judgements(source: Path, split: str | None, tenant: str) -> list[Judgem
         return _of_collection(source, split, tenant)
     if not source.is_file():
         raise NotFound(f"There is nothing at {source}.", advice="Name a folder in BEIR's layout, or a .jsonl file.")
-    lines = source.read_text(encoding="utf-8").splitlines()
-    return [_of_line(line, f"{source.name}:{n}", tenant) for n, line in enumerate(lines, start=1) if line.strip()]
+    return [_of_line(line, f"{source.name}:{number}", tenant) for number, line in numbered_lines(source)]
 
 
 def _of_collection(folder: Path, split: str | None, tenant: str) -> list[Judgement]:

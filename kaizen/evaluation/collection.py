@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kaizen.errors import InvalidInput, NotFound
+from kaizen.evaluation.lines import numbered_lines
 from kaizen.records import MAX_QUERY_CHARACTERS, Document
 
 UNSPLIT = ""
@@ -112,12 +113,16 @@ def _judgement_file(directory: Path, split: str | None) -> tuple[str, Path]:
 
 def _judgements(path: Path) -> dict[str, dict[str, int]]:
     judgements: dict[str, dict[str, int]] = {}
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         parts = line.split("\t")
-        if number == 1 and not _is_integer(parts[-1]):
+        if number == 1 and len(parts) == 3 and not _is_number(parts[2]):
             continue  # the header
         if len(parts) != 3 or not _is_integer(parts[2]):
-            raise _broken(f"{path.name}:{number}", "is not query, document and whole-number grade, parted by tabs")
+            raise InvalidInput(
+                f"{path.name}:{number} is not query, document and whole-number grade, parted by tabs.",
+                advice="Mend the line. A file in TREC's format becomes such a one by "
+                "awk -v OFS='\\t' '{print $1, $3, $4}'",
+            )
         query, document, grade = parts[0], parts[1], int(parts[2])
         if judgements.setdefault(query, {}).setdefault(document, grade) != grade:
             raise _broken(f"{path.name}:{number}", "grades a document that has another grade already")
@@ -127,7 +132,7 @@ def _judgements(path: Path) -> dict[str, dict[str, int]]:
 def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Yield (id, object, place in the file) of each line."""
     seen: set[str] = set()
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         where = f"{path.name}:{number}"
         try:
             entry = json.loads(line)
@@ -142,22 +147,19 @@ def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
         yield name, entry, where
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, text) of the lines that are not blank."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise _broken(path.name, "is not UTF-8") from error
-
-
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str):
         raise _broken(where, f'has no "{key}" that is a string')
     return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_integer(text: str) -> bool:

@@ -79,6 +79,8 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         ("corpus.jsonl", '{"_id": "d1", "text": 5}', 'corpus.jsonl:1 has no "text"'),
         ("qrels.tsv", HEADER + "q1 d1 1", "qrels.tsv:2 is not query, document"),
         ("qrels.tsv", HEADER + "q1\td1\t0.5", "qrels.tsv:2 is not query, document"),
+        ("qrels.tsv", "q1 0 d1 1\nq2 0 d1 1", "qrels.tsv:1 is not query, document"),
+        ("qrels.tsv", "q1\td1\t0.5", "qrels.tsv:1 is not query, document"),
         ("qrels.tsv", "q1\td1\t1\nq1\td1\t2", "qrels.tsv:2 grades a document that has another"),
         ("qrels.tsv", HEADER + "q1\td1\t0", "no relevant document for any query"),
         ("qrels.tsv", "", "no relevant document for any query"),
@@ -93,7 +95,7 @@ def test_a_broken_file_is_named_with_its_line(folder: Path, name: str, text: str
 
 def test_what_is_not_utf8_is_refused(folder: Path) -> None:
     (folder / "corpus.jsonl").write_bytes(b'{"_id": "d1", "text": "\xff"}')
-    with pytest.raises(KaizenError, match=r"corpus.jsonl is not UTF-8"):
+    with pytest.raises(KaizenError, match=r"corpus.jsonl:1 is not UTF-8"):
         list(Collection.open(folder).documents("t"))
 
 
@@ -108,3 +110,10 @@ def test_a_query_that_nobody_can_ask_is_named(folder: Path, text: str) -> None:
     texts(text)
     with pytest.raises(InvalidInput, match=f"'q2' has {len(text)} characters"):
         Collection.open(folder).check_asked()
+
+
+def test_a_mark_of_byte_order_and_what_is_no_newline_are_no_matter(folder: Path) -> None:
+    write(folder / "queries.jsonl", '\ufeff{"_id": "q1", "text": "what\u2028now\x85"}\r\n')
+    write(folder / "qrels.tsv", "\ufeffq1\td2\t1\r\n")
+    collection = Collection.open(folder)
+    assert (collection.queries, collection.judgements) == ({"q1": "what\u2028now\x85"}, {"q1": {"d2": 1}})

@@ -96,6 +96,19 @@ def test_a_line_that_is_no_judgement_is_named(
     assert told["error"]["message"].startswith("bad.jsonl:2")
 
 
+def test_any_text_editor_may_have_written_judgements(
+    config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = [{"query": f"what{end}now", "document_id": "d", "grade": 1} for end in ("\u2028", "\x85", "\x1c")]
+    text = "\r\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    (tmp_path / "own.jsonl").write_bytes(text.encode("utf-8-sig"))
+    added, _ = run(capsys, "trusted", "add", tmp_path / "own.jsonl", "--config", config)
+    assert added["judgements"] == 3
+    (tmp_path / "own.jsonl").write_bytes(b"\n" + text.replace("what", "caf\u00e9").encode("latin-1", "ignore"))
+    told, code = run(capsys, "trusted", "add", tmp_path / "own.jsonl", "--config", config)
+    assert (told["error"]["message"], code) == ("own.jsonl:2 is not UTF-8.", 1)
+
+
 @pytest.mark.parametrize("part", ["retrieval", "prompt"])
 def test_a_decision_comes_out_the_same_and_a_changed_one_does_not(
     ledger: Ledger, config: Path, capsys: pytest.CaptureFixture[str], part: str
