@@ -36,9 +36,8 @@ class Service:
 
 def test_an_interrupt_ends_it() -> None:
     names = [f"q{number}" for number in range(100)]
-    collection = Collection(
-        directory=Path(), split="", queries=dict.fromkeys(names, "why"), judgements=dict.fromkeys(names, {"d": 1})
-    )
+    judgements = {name: {"d": 1} for name in names}
+    collection = Collection(directory=Path(), split="", queries=dict.fromkeys(names, "why"), judgements=judgements)
     service = Service()
     with pytest.raises(KeyboardInterrupt):
         simulate(lambda: service, collection, Plan(sessions=ROUNDS, connections=1))
