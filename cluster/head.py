@@ -38,6 +38,7 @@ from cluster.ingress import free_ports, ingress_environment
 from cluster.private_ray import start_private_ray
 from cluster.ray_token import keep_private, use_token
 from cluster.short_paths import short_temporary_folder
+from kaizen.base_url import base_url
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import Conflict, DeadlineExceeded, KaizenError, Unavailable
@@ -115,7 +116,7 @@ def _publish(settings: Settings, context: BaseContext, port: int, last: ExitStac
         created=psutil.Process().create_time(),
         ray_address=context.address_info["gcs_address"],
         namespace=settings.cluster.namespace,
-        url=f"http://{settings.server.host}:{port}",
+        url=base_url(settings.server.host, port),
         dashboard_url=dashboard,
         jobs_address=dashboard,
         born=birth(os.getpid()),

@@ -11,6 +11,7 @@ import httpx
 import ray
 from ray.exceptions import RayError
 
+from kaizen.base_url import base_url
 from kaizen.errors import Unavailable
 from kaizen.single_flight import SingleFlight
 
@@ -57,7 +58,8 @@ class Exposition:
 
     async def _ask(self) -> list[str]:
         nodes = await asyncio.get_running_loop().run_in_executor(self._thread, self._nodes)
-        return [f"http://{n['NodeManagerAddress']}:{n['MetricsExportPort']}/metrics" for n in nodes if n["Alive"]]
+        alive = [node for node in nodes if node["Alive"]]
+        return [f"{base_url(node['NodeManagerAddress'], node['MetricsExportPort'])}/metrics" for node in alive]
 
 
 def _kept(text: str) -> Iterable[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 
@@ -18,6 +18,7 @@ from kaizen.errors import ConfigError, DeadlineExceeded, KaizenError, PermanentE
 from kaizen.run_state import KEY_FILE, head_process, read_run_state
 
 TIMEOUT_SECONDS = 60.0
+EVENTS = "text/event-stream"
 TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504, 507})
 
 
@@ -34,9 +35,11 @@ def find_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) -
 
     The local key is never sent to a URL that the environment names: that may be somebody else's machine.
     """
-    key = environ.get("KAIZEN_API_KEY", "")
+    key = environ.get("KAIZEN_API_KEY", "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError("KAIZEN_API_KEY holds a character that no key has.", advice="Copy the key again.")
     if url := environ.get("KAIZEN_URL", ""):
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        if not _is_http(url):
             raise ConfigError("KAIZEN_URL is not an http(s) URL.", advice="Set it as in http://host:8420")
         return Endpoint(url.rstrip("/"), key)
     directory = settings.workspace.directory
@@ -47,13 +50,21 @@ def find_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) -
     return Endpoint(state.url, key or (local.read_text().strip() if local.exists() else ""))
 
 
+def _is_http(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)
+
+
 class Client:
     """One connection to the service. Every method raises a KaizenError when the answer is not a good one."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
         # A proxy named by the environment must not see what goes to this machine.
-        local = urlsplit(endpoint.url).hostname in ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 (a name for this machine, nothing is bound)
+        local = httpx.URL(endpoint.url).host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::")  # noqa: S104 (a name for this machine, nothing is bound)
         self._url = endpoint.url
         self._http = httpx.Client(base_url=endpoint.url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=not local)
 
@@ -73,7 +84,13 @@ class Client:
             raise self._failure(error) from error
         if response.is_error:
             raise problem(response.status_code, response.text)
-        return response.json() if response.content else None
+        try:
+            content = response.json() if response.is_success else None
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            raise self._stranger(response)
+        return content
 
     def get(self, path: str) -> Any:  # noqa: ANN401 (JSON)
         """GET a path."""
@@ -101,9 +118,17 @@ class Client:
                 if response.is_error:
                     response.read()
                     raise problem(response.status_code, response.text)
+                if not response.headers.get("content-type", "").startswith(EVENTS):
+                    raise self._stranger(response)
                 yield from events(response.iter_lines())
         except httpx.HTTPError as error:
             raise self._failure(error) from error
+
+    def _stranger(self, response: httpx.Response) -> KaizenError:
+        """What answered is not Kaizen: a proxy that wants TLS or a login, or another program."""
+        target = response.headers.get("location", "")
+        said = f"sends on to {target}" if target else "answers with something else than Kaizen's JSON"
+        return PermanentError(f"{self._url} {said}.", advice="Set KAIZEN_URL to where Kaizen itself answers.")
 
     def _failure(self, error: httpx.HTTPError) -> KaizenError:
         if isinstance(error, httpx.TimeoutException):

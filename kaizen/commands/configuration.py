@@ -45,7 +45,8 @@ def reference_markdown() -> str:
         "# Configuration\n\n"
         "Made by `kaizen config --reference`; a test holds it equal to the code.\n\n"
         "Values come from, in rising order: the defaults below, `kaizen.toml` (`--config FILE`, else `$KAIZEN_CONFIG`, "
-        "else the current directory), variables `KAIZEN_<SECTION>_<KEY>`. Unknown keys and variables are refused. "
+        "else the current directory), variables `KAIZEN_<SECTION>_<KEY>`. Unknown keys and variables are refused; "
+        "beside these there are only `KAIZEN_CONFIG`, and `KAIZEN_URL` and `KAIZEN_API_KEY` of the commands. "
         "Relative paths in the file are relative to the file. `kaizen config` shows what is in force and why.\n"
     )
     return "\n".join([intro, *map(_section, sections())])

@@ -54,7 +54,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     try:
         with Client(find_endpoint(settings)) as client:
             code, readiness = client.probe("/readyz")
-            report = {"ready": code == 200, "readiness": readiness, **_details(client)}
+            report = {"ready": code == 200 and readiness is not None, "readiness": readiness, **_details(client)}
     except KaizenError as error:
         report = {"ready": False, "error": error.message, "advice": error.advice}
     if as_json:

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from kaizen.base_url import base_url
 from kaizen.cli import main
-from kaizen.commands.client import document_path, find_endpoint, problem
+from kaizen.commands.client import Client, Endpoint, document_path, find_endpoint, problem
 from kaizen.commands.output import printable
 from kaizen.commands.sse import Event, events
 from kaizen.config import Settings, Workspace
@@ -41,11 +42,14 @@ class Service:
     """A real HTTP server that gives prepared replies and keeps what it was sent."""
 
     url: str = ""
-    replies: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    replies: dict[str, tuple[int, dict[str, str], str]] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None, Any]] = field(default_factory=list)
 
-    def reply(self, path: str, content: object, status: int = 200, kind: str = "application/json") -> None:
-        self.replies[path] = (status, kind, content if isinstance(content, str) else json.dumps(content))
+    def reply(
+        self, path: str, content: object, status: int = 200, kind: str = "application/json", location: str = ""
+    ) -> None:
+        headers = {"Content-Type": kind} | ({"Location": location} if location else {})
+        self.replies[path] = (status, headers, content if isinstance(content, str) else json.dumps(content))
 
 
 @pytest.fixture
@@ -57,9 +61,10 @@ def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Service
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             sent = json.loads(body) if body else None
             kept.requests.append((self.command, self.path, self.headers.get("Authorization"), sent))
-            status, kind, content = kept.replies[self.path.partition("?")[0]]
+            status, headers, content = kept.replies[self.path.partition("?")[0]]
             self.send_response(status)
-            self.send_header("Content-Type", kind)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content.encode())
 
@@ -264,14 +269,50 @@ def test_nobody_listening_may_be_tried_again(
     assert (code, "cannot be reached" in error) == (75, True)
 
 
+@pytest.mark.parametrize("command", [["search", "q"], ["ask", "q", "--stream"], ["status"]])
+@pytest.mark.parametrize(
+    ("status", "location", "content"),
+    [
+        (301, "https://elsewhere/", "<html>moved"),
+        (308, "https://elsewhere/", ""),
+        (200, "", "<html>Log in"),
+        (200, "", ""),
+    ],
+)
+def test_what_is_not_kaizen_is_said_to_be_something_else(
+    service: Service, capsys: pytest.CaptureFixture[str], command: list[str], status: int, location: str, content: str
+) -> None:
+    for path in ("/v1/search", "/v1/answer", "/readyz", "/v1/status"):
+        service.reply(path, content, status, "text/html", location=location)
+    code, out, error = run(capsys, *command)
+    said = f"{service.url} {'sends on to https://elsewhere/' if location else 'answers with something else'}"
+    assert (code, said in out + error) == (75 if command == ["status"] else 1, True)
+
+
+@pytest.mark.parametrize("key", ["kz_\u2019", "kz_a\nb"])
+def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match="KAIZEN_API_KEY") as refused:
+        find_endpoint(Settings(), {"KAIZEN_URL": "http://h:1", "KAIZEN_API_KEY": key})
+    assert key not in str(refused.value)
+    assert find_endpoint(Settings(), {"KAIZEN_URL": "http://h:1", "KAIZEN_API_KEY": "kz_a\n"}).key == "kz_a"
+
+
+def test_an_ipv6_host_is_asked_like_any_other() -> None:
+    assert base_url("::1", 8420) == "http://[::1]:8420"
+    assert base_url("127.0.0.1", 8420) == "http://127.0.0.1:8420"
+    with Client(Endpoint(base_url("::1", 1), "")) as client, pytest.raises(Unavailable, match="cannot be reached"):
+        client.get("/v1/status")
+
+
 def test_the_local_key_is_not_sent_to_another_service(tmp_path: Path) -> None:
     settings = Settings(workspace=Workspace(directory=tmp_path))
     (tmp_path / "local.key").write_text("kz_local")
     assert find_endpoint(settings, {"KAIZEN_URL": "http://elsewhere:1/"}).key == ""
     with pytest.raises(Unavailable):
         find_endpoint(settings, {})
-    with pytest.raises(ConfigError):
-        find_endpoint(settings, {"KAIZEN_URL": "elsewhere:1"})
+    for url in ("elsewhere:1", "http://h:abc", "http://::1:8420", "http://", "ftp://h", "http://[::1"):
+        with pytest.raises(ConfigError, match="KAIZEN_URL"):
+            find_endpoint(settings, {"KAIZEN_URL": url})
 
 
 @pytest.mark.parametrize(
