@@ -31,6 +31,7 @@ from actors.reader import Reader, Sifter
 from jobs.build_release import build_release
 from jobs.connect import connected
 from jobs.ingest_progress import Progress
+from kaizen.commands.output import told
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import InvalidInput, KaizenError
@@ -287,19 +288,19 @@ def main(arguments: list[str] | None = None) -> int:
                 prune=options.prune,
                 progress=progress,
             )
-    except (KaizenError, RayError) as error:
-        ours = _ours(error)
-        if ours is None:
+        _print(summary, as_json=options.json)
+        sys.stdout.flush()
+    except (KaizenError, OSError, RayError) as error:
+        known = _known(error)
+        if known is None:
             raise
-        sys.stderr.write(f"{ours.code}: {ours}\n")
-        return 1
-    _print(summary, as_json=options.json)
+        return told(known, as_json=options.json)
     return 0
 
 
-def _ours(error: BaseException | None) -> KaizenError | None:
-    """The error of ours that a worker raised, under the wrappings in which Ray hands it over."""
-    while error is not None and not isinstance(error, KaizenError):
+def _known(error: BaseException | None) -> KaizenError | OSError | None:
+    """The error of ours or of the system that a worker raised, under the wrappings in which Ray hands it over."""
+    while error is not None and (isinstance(error, RayError) or not isinstance(error, KaizenError | OSError)):
         error = getattr(error, "cause", None) or error.__cause__
     return error
 

@@ -24,7 +24,7 @@ from kaizen.commands import (
     steward,
     sweeping,
 )
-from kaizen.commands.output import exit_code, print_error
+from kaizen.commands.output import told
 from kaizen.errors import KaizenError
 
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -69,9 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         build()(given)
-    except KaizenError as error:
-        print_error(error, as_json="--json" in given)
-        raise SystemExit(exit_code(error)) from error
+    except (KaizenError, OSError) as error:
+        raise SystemExit(told(error, as_json="--json" in given)) from error
 
 
 if __name__ == "__main__":

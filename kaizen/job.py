@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kaizen.commands.output import told
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import KaizenError
 from kaizen.workspace import Workspace, open_workspace
@@ -31,12 +32,12 @@ def configured_workspace(options: argparse.Namespace) -> Workspace:
 
 
 def run_job(job: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """Run, and return the exit status. An error of ours is told in a line on standard error."""
+    """Run, and return the exit status. Errors are told, and statuses are, as by every command."""
     try:
         job(options)
-    except KaizenError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
-        return 1
+        sys.stdout.flush()
+    except (KaizenError, OSError) as error:
+        return told(error, as_json=options.json)
     return 0
 
 

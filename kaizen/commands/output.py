@@ -6,7 +6,10 @@ control characters as escapes, so that a document cannot move the cursor, recolo
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import select
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,10 +22,11 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from kaizen.errors import KaizenError, TransientError
+from kaizen.errors import KaizenError, PermanentError, StorageFull, TransientError, Unavailable
 
 EXIT_PERMANENT = 1
 EXIT_TRANSIENT = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
+_STANDARD_OUTPUT = 1
 _JOINERS = "\u200c\u200d"  # Cf as well, but Persian, Hindi and emoji need them
 _UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
@@ -99,3 +103,36 @@ def print_error(error: KaizenError, *, as_json: bool) -> None:
 def exit_code(error: KaizenError) -> int:
     """Return what the process ends with: whether trying again unchanged can help."""
     return EXIT_TRANSIENT if isinstance(error, TransientError) else EXIT_PERMANENT
+
+
+def told(error: KaizenError | OSError, *, as_json: bool) -> int:
+    """Print the error that ends a process, and return the exit status that it means.
+
+    Nothing is said when whoever read standard output has gone: `| head` wanted no more.
+    """
+    if isinstance(error, BrokenPipeError) and _nobody_reads():
+        return EXIT_PERMANENT
+    ours = of_the_system(error) if isinstance(error, OSError) else error
+    print_error(ours, as_json=as_json)
+    return exit_code(ours)
+
+
+def of_the_system(error: OSError) -> KaizenError:
+    """The error of ours that the operating system's means."""
+    said = error.strerror or str(error) or type(error).__name__
+    message = f"{said}." if error.filename is None else f"{error.filename}: {said}."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(message, advice="Free space, then try again.")
+    if isinstance(error, ConnectionError | TimeoutError):
+        return Unavailable(message, advice="Check that what was called runs and can be reached, then try again.")
+    return PermanentError(message, advice="Check the path, its permissions and the disk.")
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of standard output has gone. What is still to be written then goes nowhere."""
+    reader = select.poll()
+    reader.register(_STANDARD_OUTPUT, 0)
+    gone = bool(reader.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
+    return gone

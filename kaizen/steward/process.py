@@ -90,14 +90,17 @@ def _ended(step: Run, status: int | None, printed: str, log: Path, cpu_s: float)
 
 
 def _why(status: int | None, log: Path) -> tuple[str, str]:
-    """What happened, and the code of the error: our commands end with the line `code: message`."""
+    """What happened, and the code of the error: our commands end with it as a line of JSON."""
     if status is None:
         return "It took too long and was stopped.", ""
     if status <= 0:
         return f"It was ended by signal {-status}." if status else "It printed no result.", ""
-    line = _last_line(log) or f"It ended with status {status}."
-    code, separator, message = line.partition(": ")
-    return (message, code) if separator and code in _CODES else (line, "")
+    printed = log.read_text(errors="replace")
+    error = (_last_object(printed) or {}).get("error")
+    if isinstance(error, dict) and error.get("code") in _CODES:
+        return f"{error['message']} {error['advice']}".strip()[:_ERROR_CHARACTERS], error["code"]
+    lines = printed.strip().splitlines()
+    return (lines[-1][:_ERROR_CHARACTERS] if lines else f"It ended with status {status}."), ""
 
 
 def _last_object(printed: str) -> dict[str, Any] | None:
@@ -107,11 +110,6 @@ def _last_object(printed: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1][:_ERROR_CHARACTERS] if lines else ""
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

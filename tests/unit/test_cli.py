@@ -376,6 +376,18 @@ def test_an_empty_ledger_has_no_releases_and_nothing_in_quarantine(
     assert json.loads(run(capsys, "quarantine", "list", "--json")[1]) == {"total": 0, "quarantined": []}
 
 
+@pytest.mark.parametrize("command", [["status"], ["up"], ["down"], ["keys", "create", "x"]])
+def test_a_path_that_cannot_be_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KAIZEN_WORKSPACE_DIRECTORY", str(tmp_path / "file" / "x"))
+    code, _, error = run(capsys, *command)
+    assert (code, error.startswith(f"error: {tmp_path}/file/x"), "Not a directory" in error) == (1, True, True)
+    told = json.loads(run(capsys, *command, "--json")[2])["error"]
+    assert (told["code"], bool(told["advice"])) == ("permanent", True)
+
+
 # ---------------------------------------------------------------------------------------------- jobs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections import Counter
@@ -14,9 +15,11 @@ from unittest.mock import patch
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ray.exceptions import RayTaskError
 
-from jobs.ingest import Ingest, Summary, _print, _release
+from jobs.ingest import Ingest, Summary, _print, _release, main
 from kaizen import rollout
+from kaizen.errors import StorageFull, Unavailable
 from kaizen.indexing.batch import read_document
 from kaizen.indexing.prepare import ChecksVectors, Prepared, prepare
 from kaizen.records import Document, Quarantined
@@ -32,6 +35,11 @@ COUNTS = ("documents", "unchanged", "duplicate", "quarantined", "deleted", "kept
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> SmallIndex:
     return make_small_index(tmp_path_factory.mktemp("made"))
+
+
+def in_worker(error: Exception) -> Exception:
+    """What Ray raises here when a worker raised `error`."""
+    return RayTaskError("read", "Traceback ..", error).as_instanceof_cause()
 
 
 class Folder:
@@ -280,3 +288,20 @@ def test_the_summary_says_why_files_were_skipped(folder: Folder, capsys: pytest.
     _print(told, as_json=False)
     expected = "Skipped: unknown extension '.rst' 2, hidden 1, lock file 1, x 1, y 1, others 1 (--json names all).\n"
     assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "message"),
+    [
+        (Unavailable("It is away."), 75, "unavailable", "It is away."),
+        (in_worker(StorageFull("It is full.")), 75, "storage-full", "It is full."),
+        (in_worker(PermissionError(errno.EACCES, "Permission denied", "/a")), 1, "permanent", "/a: Permission denied."),
+    ],
+)
+def test_an_error_ends_it_as_it_ends_every_command(
+    capsys: pytest.CaptureFixture[str], error: Exception, status: int, code: str, message: str
+) -> None:
+    with patch("jobs.ingest.open_workspace", side_effect=error):
+        assert main(["folder", "--json"]) == status
+    told = json.loads(capsys.readouterr().err)["error"]
+    assert (told["code"], told["message"]) == (code, message)

@@ -58,15 +58,12 @@ def test_a_step_yields_the_cpu_and_runs_under_the_stewards_settings(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (
-            ("fail", "not-found: There is nothing. Make some."),
-            ("There is nothing. Make some.", "not-found", "permanent"),
-        ),
-        (("fail", "bad-model: It gives NaN."), ("It gives NaN.", "bad-model", "permanent")),
-        (("fail", "writer-stopped: The disk."), ("The disk.", "writer-stopped", "")),
-        (("fail", "conflict: Somebody was first."), ("Somebody was first.", "conflict", "")),
-        (("fail", "unavailable: Not sealed yet."), ("Not sealed yet.", "unavailable", "transient")),
-        (("fail", "KeyError: 'x'"), ("KeyError: 'x'", "", "")),
+        (("fail", "not-found"), ("There is nothing. Make some.", "not-found", "permanent")),
+        (("fail", "bad-model"), ("It gives NaN. Learn another.", "bad-model", "permanent")),
+        (("fail", "writer-stopped"), ("The disk.", "writer-stopped", "")),
+        (("fail", "conflict"), ("Somebody was first.", "conflict", "")),
+        (("fail", "unavailable"), ("Not sealed yet.", "unavailable", "transient")),
+        (("break",), ("KeyError: 'x'", "", "")),
         (("die",), ("It was ended by signal 9.", "", "transient")),
         (("nothing",), ("It printed no result.", "", "")),
     ],
