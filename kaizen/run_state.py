@@ -10,6 +10,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -42,6 +43,17 @@ class RunState:
     dashboard_url: str
     jobs_address: str
     born: str = ""
+
+
+class Recorded(Protocol):
+    """A process as it is recorded: see `RunState`."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def created(self) -> float: ...
+    @property
+    def born(self) -> str: ...
 
 
 def birth(pid: int) -> str:
@@ -78,7 +90,7 @@ def read_run_state(workspace: Path) -> RunState | None:
         raise Corrupt(f"{path} cannot be understood.", advice="Remove it if nothing runs there.") from error
 
 
-def head_process(state: RunState) -> psutil.Process | None:
+def head_process(state: Recorded) -> psutil.Process | None:
     """Return the live head process, or None if it is gone (or its id now belongs to another process)."""
     try:
         process = psutil.Process(state.pid)
@@ -87,7 +99,7 @@ def head_process(state: RunState) -> psutil.Process | None:
         return None
 
 
-def _wrote(state: RunState, process: psutil.Process) -> bool:
+def _wrote(state: Recorded, process: psutil.Process) -> bool:
     if state.born:
         return birth(state.pid) == state.born
     return bool(abs(process.create_time() - state.created) <= CREATED_TOLERANCE_SECONDS)

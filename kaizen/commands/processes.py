@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from kaizen.run_state import LOG_FILE
 STOP_SECONDS = 60.0
 FOLLOW_SECONDS = 10.0
 WAIT_SLICE_SECONDS = 0.2
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,28 @@ def start_head(workspace: Path, config: Path | None) -> psutil.Process:
         setsid=True,
     )
     return psutil.Process(pid)
+
+
+@contextmanager
+def heeding_signals() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP come as SystemExit, so that what was begun is ended as after any error.
+
+    Only the first one comes: the ending is not broken off. One that is ignored (`nohup`) stays so.
+    """
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+
+    def hear(number: int, _: object) -> None:
+        for each in heeded:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for number in heeded:
+        signal.signal(number, hear)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def end_tree(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import psutil
 import typer
 
 from kaizen.commands.client import Client, find_endpoint
+from kaizen.commands.half_started import half_started, remove_half_started
 from kaizen.commands.options import ConfigOption, JsonOption, configuration
 from kaizen.commands.output import EXIT_TRANSIENT, Terminal, print_json
 from kaizen.commands.processes import Ended, end_tree
@@ -22,21 +24,25 @@ def down(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """End exactly what `kaizen up` started in this workspace."""
     directory = configuration(config).settings.workspace.directory
     state = read_run_state(directory)
-    process = head_process(state) if state else None
-    ended = _end(process, as_json) if process else Ended((), ())
+    # Two where an `up` was killed and another one followed.
+    heads = {head for head in (head_process(state) if state else None, half_started(directory)) if head}
+    ended = _end(heads, as_json)
     if state:
         remove_run_state(directory, state)
+    remove_half_started(directory)
     if as_json:
-        print_json({"was_running": process is not None, "stopped": ended.stopped, "killed": ended.killed})
+        print_json({"was_running": bool(heads), "stopped": ended.stopped, "killed": ended.killed})
         return
-    _tell(Terminal(), was_running=process is not None, ended=ended)
+    _tell(Terminal(), was_running=bool(heads), ended=ended)
 
 
-def _end(process: psutil.Process, as_json: bool) -> Ended:
-    if as_json:
-        return end_tree(process)
-    with Terminal().spinner("stopping: requests in flight finish first"):
-        return end_tree(process)
+def _end(heads: Iterable[psutil.Process], as_json: bool) -> Ended:
+    every = Ended((), ())
+    with nullcontext() if as_json else Terminal().spinner("stopping: requests in flight finish first"):
+        for head in heads:
+            ended = end_tree(head)
+            every = Ended(every.stopped + ended.stopped, every.killed + ended.killed)
+    return every
 
 
 def _tell(terminal: Terminal, *, was_running: bool, ended: Ended) -> None:

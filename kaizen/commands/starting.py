@@ -16,9 +16,10 @@ import psutil
 import typer
 
 from kaizen.commands.client import Client, Endpoint
+from kaizen.commands.half_started import half_started, remove_half_started, write_half_started
 from kaizen.commands.options import ConfigOption, JsonOption, configuration
 from kaizen.commands.output import Terminal, print_json
-from kaizen.commands.processes import end_tree, start_head
+from kaizen.commands.processes import end_tree, heeding_signals, start_head
 from kaizen.config_sources import Loaded
 from kaizen.errors import Conflict, DeadlineExceeded, KaizenError, PermanentError, Unavailable
 from kaizen.run_state import LOG_FILE, RUN_FILE, STEPS_FILE, RunState, head_process, read_run_state
@@ -67,14 +68,20 @@ Shown = Callable[[Iterator[Step]], None]
 
 def _start(loaded: Loaded, timeout_seconds: float, show: Shown) -> RunState:
     directory = loaded.settings.workspace.directory
+    if left := half_started(directory):  # by an `up` that was killed
+        end_tree(left)
     for stale in (RUN_FILE, STEPS_FILE):
         (directory / stale).unlink(missing_ok=True)
-    head = start_head(directory, loaded.path)
-    try:
-        show(_steps_until_ready(head, directory, time.monotonic() + timeout_seconds))
-    except BaseException:  # an interrupt too: what was started here must not stay behind half made
-        end_tree(head)
-        raise
+    with heeding_signals():
+        head = start_head(directory, loaded.path)
+        try:
+            write_half_started(directory, head)
+            show(_steps_until_ready(head, directory, time.monotonic() + timeout_seconds))
+        except BaseException:  # an interrupt too: what was started here must not stay behind half made
+            end_tree(head)
+            raise
+        finally:
+            remove_half_started(directory)
     state = read_run_state(directory)
     if state is None:
         raise Unavailable("The service was stopped while it started.", advice="Start it again.")
@@ -88,7 +95,7 @@ def _steps_until_ready(head: psutil.Process, directory: Path, deadline: float) -
         steps = _read_steps(directory / STEPS_FILE)
         yield from steps[seen:]
         seen = len(steps)
-        if _is_ready(directory):
+        if _is_ready(directory, head):
             return
         if time.monotonic() > deadline:
             raise DeadlineExceeded(_with_log("It did not become ready in time.", directory), advice=_advice(directory))
@@ -99,9 +106,9 @@ def _steps_until_ready(head: psutil.Process, directory: Path, deadline: float) -
         raise PermanentError(_with_log(f"It ended with code {code}.", directory), advice=_advice(directory))
 
 
-def _is_ready(directory: Path) -> bool:
+def _is_ready(directory: Path, head: psutil.Process) -> bool:
     state = running(directory)
-    if state is None:
+    if state is None or state.pid != head.pid:
         return False
     try:
         with Client(Endpoint(state.url, "")) as client:

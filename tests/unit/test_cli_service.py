@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from kaizen.cli import main
+from kaizen.commands.half_started import START_FILE, half_started
 from kaizen.commands.processes import end_tree
-from kaizen.run_state import RUN_FILE, read_run_state
+from kaizen.run_state import RUN_FILE, STEPS_FILE, read_run_state
 
 ROOT = Path(__file__).parents[2]
 HEAD = """
@@ -41,6 +45,8 @@ with (directory / "head.status.jsonl").open("w") as steps:
     print(json.dumps({"step": "r2 was taken back", "done": True, "note": True}), file=steps)
 if (directory.parent / "fail").exists():
     sys.exit("the reason why")
+if (directory.parent / "slow").exists():
+    threading.Event().wait()
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
@@ -108,6 +114,58 @@ def test_a_start_that_fails_shows_the_log(workspace: Path, capsys: pytest.Captur
     assert (code, "It ended with code 1." in error, "  | the reason why" in error) == (1, True, True)
     assert str(workspace / "head.log") in error
     assert not (workspace / RUN_FILE).exists()
+
+
+def lives(process: psutil.Process) -> bool:
+    """Where nobody collects orphans, one that has ended stays as a zombie."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@contextmanager
+def slow_start(workspace: Path) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
+    """A `kaizen up` whose head is not ready yet, and that head."""
+    (workspace.parent / "slow").touch()
+    with subprocess.Popen([sys.executable, "-m", "kaizen.cli", "up"], stdout=subprocess.DEVNULL) as up:
+        deadline = time.monotonic() + 20
+        while (head := half_started(workspace)) is None or not (workspace / STEPS_FILE).exists():
+            assert time.monotonic() < deadline and up.poll() is None
+            time.sleep(0.02)
+        try:
+            yield up, head
+        finally:
+            for process in (up, head):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_start_that_is_told_to_end_leaves_no_head(workspace: Path, number: signal.Signals) -> None:
+    with slow_start(workspace) as (up, head):
+        up.send_signal(number)
+        assert up.wait(timeout=20) == 128 + number
+        assert not lives(head)
+    assert half_started(workspace) is None and not (workspace / START_FILE).exists()
+
+
+def test_a_start_that_was_killed_is_found_by_down(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with slow_start(workspace) as (up, head):
+        up.kill()
+        up.wait()
+        ended = json.loads(run(capsys, "down", "--json")[1])
+        assert (ended["was_running"], len(ended["stopped"]), lives(head)) == (True, 1, False)
+    assert json.loads(run(capsys, "down", "--json")[1])["was_running"] is False
+
+
+def test_a_start_that_was_killed_is_ended_by_the_next(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with slow_start(workspace) as (up, head):
+        up.kill()
+        up.wait()
+        (workspace.parent / "slow").unlink()
+        assert json.loads(run(capsys, "up", "--json")[1])["already_running"] is False
+        state = read_run_state(workspace)
+        assert state is not None and state.pid != head.pid and not lives(head)
+    assert not (workspace / START_FILE).exists()
+    run(capsys, "down")
 
 
 def test_the_log_is_private(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
