@@ -17,7 +17,7 @@ from math import sqrt
 
 import numpy as np
 
-from kaizen.evaluation.observed import AnswerReward, Level, Rewards, Seen, Unit, kind_of, unit_rewards
+from kaizen.evaluation.observed import AnswerReward, Level, Rewards, Seen, Unit, in_time, kind_of, unit_rewards
 from kaizen.evaluation.sequential import mean_above, share_above
 
 _MOST = 0.98  # of a share that is still no alarm
@@ -55,7 +55,8 @@ def guard_evidence(
 
     Args:
         seen: its impressions, in order.
-        now: time of the newest impression; those that people may still be about to like are left out of the rewards.
+        now: time of the newest impression; those that people may still be about to like are left out of the rewards,
+            and so is, here and in the reference, what they liked later than that.
     """
     faults = [(one.unit[0], one.faulty) for one in seen]
     found = {"faults": _share(faults, _upper(*reference.faults) + bounds.fault_margin)}
@@ -67,12 +68,13 @@ def guard_evidence(
         limit = {k: p95 * bounds.latency_ratio + bounds.latency_slack_ms for k, p95 in reference.p95_ms.items()}
         slow = [(one.unit[0], one.total_ms > limit[kind_of(one)]) for one in timed]
         found["latency"] = _share(slow, bounds.slow_share)
+    settled, timely = _settled(seen, reference, now), in_time(rewards, reference.patience_s)
     mean, error, units = reference.reward
     borne = (mean - 2 * error) * (1 - bounds.reward_drop)
-    if units >= _LEAST_UNITS and borne > 0:
-        found["reward"] = _below(unit_rewards(_settled(seen, reference, now), rewards).values(), borne)
-    if reference.answers is not None and reference.answers.units >= _LEAST_UNITS:
-        asked = unit_rewards(_settled(seen, reference, now), rewards, answers=True)
+    if units >= _LEAST_UNITS and borne > 0 and not reference.batches:
+        found["reward"] = _below(unit_rewards(settled, timely).values(), borne)
+    if reference.answers is not None and reference.answers.units >= _LEAST_UNITS and not reference.batches:
+        asked = unit_rewards(settled, timely, answers=True)
         found["answers"] = _disliked(asked, reference.answers, bounds)
     return found
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2, sqrt
+from operator import ne
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,10 +28,11 @@ _USUAL_PATIENCE_SECONDS = 20.0  # before anybody was seen to click
 
 
 class Liked(NamedTuple):
-    """What an impression earned: `reward`, and after how many seconds the first liking came."""
+    """What an impression earned: `reward` by now, `first` by the first word on it, which came after `after_s`."""
 
     reward: float
     after_s: float
+    first: float
 
 
 Rewards = Mapping[int, Liked]  # by the impression's `seq`; absent: nothing was liked
@@ -105,8 +107,10 @@ def reward(seen: Seen, chunk_id: str) -> float:
 
 def liked(earlier: Liked | None, seen: Seen, judgement: Feedback) -> Liked:
     """Return what an impression has earned with one more liking: the best of its hits counts."""
-    now = Liked(reward(seen, judgement.chunk_id), max(0.0, judgement.at - seen.at))
-    return now if earlier is None else Liked(max(earlier.reward, now.reward), min(earlier.after_s, now.after_s))
+    worth = reward(seen, judgement.chunk_id)
+    if earlier is None:
+        return _first(worth, seen, judgement)
+    return earlier._replace(reward=max(earlier.reward, worth))
 
 
 def earned(earlier: Liked | None, seen: Seen, judgement: Feedback, *, answers: bool) -> Liked | None:
@@ -118,7 +122,19 @@ def earned(earlier: Liked | None, seen: Seen, judgement: Feedback, *, answers: b
     if not answers or seen.abstained is None:
         return liked(earlier, seen, judgement) if opinion > 0 else earlier
     whole = judgement.kind in ("thumb", "rating") and not judgement.chunk_id
-    return Liked(_NO_WORD + opinion / 2, max(0.0, judgement.at - seen.at)) if whole else earlier
+    if not whole:
+        return earlier
+    worth = _NO_WORD + opinion / 2
+    return _first(worth, seen, judgement) if earlier is None else earlier._replace(reward=worth)
+
+
+def _first(worth: float, seen: Seen, judgement: Feedback) -> Liked:
+    return Liked(worth, max(0.0, judgement.at - seen.at), worth)
+
+
+def in_time(rewards: Rewards, patience_s: float) -> Rewards:
+    """Return what was earned by a first word within so many seconds: it stays the same whenever it is asked for."""
+    return {seq: liked._replace(reward=liked.first) for seq, liked in rewards.items() if liked.after_s <= patience_s}
 
 
 class AnswerReward(NamedTuple):
@@ -137,8 +153,10 @@ class Level:
     Attributes:
         faults, abstentions: (count, of how many) impressions, answers.
         p95_ms: of searches and of answers, where there are enough.
-        reward: mean, standard error and number of the units that searched.
-        patience_s: seconds in which 95 % of the likings came: until then, nothing says that nothing is liked.
+        reward: mean, standard error and number of the units that searched; of what was liked within `patience_s`.
+        patience_s: seconds in which 95 % of the likings came, two minutes at most: until then, nothing says that
+            nothing is liked, and what comes later does not count.
+        batches: likings come in batches that take longer than that: what is liked in time then tells when it was sent.
         answers: None where answers are not compared.
     """
 
@@ -147,6 +165,7 @@ class Level:
     p95_ms: Mapping[str, float]
     reward: tuple[float, float, int]
     patience_s: float = _USUAL_PATIENCE_SECONDS
+    batches: bool = False
     answers: AnswerReward | None = None
 
     def record(self) -> dict[str, Any]:
@@ -160,6 +179,7 @@ class Level:
             "p95_ms": {kind: round(value, 3) for kind, value in self.p95_ms.items()},
             "patience_s": round(self.patience_s, 3),
             "reward": {"mean": round(mean, 6), "standard_error": round(error, 6), "units": units},
+            **({"batches": True} if self.batches else {}),
             **({} if self.answers is None else {"answer_reward": _answer_record(self.answers)}),
         }
 
@@ -167,14 +187,20 @@ class Level:
 def level(seen: Collection[Seen], rewards: Rewards, *, answers: bool = False) -> Level:
     """Return the level of what was seen; with that of `answers` where they are compared."""
     abstained = [one.abstained for one in seen if one.abstained is not None]
-    searched = list(unit_rewards(seen, rewards).values())
+    delays = [rewards[one.seq].after_s for one in seen if one.seq in rewards]
+    waited = patience(delays)
+    if _in_batches(delays, waited):
+        waited = MOST_PATIENCE_SECONDS
+    timely = in_time(rewards, waited)
+    searched = list(unit_rewards(seen, timely).values())
     return Level(
         faults=(sum(one.faulty for one in seen), len(seen)),
         abstentions=(sum(abstained), len(abstained)),
         p95_ms={kind: value for kind in ("search", "answer") if (value := _p95(seen, kind)) is not None},
         reward=(*_mean(searched), len(searched)),
-        patience_s=patience([rewards[one.seq].after_s for one in seen if one.seq in rewards]),
-        answers=_answer_reward(seen, rewards) if answers else None,
+        patience_s=waited,
+        batches=_in_batches(delays, waited),
+        answers=_answer_reward(seen, timely) if answers else None,
     )
 
 
@@ -197,6 +223,13 @@ def patience(delays: Collection[float]) -> float:
     if len(delays) < _ENOUGH:
         return _USUAL_PATIENCE_SECONDS
     return float(np.clip(np.percentile(list(delays), 95), LEAST_PATIENCE_SECONDS, MOST_PATIENCE_SECONDS))
+
+
+def _in_batches(delays: Sequence[float], waited: float) -> bool:
+    """Whether the late ones of likings, in order, stand side by side: half as many changes as chance would make."""
+    late = [delay > waited for delay in delays]
+    share, changes = sum(late) / max(1, len(late)), sum(map(ne, late, late[1:]))
+    return changes < (len(late) - 1) * share * (1 - share)
 
 
 def kind_of(seen: Seen) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from bench.people import CHALLENGER, Habits, Rows, Traffic, begun
@@ -144,6 +146,53 @@ def test_clicks_that_are_still_to_come_are_waited_for() -> None:
     assert guards["reward"] == 0
     later = fold(test, Traffic(11).rows(300, "off", GOOD, GOOD)[0], [])
     assert decide(later, BOUNDS).code == "reward"
+
+
+def looked_at(reference: Rows, rows: Rows, every: float) -> tuple[Outcome, OnlineTest]:
+    """Look after each so many seconds, at the feedback that has come by then."""
+    test, (impressions, feedback) = begun("off", reference), rows
+    for now in np.arange(every, impressions[-1][1].at + every, every):
+        shown = [row for row in impressions if now - every < row[1].at <= now]
+        test = fold(test, shown, [row for row in feedback if now - every < row[1].at <= now])
+        outcome = decide(test, BOUNDS)
+        if outcome.action != "continue":
+            break
+    return outcome, test
+
+
+def sent(rows: Rows, when: Callable[[float], float]) -> Rows:
+    """The rows, with each click sent at another time than at once."""
+    moved = sorted(((seq, replace(one, at=when(one.at))) for seq, one in rows[1]), key=lambda row: row[1].at)
+    return rows[0], moved
+
+
+@pytest.mark.parametrize("minutes", [4, 10])
+def test_a_release_that_is_as_good_stays_however_late_its_clicks_come(minutes: int) -> None:
+    delays = np.random.default_rng(minutes)
+    for seed in range(2):
+        both = [Traffic(20 + 2 * seed + side).rows(1500, "off", GOOD, GOOD) for side in range(2)]
+        before, after = (sent(rows, lambda at: at + delays.exponential(60 * minutes)) for rows in both)
+        outcome, _ = looked_at(before, after, 60)
+        assert (outcome.action, "reward" in outcome.figures["guards"]) == ("continue", True)
+
+
+@pytest.mark.parametrize("seconds", [150, 300, 86400])
+def test_clicks_that_come_in_batches_take_nothing_back(seconds: int) -> None:
+    for seed in range(2):
+        both = [Traffic(30 + 2 * seed + side).rows(1500, "off", GOOD, GOOD) for side in range(2)]
+        before, after = (sent(rows, lambda at: at - at % seconds + seconds) for rows in both)
+        outcome, test = looked_at(before, after, 60)
+        assert (outcome.action, "reward" in outcome.figures["guards"]) == ("continue", False)
+        assert test.reference.record().get("batches", False) is (seconds < 1500)
+
+
+def test_short_batches_are_waited_for_and_still_guard() -> None:
+    before, alike, worse = (
+        Traffic(40 + n).rows(1500, "off", habits, GOOD) for n, habits in enumerate((GOOD, GOOD, POOR))
+    )
+    minutely = [sent(rows, lambda at: at - at % 60 + 60) for rows in (before, alike, worse)]
+    assert looked_at(minutely[0], minutely[1], 60)[0].action == "continue"
+    assert looked_at(minutely[0], minutely[2], 60)[0].code == "reward"
 
 
 def test_portions_do_not_matter() -> None:
