@@ -229,7 +229,7 @@ def _in_batches(delays: Sequence[float], waited: float) -> bool:
     """Whether the late ones of likings, in order, stand side by side: half as many changes as chance would make."""
     late = [delay > waited for delay in delays]
     share, changes = sum(late) / max(1, len(late)), sum(map(ne, late, late[1:]))
-    return changes < (len(late) - 1) * share * (1 - share)
+    return bool(changes < (len(late) - 1) * share * (1 - share))
 
 
 def kind_of(seen: Seen) -> str:

@@ -92,9 +92,9 @@ def _level_before(ledger: Ledger, rollout: Rollout, release: str, *, answers: bo
         if impression.release == release and impression.arm != "shadow" and tells(impression)
     }
     rewards: dict[int, Liked] = {}
-    for _, judgement in rows_between(
-        ledger.feedback.after, rollout.since_feedback - 2 * _REFERENCE_ROWS, rollout.since_feedback
-    ):
+    # From the first word on these impressions, however many came since: one caller can repeat a click at any length.
+    start = ledger.feedback.start(rollout.since_impression - _REFERENCE_ROWS)
+    for _, judgement in rows_between(ledger.feedback.after, start, rollout.since_feedback):
         about = seen.get((judgement.tenant, judgement.impression_id))
         if about is not None and (reward := earned(rewards.get(about.seq), about, judgement, answers=answers)):
             rewards[about.seq] = reward

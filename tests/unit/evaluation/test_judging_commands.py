@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +165,22 @@ def write(
     waiting = [ledger.feedback.submit_record(judgement) for _, judgement in feedback]
     for one in waiting:
         one.result()
+
+
+def test_a_click_that_is_repeated_for_ever_hides_nothing_that_people_liked_before(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stable, challenger = (ledger.releases.record({"retrieval": {"fingerprint": str(n)}}).id for n in range(2))
+    ledger.rollout.change(Rollout(version=0, stable=stable), by="t", kind="x", reason="")
+    impressions, clicks = Traffic(1).rows(80, "off", Habits(), Habits())
+    levels = []
+    for repeats in (0, 200):
+        flood = [(n, replace(clicks[0][1], id=f"flood_{n}")) for n in range(repeats)]
+        write(ledger, stable, challenger, [] if repeats else impressions, flood or clicks)
+        rollout = replace(ledger.rollout.state(), previous=stable)
+        rollout = ledger.rollout.change(rollout, by="t", kind="x", reason="")
+        with monkeypatch.context() as short:
+            short.setattr("kaizen.evaluation.replay._REFERENCE_ROWS", 80)
+            levels.append(open_test(ledger, rollout).reference)
+    assert levels[0] == levels[1]
+    assert levels[0].reward[0] > 0.3
