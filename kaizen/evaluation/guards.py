@@ -11,17 +11,19 @@ and counts.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 
 import numpy as np
 
-from kaizen.evaluation.observed import AnswerReward, Level, Rewards, Seen, Unit, in_time, kind_of, unit_rewards
+from kaizen.evaluation.observed import KINDS, AnswerReward, Level, Rewards, Seen, Unit, in_time, kind_of, unit_rewards
 from kaizen.evaluation.sequential import mean_above, share_above
 
 _MOST = 0.98  # of a share that is still no alarm
 _MAIN_CLIENT = 0.5  # of all requests, from which on an identity is never left out
+_LEAST_IDENTITIES = 3  # where a test has more: what fewer do may be their habit
+_FAULTS = {"search": "faults", "answer": "answer_faults"}  # guards of what its own responses lack, by kind
 _LEAST_UNITS = 50  # of a reference whose reward is worth comparing with
 
 
@@ -48,8 +50,38 @@ class GuardBounds:
     reward_drop: float = 0.15
 
 
+@dataclass(frozen=True, slots=True)
+class _Crowd:
+    """Who takes part in the whole test: the identity that makes most requests, and how many there are of each kind."""
+
+    main: str | None
+    identities: Mapping[str, int]
+
+    @classmethod
+    def of(cls, everyone: Collection[Seen]) -> _Crowd:
+        of = {kind: {one.unit[0] for one in everyone if kind_of(one) == kind} for kind in KINDS}
+        return cls(_main(Counter(one.unit[0] for one in everyone)), {kind: len(who) for kind, who in of.items()})
+
+    def is_in(self, judged: Iterable[tuple[str, object]], kind: str) -> bool:
+        """Whether enough of it are among these (identity, ..): habits of one or two say nothing of a release."""
+        return len({who for who, _ in judged}) >= min(_LEAST_IDENTITIES, self.identities[kind])
+
+    def error(self, judged: Iterable[tuple[str, object]], kind: str) -> float:
+        """How far the mean of these (identity, ..) is from that of the others, were the identities one apart each."""
+        made = Counter(who for who, _ in judged)
+        others = self.identities[kind] - len(made)
+        if not made or not others:
+            return 0.0
+        return sqrt(sum(count**2 for count in made.values()) / made.total() ** 2 + 1 / others)
+
+
 def guard_evidence(
-    seen: Collection[Seen], rewards: Rewards, reference: Level, bounds: GuardBounds, now: float
+    seen: Collection[Seen],
+    rewards: Rewards,
+    reference: Level,
+    bounds: GuardBounds,
+    now: float,
+    everyone: Collection[Seen],
 ) -> dict[str, float]:
     """Return guard -> evidence that the release is worse; a guard that has nothing to compare with is left out.
 
@@ -57,25 +89,38 @@ def guard_evidence(
         seen: its impressions, in order.
         now: time of the newest impression; those that people may still be about to like are left out of the rewards,
             and so is, here and in the reference, what they liked later than that.
+        everyone: all impressions of the test, also those beside the release.
     """
-    faults = [(one.unit[0], one.faulty) for one in seen]
-    found = {"faults": _share(faults, _upper(*reference.faults) + bounds.fault_margin)}
+    crowd = _Crowd.of(everyone)
+    found = {}
+    if any(one.arm != "stable" or one.fell_back for one in seen):
+        faults = sum(count for count, _ in reference.faults.values()), sum(of for _, of in reference.faults.values())
+        found["fallbacks"] = _fallbacks(seen, _upper(*faults) + bounds.fault_margin)
+    for kind, name in _FAULTS.items():
+        if judged := [(one.unit[0], one.faulty) for one in seen if kind_of(one) == kind and not one.fell_back]:
+            borne = _upper(*reference.faults.get(kind, (0, 0))) + bounds.fault_margin
+            found[name] = _share(judged, borne, crowd.main) if crowd.is_in(judged, kind) else 0.0
     if reference.abstentions[1]:
         answers = [(one.unit[0], one.abstained) for one in seen if one.abstained is not None]
-        found["abstention"] = _share(answers, _upper(*reference.abstentions) + bounds.abstention_margin)
+        borne = _upper(*reference.abstentions) + bounds.abstention_margin
+        found["abstention"] = _share(answers, borne, crowd.main) if crowd.is_in(answers, "answer") else 0.0
     timed = [one for one in seen if kind_of(one) in reference.p95_ms]
     if timed:
         limit = {k: p95 * bounds.latency_ratio + bounds.latency_slack_ms for k, p95 in reference.p95_ms.items()}
         slow = [(one.unit[0], one.total_ms > limit[kind_of(one)]) for one in timed]
-        found["latency"] = _share(slow, bounds.slow_share)
+        found["latency"] = _share(slow, bounds.slow_share, crowd.main)
     settled, timely = _settled(seen, reference, now), in_time(rewards, reference.patience_s)
     mean, error, units = reference.reward
-    borne = (mean - 2 * error) * (1 - bounds.reward_drop)
-    if units >= _LEAST_UNITS and borne > 0 and not reference.batches:
-        found["reward"] = _below(unit_rewards(settled, timely).values(), borne)
+    searched = unit_rewards(settled, timely)
+    apart = crowd.error(searched, "search") * reference.spread
+    borne = (mean - 2 * hypot(error, apart)) * (1 - bounds.reward_drop)
+    if units >= _LEAST_UNITS and mean > 2 * error and not reference.batches:
+        counts = borne > 0 and crowd.is_in(searched, "search")
+        found["reward"] = _below(searched.values(), borne) if counts else 0.0
     if reference.answers is not None and reference.answers.units >= _LEAST_UNITS and not reference.batches:
         asked = unit_rewards(settled, timely, answers=True)
-        found["answers"] = _disliked(asked, reference.answers, bounds)
+        disliked = _disliked(asked, reference.answers, bounds, crowd.main)
+        found["answers"] = disliked if crowd.is_in(asked, "answer") else 0.0
     return found
 
 
@@ -84,15 +129,15 @@ def _settled(seen: Collection[Seen], reference: Level, now: float) -> list[Seen]
     return [one for one in seen if one.at <= now - reference.patience_s]
 
 
-def _disliked(asked: Mapping[Unit, float], reference: AnswerReward, bounds: GuardBounds) -> float:
+def _disliked(asked: Mapping[Unit, float], reference: AnswerReward, bounds: GuardBounds, main: str | None) -> float:
     """Evidence that answers are liked less than is borne; the less of with and without whoever dislikes most."""
     borne = reference.mean - 2 * reference.error - bounds.reward_drop * _upper(reference.judged, reference.units)
-    made, lost = Counter(identity for identity, _ in asked), defaultdict[str, float](float)
+    lost = defaultdict[str, float](float)
     for (identity, _), value in asked.items():
         lost[identity] += reference.mean - value
     worst = max(lost, key=lambda identity: lost[identity], default="")
     kept = [list(asked.values())]
-    if made[worst] <= _MAIN_CLIENT * len(asked):
+    if worst != main:
         kept.append([value for (identity, _), value in asked.items() if identity != worst])
     return min(_below(values, borne) for values in kept)
 
@@ -102,14 +147,28 @@ def _below(values: Collection[float], mean: float) -> float:
     return mean_above(-np.array(list(values), np.float64), -mean, -1.0)
 
 
-def _share(judged: Collection[tuple[str, bool]], borne: float) -> float:
-    """Evidence that more are bad than is borne, of (identity, bad); the less of with and without the worst identity."""
+def _fallbacks(seen: Collection[Seen], borne: float) -> float:
+    """Evidence that it cannot answer more often than is borne; whoever makes most of what it is asked counts."""
+    asked = Counter(one.unit[0] for one in seen)
+    return _share([(one.unit[0], one.fell_back) for one in seen], borne, _main(asked))
+
+
+def _share(judged: Collection[tuple[str, bool]], borne: float, main: str | None) -> float:
+    """Evidence that more are bad than is borne, of (identity, bad); the less of with and without the worst identity.
+
+    The `main` client is never left out.
+    """
     made, bad = Counter(who for who, _ in judged), Counter(who for who, is_bad in judged if is_bad)
     sums = [(bad.total(), len(judged))]
     for worst, count in bad.most_common(1):
-        if made[worst] <= _MAIN_CLIENT * len(judged):
+        if worst != main:
             sums.append((bad.total() - count, len(judged) - made[worst]))
     return min(share_above(bads, total - bads, min(_MOST, borne)) for bads, total in sums)
+
+
+def _main(asked: Counter[str]) -> str | None:
+    """Who makes more than half of all requests."""
+    return next((who for who, count in asked.most_common(1) if count > _MAIN_CLIENT * asked.total()), None)
 
 
 def _upper(count: int, total: int) -> float:

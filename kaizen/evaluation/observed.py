@@ -18,6 +18,7 @@ Key = tuple[str, str]  # tenant, impression id
 Unit = tuple[str, str]  # identity, normalised query: what somebody repeats is counted once
 _LIKED_RATING = 4
 _NO_WORD = 0.5  # what an answer earns that nobody judged: between a disliked one and a liked one
+KINDS = ("search", "answer")
 _ENOUGH = 30  # impressions from which a share or a percentile says something
 UNITS_EACH, UNITS_SHARE = (
     20,
@@ -151,19 +152,22 @@ class Level:
     """How a release does on what people do with it.
 
     Attributes:
-        faults, abstentions: (count, of how many) impressions, answers.
+        faults: (count, of how many) of searches and of answers, where there are any.
+        abstentions: (count, of how many) answers.
         p95_ms: of searches and of answers, where there are enough.
         reward: mean, standard error and number of the units that searched; of what was liked within `patience_s`.
+        spread: standard deviation between what identities like, beyond chance: one clicks on anything, one on nothing.
         patience_s: seconds in which 95 % of the likings came, two minutes at most: until then, nothing says that
             nothing is liked, and what comes later does not count.
         batches: likings come in batches that take longer than that: what is liked in time then tells when it was sent.
         answers: None where answers are not compared.
     """
 
-    faults: tuple[int, int]
+    faults: Mapping[str, tuple[int, int]]
     abstentions: tuple[int, int]
     p95_ms: Mapping[str, float]
     reward: tuple[float, float, int]
+    spread: float = 0.0
     patience_s: float = _USUAL_PATIENCE_SECONDS
     batches: bool = False
     answers: AnswerReward | None = None
@@ -172,13 +176,14 @@ class Level:
         """Return it as JSON."""
         mean, error, units = self.reward
         return {
-            "impressions": self.faults[1],
-            "faults": self.faults[0],
+            "impressions": sum(of for _, of in self.faults.values()),
+            "faults": {kind: count for kind, (count, _) in self.faults.items()},
             "answers": self.abstentions[1],
             "abstentions": self.abstentions[0],
             "p95_ms": {kind: round(value, 3) for kind, value in self.p95_ms.items()},
             "patience_s": round(self.patience_s, 3),
             "reward": {"mean": round(mean, 6), "standard_error": round(error, 6), "units": units},
+            "reward_spread": round(self.spread, 6),
             **({"batches": True} if self.batches else {}),
             **({} if self.answers is None else {"answer_reward": _answer_record(self.answers)}),
         }
@@ -192,12 +197,14 @@ def level(seen: Collection[Seen], rewards: Rewards, *, answers: bool = False) ->
     if _in_batches(delays, waited):
         waited = MOST_PATIENCE_SECONDS
     timely = in_time(rewards, waited)
-    searched = list(unit_rewards(seen, timely).values())
+    of_units = unit_rewards(seen, timely)
+    searched = list(of_units.values())
     return Level(
-        faults=(sum(one.faulty for one in seen), len(seen)),
+        faults={kind: found for kind in KINDS if (found := _faults(seen, kind))[1]},
         abstentions=(sum(abstained), len(abstained)),
-        p95_ms={kind: value for kind in ("search", "answer") if (value := _p95(seen, kind)) is not None},
+        p95_ms={kind: value for kind in KINDS if (value := _p95(seen, kind)) is not None},
         reward=(*_mean(searched), len(searched)),
+        spread=_spread(of_units),
         patience_s=waited,
         batches=_in_batches(delays, waited),
         answers=_answer_reward(seen, timely) if answers else None,
@@ -254,6 +261,23 @@ def _mean(values: Collection[float]) -> tuple[float, float]:
     array = np.array(list(values), np.float64)
     error = float(array.std(ddof=1) / sqrt(len(array))) if len(array) > 1 else 1.0
     return (float(array.mean()) if len(array) else 0.0), error
+
+
+def _spread(rewards: Mapping[Unit, float]) -> float:
+    """Standard deviation between identities' means, less what their own few searches make of it."""
+    own: dict[str, list[float]] = {}
+    for (identity, _), value in rewards.items():
+        own.setdefault(identity, []).append(value)
+    several = [np.array(values) for values in own.values() if len(values) > 1]
+    if len(several) < 2:
+        return 0.0
+    between = float(np.var([values.mean() for values in several], ddof=1))
+    return sqrt(max(0.0, between - float(np.mean([values.var(ddof=1) / len(values) for values in several]))))
+
+
+def _faults(seen: Iterable[Seen], kind: str) -> tuple[int, int]:
+    of = [one.faulty for one in seen if kind_of(one) == kind]
+    return sum(of), len(of)
 
 
 def _p95(seen: Iterable[Seen], kind: str) -> float | None:

@@ -30,7 +30,9 @@ from kaizen.records import Feedback, Impression, Rollout
 Action = Literal["promote", "rollback", "continue"]
 _ENOUGH_BESIDE = 100  # impressions of the stable release beside the test, from which they are its level
 _SENTENCES = {
-    "faults": "Its responses are partial or degraded more often than is borne.",
+    "fallbacks": "It cannot answer more often than is borne: the stable release had to.",
+    "faults": "Its results are partial or degraded more often than is borne.",
+    "answer_faults": "Its answers are partial or degraded more often than is borne.",
     "abstention": "It says more often than is borne that the documents hold no answer.",
     "latency": "It is slower than is borne.",
     "reward": "People like what it finds less than is borne.",
@@ -173,7 +175,7 @@ def _guards(test: OnlineTest, bounds: GuardBounds) -> dict[str, float]:
     reference = level(beside, test.rewards, answers=test.written) if enough else test.reference
     if mode in ("shadow", "interleave"):  # nobody could like what was not shown; interleaved hits have their own test
         reference = replace(reference, reward=(0.0, 0.0, 0), answers=None)
-    return guard_evidence(judged, test.rewards, reference, bounds, now) if judged else {}
+    return guard_evidence(judged, test.rewards, reference, bounds, now, seen) if judged else {}
 
 
 def _interleaved(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> Outcome:

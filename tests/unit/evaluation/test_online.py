@@ -57,7 +57,7 @@ def test_a_challenger_that_cannot_answer_is_taken_back_though_the_stable_release
         for seq, one in impressions
     ]
     outcome = decide(fold(test, fell_back, feedback), BOUNDS)
-    assert (outcome.action, outcome.code) == ("rollback", "faults")
+    assert (outcome.action, outcome.code) == ("rollback", "fallbacks")
 
 
 @pytest.mark.parametrize("bad", [POOR, Habits(good_first=0.8, faulty=0.5), Habits(good_first=0.8, total_ms=200)])
