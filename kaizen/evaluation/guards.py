@@ -6,6 +6,10 @@ estimate, so a guard is exact only as far as twice its standard error covers it.
 One caller (who asks for a thousand hits each time, or what the documents hold nothing about) takes no release back: the
 evidence must be there without it, too. Whoever makes more than half of all requests is what the service is there for,
 and counts.
+
+A canary draws people, not requests: what one or two of them ask for says more of them than of the release. So at least
+three must have met it, a reward is borne that differs as people do, and searches and answers have a level each. Only what
+it could not answer at all, where the stable release had to, is nobody's habit.
 """
 
 from __future__ import annotations
