@@ -8,8 +8,8 @@ evidence must be there without it, too. Whoever makes more than half of all requ
 and counts.
 
 A canary draws people, not requests: what one or two of them ask for says more of them than of the release. So at least
-three must have met it, a reward is borne that differs as people do, and searches and answers have a level each. Only what
-it could not answer at all, where the stable release had to, is nobody's habit.
+three must have met it, a reward is borne that differs as people do, and searches and answers have a level each. Only
+what it could not answer at all, where the stable release had to, is nobody's habit.
 """
 
 from __future__ import annotations
@@ -21,11 +21,21 @@ from math import hypot, sqrt
 
 import numpy as np
 
-from kaizen.evaluation.observed import KINDS, AnswerReward, Level, Rewards, Seen, Unit, in_time, kind_of, unit_rewards
+from kaizen.evaluation.observed import (
+    KINDS,
+    AnswerReward,
+    Level,
+    Rewards,
+    Seen,
+    Unit,
+    in_time,
+    kind_of,
+    main_client,
+    unit_rewards,
+)
 from kaizen.evaluation.sequential import mean_above, share_above
 
 _MOST = 0.98  # of a share that is still no alarm
-_MAIN_CLIENT = 0.5  # of all requests, from which on an identity is never left out
 _LEAST_IDENTITIES = 3  # where a test has more: what fewer do may be their habit
 _FAULTS = {"search": "faults", "answer": "answer_faults"}  # guards of what its own responses lack, by kind
 _LEAST_UNITS = 50  # of a reference whose reward is worth comparing with
@@ -64,7 +74,7 @@ class _Crowd:
     @classmethod
     def of(cls, everyone: Collection[Seen]) -> _Crowd:
         of = {kind: {one.unit[0] for one in everyone if kind_of(one) == kind} for kind in KINDS}
-        return cls(_main(Counter(one.unit[0] for one in everyone)), {kind: len(who) for kind, who in of.items()})
+        return cls(main_client(Counter(one.unit[0] for one in everyone)), {kind: len(who) for kind, who in of.items()})
 
     def is_in(self, judged: Iterable[tuple[str, object]], kind: str) -> bool:
         """Whether enough of it are among these (identity, ..): habits of one or two say nothing of a release."""
@@ -154,7 +164,7 @@ def _below(values: Collection[float], mean: float) -> float:
 def _fallbacks(seen: Collection[Seen], borne: float) -> float:
     """Evidence that it cannot answer more often than is borne; whoever makes most of what it is asked counts."""
     asked = Counter(one.unit[0] for one in seen)
-    return _share([(one.unit[0], one.fell_back) for one in seen], borne, _main(asked))
+    return _share([(one.unit[0], one.fell_back) for one in seen], borne, main_client(asked))
 
 
 def _share(judged: Collection[tuple[str, bool]], borne: float, main: str | None) -> float:
@@ -168,11 +178,6 @@ def _share(judged: Collection[tuple[str, bool]], borne: float, main: str | None)
         if worst != main:
             sums.append((bad.total() - count, len(judged) - made[worst]))
     return min(share_above(bads, total - bads, min(_MOST, borne)) for bads, total in sums)
-
-
-def _main(asked: Counter[str]) -> str | None:
-    """Who makes more than half of all requests."""
-    return next((who for who, count in asked.most_common(1) if count > _MAIN_CLIENT * asked.total()), None)
 
 
 def _upper(count: int, total: int) -> float:

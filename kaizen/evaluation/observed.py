@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2, sqrt
 from operator import ne
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from kaizen.answering.answer import NOT_IN_DOCUMENTS
 from kaizen.records import WAIT, Arm, Feedback, Impression, Team
 
 Key = tuple[str, str]  # tenant, impression id
+_T = TypeVar("_T")
 Unit = tuple[str, str]  # identity, normalised query: what somebody repeats is counted once
 _LIKED_RATING = 4
 _NO_WORD = 0.5  # what an answer earns that nobody judged: between a disliked one and a liked one
+_MAIN_CLIENT = 0.5  # of all requests, from which on an identity is never left out
 KINDS = ("search", "answer")
 _ENOUGH = 30  # impressions from which a share or a percentile says something
 UNITS_EACH, UNITS_SHARE = (
@@ -70,7 +72,7 @@ class Seen:
             at=impression.at,
             arm=impression.arm,
             release=impression.release,
-            unit=(impression.identity, " ".join(impression.query.casefold().split())),
+            unit=unit_of(impression),
             shown=tuple((chunk.chunk_id, chunk.team) for chunk in impression.shown),
             faulty=impression.coverage < 1 or bool(impression.degraded),
             total_ms=impression.timings_ms.get("total", 0.0) - impression.timings_ms.get(WAIT, 0.0),
@@ -213,16 +215,35 @@ def level(seen: Collection[Seen], rewards: Rewards, *, answers: bool = False) ->
 
 def unit_rewards(seen: Iterable[Seen], rewards: Rewards, *, answers: bool = False) -> dict[Unit, float]:
     """Return the reward of the first search (or answer) of each unit, in order; of one identity a part at most."""
-    first: dict[Unit, float] = {}
+    nothing = _NO_WORD if answers else 0.0
+    return first_of_units(
+        (one.unit, rewards[one.seq].reward if one.seq in rewards else nothing)
+        for one in seen
+        if (one.abstained is not None) == answers
+    )
+
+
+def first_of_units(made: Iterable[tuple[Unit, _T]], main: str | None = None) -> dict[Unit, _T]:
+    """Return what each unit has first, in order; of one identity a part at most, unless it is the `main` client."""
+    first: dict[Unit, _T] = {}
     counted: Counter[str] = Counter()
-    for one in seen:
-        if (one.abstained is not None) != answers or one.unit in first:
+    for unit, what in made:
+        identity = unit[0]
+        if unit in first or (identity != main and counted[identity] >= max(UNITS_EACH, UNITS_SHARE * len(first))):
             continue
-        if counted[one.unit[0]] < max(UNITS_EACH, UNITS_SHARE * len(first)):
-            nothing = _NO_WORD if answers else 0.0
-            first[one.unit] = rewards[one.seq].reward if one.seq in rewards else nothing
-            counted[one.unit[0]] += 1
+        first[unit] = what
+        counted[identity] += 1
     return first
+
+
+def main_client(asked: Counter[str]) -> str | None:
+    """Who makes more than half of all requests; None where nobody does."""
+    return next((who for who, count in asked.most_common(1) if count > _MAIN_CLIENT * asked.total()), None)
+
+
+def unit_of(impression: Impression, identity: str = "") -> Unit:
+    """The unit of whoever asked, or of the `identity` that judged it."""
+    return identity or impression.identity, " ".join(impression.query.casefold().split())
 
 
 def patience(delays: Collection[float]) -> float:

@@ -13,6 +13,8 @@ from kaizen.errors import Corrupt, NotFound
 from kaizen.monitoring.window import Window
 from kaizen.storage.object_store import ObjectStore
 
+_COUNTS = "units"  # what its rates are of: earlier ones are of requests
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -30,7 +32,7 @@ def reference_name(release: str, after: int, until: int) -> str:
 
 def write_reference(store: ObjectStore, name: str, reference: Reference) -> None:
     """Keep a reference for good, without its texts: these stay in the ledger, where they can be erased."""
-    record = {"release": reference.release, "window": {**asdict(reference.window), "queries": ()}}
+    record = {"release": reference.release, "counts": _COUNTS, "window": {**asdict(reference.window), "queries": ()}}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "record.json").write_text(json.dumps(record, sort_keys=True))
         np.save(Path(folder) / "sketch.npy", reference.sketch, allow_pickle=False)
@@ -40,7 +42,7 @@ def write_reference(store: ObjectStore, name: str, reference: Reference) -> None
 def read_reference(store: ObjectStore, name: str) -> Reference | None:
     """Return a reference, None when there is none.
 
-    One that was damaged, or is of a version that counted every click whenever it came, is deleted: it is taken anew.
+    One that was damaged, or is of a version that counted otherwise, is deleted: it is taken anew.
     """
     try:
         folder = store.fetch_directory(name)
@@ -50,7 +52,7 @@ def read_reference(store: ObjectStore, name: str) -> Reference | None:
         store.delete(name)
         return None
     record = json.loads((folder / "record.json").read_text())
-    if "patience_s" not in record["window"]:
+    if record.get("counts") != _COUNTS:
         store.delete(name)
         return None
     window = Window(**{**record["window"], "queries": (), "cosines": tuple(record["window"]["cosines"])})

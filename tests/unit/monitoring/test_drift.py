@@ -92,6 +92,26 @@ def test_what_a_window_counts() -> None:
     )  # fmt: skip
 
 
+def test_what_somebody_repeats_is_counted_once_and_a_robot_is_a_part_at_most() -> None:
+    people = [shown(seq, f"q{seq}", user=f"u{seq % 40}") for seq in range(1, 501)]
+    clicks = [judged(f"imp_{seq}", "click", 1) for seq in range(2, 501, 2)]
+    repeated = [shown(seq, " Up?" if seq % 2 else "up?", user="robot") for seq in range(501, 751)]
+    many = [shown(seq, f"q{seq}", user="robot") for seq in range(501, 751)]
+    asked = [shown(seq, "again", answer=NOT_IN_DOCUMENTS, user="robot") for seq in range(751, 801)]
+    thumbs = [judged(f"imp_{seq}", "thumb", -1 if seq < 790 else 1, identity="k/robot") for seq in range(751, 801)]
+
+    def rates(rows: list[tuple[int, Impression]], given: list[Feedback]) -> tuple[int, ...]:
+        found = window_of(rows, [*clicks, *given], queries=9, now=1000)
+        return found.unclicked, found.searches, found.abstained, found.answers, found.thumbs_down, found.thumbs
+
+    assert rates(people, []) == (250, 500, 0, 0, 0, 0)
+    assert rates([*people, *repeated, *asked], thumbs) == (251, 501, 1, 1, 0, 1)
+    unclicked, searches, *_ = rates([*people, *many], [])
+    assert (unclicked - 250, searches - 500) == (56, 56)
+    alone = [shown(seq, f"q{seq}", user="application") for seq in range(1, 501)]
+    assert rates(alone, [])[:2] == (250, 500), "who makes most of all requests is what the service is there for"
+
+
 def test_a_search_counts_when_it_is_old_enough_and_a_click_when_it_came_in_time() -> None:
     rows = [shown(seq, f"q{seq}", at=at) for seq, at in enumerate((0, 10, 20, 71), start=1)]
     given = [judged("imp_1", "click", 1, at=29), judged("imp_2", "click", 1, at=41), judged("imp_3", "click", 1, at=99)]
@@ -150,14 +170,14 @@ def test_fewer_clicks_are_still_seen() -> None:
     assert signals(compare(before, recent, (np.zeros((0, 32)), np.zeros((0, 32))))) == {"no_click"}
 
 
-def test_a_reference_that_counted_clicks_whenever_they_came_is_taken_anew(tmp_path: Path) -> None:
+def test_a_reference_that_counted_otherwise_is_taken_anew(tmp_path: Path) -> None:
     store, draw = open_store(str(tmp_path / "store")), np.random.default_rng(9)
     made, name = Reference("r1-00000000", traffic(draw, 120), points(draw, 120)), reference_name("r1-00000000", 0, 120)
     write_reference(store, name, made)
     old = tmp_path / "old"
     shutil.copytree(store.fetch_directory(name), old, ignore=shutil.ignore_patterns(MANIFEST_FILE))
     record = json.loads((old / "record.json").read_text())
-    del record["window"]["patience_s"]
+    del record["counts"]
     (old / "record.json").write_text(json.dumps(record))
     store.delete(name)
     store.put_directory(name, old)
@@ -169,20 +189,20 @@ def test_a_reference_that_counted_clicks_whenever_they_came_is_taken_anew(tmp_pa
 
 
 def shown(
-    seq: int, query: str, *, shadow: bool = False, answer: str | None = None, at: float = 0
+    seq: int, query: str, *, shadow: bool = False, answer: str | None = None, at: float = 0, user: str = ""
 ) -> tuple[int, Impression]:
     chunk = ShownChunk(chunk_id="c", document_id="c", position=1, score=1, dense=0.5, lexical=None, propensity=1)
     return seq, Impression(
         id=f"imp_{seq}", at=at, tenant="t", key_id="k", release="r", index_seq=1, query=query, mode="hybrid",
         kind="search" if answer is None else "answer", shown=(chunk,), answer=answer, coverage=1, degraded=(),
-        timings_ms={}, arm="shadow" if shadow else "stable",
+        timings_ms={}, arm="shadow" if shadow else "stable", user=user or f"u{seq}",
     )  # fmt: skip
 
 
-def judged(impression: str, kind: str, value: float, *, at: float = 0) -> Feedback:
+def judged(impression: str, kind: str, value: float, *, at: float = 0, identity: str = "k") -> Feedback:
     return Feedback(
         id=f"fb_{impression}", at=at, tenant="t", impression_id=impression, kind=kind,  # type: ignore[arg-type]
-        chunk_id="", value=value, text="", identity="k", idempotency_key="",
+        chunk_id="", value=value, text="", identity=identity, idempotency_key="",
     )  # fmt: skip
 
 
