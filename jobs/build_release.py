@@ -29,6 +29,7 @@ from kaizen.records import Decision, Release
 from kaizen.release import Part, release_parts
 from kaizen.rollout import promote, taken_back
 from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger.decisions import COMMAND
 from kaizen.storage.object_store import ObjectStore, holds
 from kaizen.workspace import Workspace
 
@@ -87,7 +88,7 @@ def _put_in_service(ledger: Ledger, configured: Release) -> Placed:
         if decision is not None:
             return Placed(stable, _withheld(configured, decision, stable))
     reason = "The configuration changed." if state.stable else "The first release."
-    ledger.rollout.change(promote(state, configured.id), by="command", kind="configure", reason=reason)
+    ledger.rollout.change(promote(state, configured.id), by=COMMAND, kind="configure", reason=reason)
     return Placed(configured)
 
 

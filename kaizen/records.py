@@ -257,7 +257,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Why something was done: one line of the ledger's audit of rollouts and of the steward.
+    """Why something was done: one line of the ledger's audit of rollouts, of the steward and of the trusted set.
 
     Attributes:
         by: `steward`, or the id of the key, or `command` for somebody at the machine.

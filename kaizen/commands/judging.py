@@ -69,7 +69,7 @@ def add_trusted(
     with opened(settings, create=True) as ledger:
         found = trusted_with_documents(judgements, ledger)
         _refuse_other_ids(found, tenant, ledger)
-        ledger.judgements.put_many(judgements)
+        ledger.judgements.put_many(judgements, source=str(source))
     _tell({"tenant": tenant, **_counts(judgements, found, tenant)}, as_json)
     if found.left_out and not as_json:
         Terminal().line(words_on_left_out(found.left_out), style="yellow")

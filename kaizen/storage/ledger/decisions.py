@@ -1,4 +1,4 @@
-"""Decisions: what was done to rollouts and by the steward, and why. Only ever added to."""
+"""Decisions: what was done to rollouts, to the steward and by it, and to the trusted set, and why. Only added to."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kaizen.records import Decision
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.tables import decisions
 
+COMMAND = "command"  # by: somebody at the machine
 # In the evidence of what changed the rollout: the version that it made, and the ends of impressions and feedback then.
 ROLLOUT_VERSION = "rollout_version"
 SINCE = "since"

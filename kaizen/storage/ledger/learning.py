@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from kaizen.errors import NotFound
 from kaizen.records import Candidate, Dataset, Judgement, Verdict
-from kaizen.storage.ledger import releases
+from kaizen.storage.ledger import decisions, releases
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.statements import insert_if_absent, upsert
 from kaizen.storage.ledger.tables import candidates, datasets, judgements
@@ -92,16 +92,24 @@ class Candidates:
 
 
 class Judgements:
-    """The trusted evaluation set. Only an operator writes here."""
+    """The trusted evaluation set. Only an operator writes here, and each change leaves a decision beside it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put_many(self, trusted: Sequence[Judgement]) -> None:
-        """Store judgements durably, replacing those on the same query and document."""
+    def put_many(self, trusted: Sequence[Judgement], *, source: str = "") -> None:
+        """Store judgements durably, replacing those on the same query and document. `source`: where they were read."""
         rows = [{name: getattr(one, name) for name in Judgement.__dataclass_fields__} for one in trusted]
+        queries = {tenant: len({one.query_id for one in trusted if one.tenant == tenant})
+                   for tenant in {one.tenant for one in trusted}}  # fmt: skip
+        decision = _trusted("add", f"{len(rows)} judgements were added.", {"queries": queries, "source": source})
+
+        def write(connection: sa.Connection) -> None:
+            upsert(connection, judgements, rows)
+            decisions.insert(connection, decision)
+
         if rows:
-            self._database.write(lambda connection: upsert(connection, judgements, rows))
+            self._database.write(write)
 
     def all(self) -> list[Judgement]:
         """Return all judgements of all tenants, ordered by tenant, query and document."""
@@ -112,7 +120,19 @@ class Judgements:
     def clear(self, tenant: str) -> int:
         """Delete a tenant's judgements and return how many there were."""
         gone = sa.delete(judgements).where(judgements.c.tenant == tenant)
-        return int(self._database.write(lambda connection: connection.execute(gone).rowcount))
+
+        def write(connection: sa.Connection) -> int:
+            count = int(connection.execute(gone).rowcount)
+            kept = {"tenant": tenant, "judgements": count}
+            decisions.insert(connection, _trusted("clear", f"All {count} judgements of {tenant} were deleted.", kept))
+            return count
+
+        return self._database.write(write)
+
+
+def _trusted(what: str, reason: str, evidence: dict[str, object]) -> dict[str, object]:
+    kind = f"trusted_{what}"
+    return decisions.row(by=decisions.COMMAND, kind=kind, release="", turn="", reason=reason, evidence=evidence)
 
 
 def _add(connection: sa.Connection, candidate: Candidate) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,16 +45,15 @@ class RolloutRow:
     ) -> Rollout:
         """Store `wanted` if nobody changed the row since it had `wanted.version`; return it as it is stored.
 
-        The new row gets the next version, the time, and the present ends of impressions and feedback.
+        The new row gets the next version, the time, and the present ends of impressions and feedback. The decision
+        keeps the row `before` and `after`, and names the release that comes, or else the one that goes.
 
         Raises:
             Conflict: somebody changed it.
             NotFound: one of its releases does not exist.
         """
-        row = decisions.row(
-            by=by, kind=kind, release=wanted.challenger or wanted.stable or "", turn=turn, reason=reason,
-            evidence={**(evidence or {}), decisions.ROLLOUT_VERSION: wanted.version + 1},
-        )  # fmt: skip
+        kept = {**(evidence or {}), decisions.ROLLOUT_VERSION: wanted.version + 1}
+        row = decisions.row(by=by, kind=kind, release="", turn=turn, reason=reason, evidence=kept)
         return self._database.write(lambda connection: _change(connection, wanted, row))
 
 
@@ -65,6 +64,7 @@ def _state(connection: sa.Connection) -> Rollout:
 def _change(connection: sa.Connection, wanted: Rollout, decision: Mapping[str, Any]) -> Rollout:
     for name in wanted.releases:
         releases.read(connection, name)
+    before = _state(connection)
     stored = replace(
         wanted,
         version=wanted.version + 1,
@@ -78,6 +78,20 @@ def _change(connection: sa.Connection, wanted: Rollout, decision: Mapping[str, A
     ).rowcount
     if not changed:
         raise Conflict("The rollout was changed by somebody else.", advice="Read its state again, then decide again.")
-    since = {decisions.SINCE: [stored.since_impression, stored.since_feedback]}
-    decisions.insert(connection, {**decision, "evidence": {**decision["evidence"], **since}})
+    kept = {
+        **decision["evidence"],
+        decisions.SINCE: [stored.since_impression, stored.since_feedback],
+        "before": asdict(before),
+        "after": asdict(stored),
+    }
+    decisions.insert(connection, {**decision, "release": _subject(before, stored), "evidence": kept})
     return stored
+
+
+def _subject(before: Rollout, after: Rollout) -> str:
+    """The release that a change is about: what goes, where nothing else comes in its place."""
+    if before.stable == after.stable and before.challenger and not after.challenger:
+        return before.challenger
+    if before.stable == after.stable and before.previous and not after.previous:
+        return before.previous
+    return after.challenger or after.stable or ""

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from kaizen.errors import Conflict, NotFound
 from kaizen.ids import new_id
 from kaizen.records import Turn
+from kaizen.storage.ledger import decisions
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.tables import steward, turns
 
@@ -64,8 +65,12 @@ class Turns:
             return bool(connection.scalar(sa.select(steward.c.paused)))
 
     def pause(self, paused: bool) -> None:
-        """Tell the steward to start nothing, or to go on."""
-        self._set({"paused": paused})
+        """Tell the steward to start nothing, or to go on; with a decision of whoever is at the machine."""
+        kind, reason = ("pause", "Nothing new is to begin.") if paused else ("resume", "The steward is to go on.")
+        row = decisions.row(
+            by=decisions.COMMAND, kind=kind, release="", turn="", reason=reason, evidence={"paused": paused}
+        )
+        self._set({"paused": paused}, row)
 
     def memory(self) -> Mapping[str, Any]:
         """Return what the steward remembers between turns (how far it has read, what it has spent)."""
@@ -77,9 +82,15 @@ class Turns:
         """Store what the steward is to remember."""
         self._set({"memory": dict(memory)})
 
-    def _set(self, values: Mapping[str, Any]) -> None:
+    def _set(self, values: Mapping[str, Any], decision: Mapping[str, Any] | None = None) -> None:
         update = sa.update(steward).values(**values)
-        self._database.write(lambda connection: connection.execute(update).close())
+
+        def write(connection: sa.Connection) -> None:
+            connection.execute(update).close()
+            if decision is not None:
+                decisions.insert(connection, decision)
+
+        self._database.write(write)
 
     def _update(self, turn_id: str, values: Mapping[str, Any]) -> None:
         update = sa.update(turns).where(turns.c.id == turn_id, turns.c.finished.is_(None)).values(**values)

@@ -57,6 +57,12 @@ def test_trusted_judgements_come_from_a_file_or_a_folder_and_go(
     assert [one["judgements"] for one in listed["trusted"]] == [2, 1]
     gone, _ = run(capsys, "trusted", "clear", "--tenant", "t", "--config", config)
     assert gone == {"tenant": "t", "deleted": 1}
+    told, _ = run(capsys, "decisions", "list", "--config", config)
+    assert [(one["kind"], one["by"], one["evidence"].get("source")) for one in reversed(told["decisions"])] == [
+        ("trusted_add", "command", str(tmp_path / "own.jsonl")),
+        ("trusted_add", "command", str(tmp_path / "beir")),
+        ("trusted_clear", "command", None),
+    ]
 
 
 def test_judgements_on_documents_that_are_not_there_are_counted_and_refused_where_it_is_all_of_them(

@@ -71,6 +71,13 @@ def test_trusted_judgements_are_replaced_by_newer_ones(ledger: Ledger) -> None:
     ledger.judgements.put_many([])
     assert ledger.judgements.all() == [judgement("d1", 1), judgement("d2", 2), judgement("d1", 1, tenant="b")]
     assert (ledger.judgements.clear("a"), ledger.judgements.clear("a")) == (2, 0)
+    told = [(one.by, one.kind, one.evidence) for one in reversed(ledger.decisions.newest())]
+    assert told == [
+        ("command", "trusted_add", {"queries": {"a": 1, "b": 1}, "source": ""}),
+        ("command", "trusted_add", {"queries": {"a": 1}, "source": ""}),
+        ("command", "trusted_clear", {"tenant": "a", "judgements": 2}),
+        ("command", "trusted_clear", {"tenant": "a", "judgements": 0}),
+    ]
     assert ledger.judgements.all() == [judgement("d1", 1, tenant="b")]
 
 
@@ -95,3 +102,6 @@ def test_the_steward_can_be_paused_and_remembers(ledger: Ledger) -> None:
     ledger.turns.pause(True)
     ledger.turns.remember({"feedback_seq": 7})
     assert (ledger.turns.paused(), ledger.turns.memory()) == (True, {"feedback_seq": 7})
+    ledger.turns.pause(False)
+    told = [(one.by, one.kind, one.turn) for one in ledger.decisions.newest()]
+    assert told == [("command", "resume", ""), ("command", "pause", "")]

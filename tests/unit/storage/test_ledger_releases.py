@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
+from kaizen import rollout
 from kaizen.errors import Conflict, KaizenError, NotFound
 from kaizen.ids import fingerprint
 from kaizen.records import Quarantined, Rollout
@@ -49,8 +51,8 @@ def test_of_many_who_change_the_rollout_at_once_one_wins(ledger: Ledger) -> None
     assert [type(outcome) for outcome in outcomes].count(Conflict) == 7
     assert won == [ledger.rollout.state()]
     assert ledger.rollout.current() == won[0].stable
-    assert [(d.kind, d.reason, d.evidence) for d in ledger.decisions.newest()] == [
-        ("set", won[0].stable, {"rollout_version": 1, "since": [0, 0]})
+    assert [(d.kind, d.reason, d.evidence["rollout_version"]) for d in ledger.decisions.newest()] == [
+        ("set", won[0].stable, 1)
     ]
     with pytest.raises(NotFound):
         ledger.rollout.change(Rollout(version=1, stable="r9-00000000"), by="test", kind="set", reason="")
@@ -60,14 +62,51 @@ def test_a_challenger_is_stored_with_where_its_test_begins(ledger: Ledger) -> No
     stable, challenger = (ledger.releases.record({"prompt": {"fingerprint": name}}).id for name in ("a", "b"))
     ledger.rollout.change(Rollout(version=0, stable=stable), by="test", kind="set", reason="")
     ledger.impressions.record(impression("imp_1"))
-    wanted = Rollout(version=1, stable=stable, challenger=challenger, mode="ab", weight=0.5)
+    wanted, before = (
+        Rollout(version=1, stable=stable, challenger=challenger, mode="ab", weight=0.5),
+        ledger.rollout.state(),
+    )
     stored = ledger.rollout.change(wanted, by="test", kind="begin", reason="to see", evidence={"n": 1})
     assert stored == ledger.rollout.state()
     assert stored == replace(wanted, version=2, since_impression=1, at=stored.at)
     assert stored.releases == (stable, challenger)
     decision = ledger.decisions.newest(1)[0]
-    assert (decision.release, decision.evidence) == (challenger, {"n": 1, "rollout_version": 2, "since": [1, 0]})
+    rows = {"before": asdict(before), "after": asdict(stored)}
+    assert (decision.release, decision.evidence) == (
+        challenger,
+        {"n": 1, "rollout_version": 2, "since": [1, 0], **rows},
+    )
     assert ledger.decisions.get(decision.seq) == decision
+
+
+def test_each_change_names_its_release_and_tells_what_was_before_and_after(ledger: Ledger) -> None:
+    first, second = (ledger.releases.record({"prompt": {"fingerprint": name}}).id for name in ("a", "b"))
+
+    def change(kind: str, step: Callable[[Rollout], Rollout]) -> None:
+        ledger.rollout.change(step(ledger.rollout.state()), by="k", kind=kind, reason="")
+
+    change("configure", lambda row: rollout.promote(row, first))
+    change("begin", lambda row: rollout.begin(row, second, "canary", 0.05))
+    change("adjust", lambda row: rollout.adjust(row, "ab", 0.9))
+    change("stop", rollout.stop)
+    change("promote", lambda row: rollout.promote(row, second))
+    change("rollback", rollout.rollback)
+    change("retire", rollout.retire)
+    told = [
+        (
+            one.kind,
+            one.release,
+            *((one.evidence[row]["mode"], one.evidence[row]["weight"]) for row in ("before", "after")),
+        )
+        for one in reversed(ledger.decisions.newest())
+    ]
+    off, canary, ab = ("off", 0.0), ("canary", 0.05), ("ab", 0.9)
+    assert told == [
+        ("configure", first, off, off), ("begin", second, off, canary), ("adjust", second, canary, ab),
+        ("stop", second, ab, off), ("promote", second, off, off), ("rollback", first, off, off),
+        ("retire", second, off, off),
+    ]  # fmt: skip
+    assert [one.kind for one in ledger.decisions.switches()] == ["rollback", "promote", "configure"]
 
 
 def test_the_decisions_that_made_a_release_stable_are_found_among_any_number_of_others(ledger: Ledger) -> None:
@@ -79,7 +118,8 @@ def test_the_decisions_that_made_a_release_stable_are_found_among_any_number_of_
         evidence = {"note": '"rollout_version":1', "seen": version}
         ledger.decisions.record(by="steward", kind="promote", reason="The judge's.", evidence=evidence)
     (made,) = ledger.decisions.switches(1)
-    assert (made.kind, made.evidence) == ("promote", {"seen": 1, "rollout_version": 2, "since": [0, 0]})
+    told = {"seen": 1, "rollout_version": 2, "since": [0, 0]}
+    assert (made.kind, {**made.evidence, **told}) == ("promote", made.evidence)
     assert [each.kind for each in ledger.decisions.switches()] == ["promote", "configure"]
 
 
