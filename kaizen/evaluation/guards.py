@@ -8,8 +8,8 @@ evidence must be there without it, too. Whoever makes more than half of all requ
 and counts.
 
 A canary draws people, not requests: what one or two of them ask for says more of them than of the release. So at least
-three must have met it, a reward is borne that differs as people do, and searches and answers have a level each. Only
-what it could not answer at all, where the stable release had to, is nobody's habit.
+three must have met it (two, what searches lack), a reward is borne that differs as people do, and searches and answers
+have a level each. Only what it could not answer at all, where the stable release had to, is nobody's habit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ from kaizen.evaluation.sequential import mean_above, share_above
 
 _MOST = 0.98  # of a share that is still no alarm
 _LEAST_IDENTITIES = 3  # where a test has more: what fewer do may be their habit
-_FAULTS = {"search": "faults", "answer": "answer_faults"}  # guards of what its own responses lack, by kind
+# Guards of what its own responses lack, by kind, and how many identities must have met it: what an answer lacks depends
+# on what is asked, searches of all people lack the same.
+_FAULTS = {"search": ("faults", 2), "answer": ("answer_faults", _LEAST_IDENTITIES)}
 _LEAST_UNITS = 50  # of a reference whose reward is worth comparing with
 
 
@@ -76,9 +78,9 @@ class _Crowd:
         of = {kind: {one.unit[0] for one in everyone if kind_of(one) == kind} for kind in KINDS}
         return cls(main_client(Counter(one.unit[0] for one in everyone)), {kind: len(who) for kind, who in of.items()})
 
-    def is_in(self, judged: Iterable[tuple[str, object]], kind: str) -> bool:
+    def is_in(self, judged: Iterable[tuple[str, object]], kind: str, least: int = _LEAST_IDENTITIES) -> bool:
         """Whether enough of it are among these (identity, ..): habits of one or two say nothing of a release."""
-        return len({who for who, _ in judged}) >= min(_LEAST_IDENTITIES, self.identities[kind])
+        return len({who for who, _ in judged}) >= min(least, self.identities[kind])
 
     def error(self, judged: Iterable[tuple[str, object]], kind: str) -> float:
         """How far the mean of these (identity, ..) is from that of the others, were the identities one apart each."""
@@ -110,10 +112,10 @@ def guard_evidence(
     if any(one.arm != "stable" or one.fell_back for one in seen):
         faults = sum(count for count, _ in reference.faults.values()), sum(of for _, of in reference.faults.values())
         found["fallbacks"] = _fallbacks(seen, _upper(*faults) + bounds.fault_margin)
-    for kind, name in _FAULTS.items():
+    for kind, (name, least) in _FAULTS.items():
         if judged := [(one.unit[0], one.faulty) for one in seen if kind_of(one) == kind and not one.fell_back]:
             borne = _upper(*reference.faults.get(kind, (0, 0))) + bounds.fault_margin
-            found[name] = _share(judged, borne, crowd.main) if crowd.is_in(judged, kind) else 0.0
+            found[name] = _share(judged, borne, crowd.main) if crowd.is_in(judged, kind, least) else 0.0
     if reference.abstentions[1]:
         answers = [(one.unit[0], one.abstained) for one in seen if one.abstained is not None]
         borne = _upper(*reference.abstentions) + bounds.abstention_margin
