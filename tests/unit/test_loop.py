@@ -71,7 +71,7 @@ def test_the_result_is_printed_whatever_becomes_of_the_chart(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    assert loop.main(["--chart", str(drawn), "--json"]) == 1
+    assert loop.main(["--chart", str(drawn), "--json"]) == 75
     told = capsys.readouterr()
     assert json.loads(told.out)["release"] == "r2"
     assert "No space left" in told.err

@@ -99,8 +99,8 @@ def test_a_verdict_says_how_many_trusted_queries_are_left_out() -> None:
     told = "35 trusted queries are left out, as their tenant has none of the relevant documents"
     assert judged.reason.endswith(f" {told}: see `kaizen trusted list`.")
     report = build_report(
-        candidate="r2", stable="r1", at=0.0, index_seq=7, record={}, evidence=evidence, bounds=VerdictBounds(),
-        judged=judged,
+        name="report_1", candidate="r2", stable="r1", at=0.0, index_seq=7, record={}, evidence=evidence,
+        bounds=VerdictBounds(), judged=judged,
     )  # fmt: skip
     assert report["left_out"] == 35
 
