@@ -8,30 +8,33 @@ could see it.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from kaizen.errors import BadDocument, InvalidInput
 from kaizen.text.metadata import field_name
-from kaizen.text.normalise import LINE_ENDS
+from kaizen.text.normalise import LINE_ENDS, normalise
 from kaizen.text.rows import GROUP_FIELDS
 
 _MOST_CHARS = 16_384
-_OPEN = re.compile(r"[\s\ufeff]*---[^\S\n]*\n")
-_CLOSE = re.compile(r"^(?:---|\.\.\.)[^\S\n]*(?:\n|\Z)", re.MULTILINE)
-_KEY = re.compile(r"^[^\s#-][^:\n]*:", re.MULTILINE)
-# However it is indented, quoted or bracketed: whoever wrote it meant somebody to be left out. A comment did not.
-_NAMES_ACCESS = re.compile(
-    rf"^[-?{{\"' \t\xa0\ufeff\u200b]*(?:{'|'.join(GROUP_FIELDS)})[\"']?[^\S\n]*[:=]", re.MULTILINE | re.IGNORECASE
+_RULE = re.compile(r"[\s\ufeff\u200b]*(?:---|\+\+\+)")
+_FRONT = re.compile(
+    rf"[\s\ufeff]*---[^\S\n]*\n(.{{0,{_MOST_CHARS}}}?)^(?:---|\.\.\.)[^\S\n]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
 )
-_ACCESS = re.compile(rf"([\"']?)({'|'.join(GROUP_FIELDS)})\1[^\S\n]*:(.*)", re.IGNORECASE)
-_CONTINUES = re.compile(r"\s|-|#|\]|\Z")
+_FENCE = re.compile(r"^(?:-{3,}|\+{3,}|\.{3,})$", re.MULTILINE)
+_KEY = re.compile(r"^([\"']?\w[^:\n]*):(?=\s|\Z)", re.MULTILINE)
+# However it is nested, quoted, tagged or written: whoever wrote it meant somebody to be left out. The last is a key
+# in whose escapes anything may be hidden.
+_NAMES_ACCESS = re.compile(
+    rf"\b(?:{'|'.join(GROUP_FIELDS)})\b[^\w:=\n]*(?:[:=]|\n *:\s)|\"[^\"\\\n]*\\[^\"\n]*\" *[:=]", re.IGNORECASE
+)
+_ASIDE = re.compile(r"^ *#.*|(?<=: )(?:\"[^\"\\\n]*\"|'[^'\n]*'),?$", re.MULTILINE)  # comments, and quoted values
 _COMMENT = re.compile(r"(\"[^\"]*\"|'[^']*')|(?:^|(?<=\s))#.*")
 _ITEM = re.compile(r"(?:\"[^\"]*\"|'[^']*'|[^,])+")
-_QUOTED = re.compile(r"\"([^\"]*)\"|'([^']*)'")
-_PLAIN = re.compile(r"(?!.*(?::\s|:$|\s#))(?![-?](?:\s|$))[^\s\[\]{}\"'#&*!|>%@`~,][^\[\]{}\",\n]*")
-_NO_LIST = frozenset({'""', "''", "null", "~"})
+_QUOTED = re.compile(r"\"[^\"\\]*\"|'[^']*'")
+_PLAIN = re.compile(r"(?!.*(?::\s|:$|\s#))\w[^\[\]{}\",\n]*")
+_NO_LIST = frozenset({"", "[]", "[ ]", '""', "''", "null", "~"})
 _NO_NAMES = frozenset({"true", "false", "null"})
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,15})(\.\d{1,15})?")
-_ADVICE = "Write `groups: [hr, legal]`, or `groups:` and below it `- hr` on a line of its own, between two lines `---`."
 
 
 def split_front_matter(text: str) -> tuple[dict[str, object], str]:
@@ -41,82 +44,66 @@ def split_front_matter(text: str) -> tuple[dict[str, object], str]:
     `key: value` lines up to another one is all text.
 
     Raises:
-        BadDocument: it begins with `---` and names an access list that is not understood.
+        BadDocument: it begins with a rule, and what follows names an access list that is not understood.
     """
     text = LINE_ENDS.sub("\n", text)
-    opened = _OPEN.match(text)
-    if opened is None:
+    if not _RULE.match(text):
         return {}, text
-    closed = _CLOSE.search(text, opened.end())
-    block = text[opened.end() : closed.start() if closed else len(text)]
-    if closed is None or len(block) > _MOST_CHARS or (block.strip() and not _KEY.search(block)):
-        if _NAMES_ACCESS.search(block):
-            raise BadDocument(
-                "It begins with `---` and names an access list, but what follows is no front matter of at most "
-                f"{_MOST_CHARS} characters.",
-                advice=f"{_ADVICE} For a rule at the top, write `***`.",
-            )
-        return {}, text
-    lines = block.split("\n")
-    return {**_metadata(lines), **_access(lines)}, text[closed.end() :]
+    front = _FRONT.match(text)
+    if front and _KEY.search(front[1]):
+        return _fields(front[1]), text[front.end() :]
+    if _NAMES_ACCESS.search(_first_block(_without_asides(text))):
+        raise _not_understood()
+    return {}, text[front.end() :] if front and not front[1].strip() else text
 
 
-def _metadata(lines: list[str]) -> dict[str, object]:
-    """What is nested or not understood is left out, and so is the access list."""
+def _fields(block: str) -> dict[str, object]:
+    """Raise BadDocument for an access list that is not understood or there twice; an empty one is none."""
+    before, *parts = _KEY.split(block)
     fields: dict[str, object] = {}
-    key = ""
-    for line in lines:
-        item = line.strip()
-        if item.startswith("- "):
-            if key and isinstance(fields.get(key, []), list):
-                fields[key] = [*_strings(fields.get(key)), _bare(item[2:])]
-        elif line[:1].strip() and ":" in line and not line.startswith("#"):
-            name, _, value = line.partition(":")
-            key = "" if _ACCESS.fullmatch(line) else _usable(_bare(name))
-            if key and value.strip():
-                fields[key] = _value(value.strip())
-    return fields
-
-
-def _access(lines: list[str]) -> dict[str, object]:
-    """The access lists by field, each the names that it holds; an empty one is none.
-
-    Raises:
-        BadDocument: a line names one and is not understood, or names it again.
-    """
-    found: dict[str, object] = {}
-    for number, line in enumerate(lines):
-        named = _ACCESS.fullmatch(line)
-        if named is None:
-            continue
-        below = lines[number + 1 :]
-        end = next((n for n, other in enumerate(below) if not _CONTINUES.match(other)), len(below))
-        names = _names([named[3], *below[:end]])
-        field = named[2].lower()
-        if field in found:
+    access: dict[str, list[str]] = {}
+    others = [before]
+    for key, said in zip(parts[::2], parts[1::2], strict=True):
+        name = _bare(key)
+        if name.lower() in access:
             raise _not_understood()
-        if names:
-            found[field] = names
-    if not found and any(_NAMES_ACCESS.match(line) and not _ACCESS.fullmatch(line) for line in lines):
+        if name.lower() in GROUP_FIELDS:
+            access[name.lower()] = _names(said)
+            continue
+        others.append(f"{key}:{said}")
+        value = _value(said)
+        if value is not None and _usable(name):
+            fields[name] = value
+    named = {field: names for field, names in access.items() if names}
+    if not named and _NAMES_ACCESS.search(_without_asides("\n".join(others))):
         raise _not_understood()  # a nested one, say; beside one that is understood it is somebody else's
-    return found
+    return {**fields, **named}
 
 
-def _names(lines: list[str]) -> list[str]:
+def _without_asides(text: str) -> str:
+    return _ASIDE.sub("", unicodedata.normalize("NFKC", normalise(text)))
+
+
+def _first_block(text: str) -> str:
+    """What stands up to a fence, or at most the 16,384 characters that front matter may have; no empty one."""
+    blocks = _FENCE.split(text)
+    first = next((number for number, block in enumerate(blocks) if block.strip()), 0)
+    return blocks[first] if first + 1 < len(blocks) else blocks[first][:_MOST_CHARS]
+
+
+def _names(said: str) -> list[str]:
     """The names of a list in brackets, of items with dashes, or with commas only; none of `null` and what is empty.
 
     Raises BadDocument.
     """
-    said = [line for line in (_without_comment(line) for line in lines) if line]
-    if said and all(line.startswith("- ") for line in said):
-        return [_name(line[2:]) for line in said]
-    if any(line.startswith("-") for line in said[1:]) or (not said and lines[0].strip()):
-        raise _not_understood()  # the latter: `groups: #hr`, a comment or a name
-    whole = "\n".join(said)
-    inner = whole[1:-1].strip() if whole.startswith("[") and whole.endswith("]") else whole
-    if not inner or whole in _NO_LIST:
+    lines = [line for line in map(_without_comment, said.split("\n")) if line]
+    if lines and all(line.startswith("- ") for line in lines):
+        return [_name(line[2:]) for line in lines]
+    whole = "\n".join(lines)
+    if whole in _NO_LIST and (lines or not said.strip()):  # `groups: #hr` may be a comment or a name
         return []
-    names = [_name(item) for item in _ITEM.findall(inner.removesuffix(","))]
+    inner = whole[1:-1] if whole.startswith("[") and whole.endswith("]") else whole
+    names = [_name(item) for item in _ITEM.findall(inner.strip().removesuffix(","))]
     if not names:
         raise _not_understood()
     return names
@@ -128,38 +115,41 @@ def _without_comment(line: str) -> str:
 
 def _name(item: str) -> str:
     item = item.strip()
-    quoted = _QUOTED.fullmatch(item)
-    if quoted:
-        return quoted[1] or quoted[2] or ""
+    if _QUOTED.fullmatch(item):
+        return item[1:-1]
     if not _PLAIN.fullmatch(item) or item in _NO_NAMES:
         raise _not_understood()
     return item
 
 
 def _not_understood() -> BadDocument:
-    return BadDocument("Its front matter has an access list that is not understood.", advice=_ADVICE)
+    return BadDocument(
+        "It begins with front matter, or with a rule, and names an access list that is not understood.",
+        advice="Write `groups: [hr, legal]`, or `groups:` and below it `- hr` on a line of its own, between two lines "
+        "`---`. Where no list is meant, put the value that speaks of one in quotes, or write the rule as `***`.",
+    )
 
 
-def _usable(name: str) -> str:
+def _usable(name: str) -> bool:
     try:
-        return field_name(name)
+        return bool(field_name(name))
     except InvalidInput:
-        return ""
+        return False
 
 
-def _strings(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def _value(text: str) -> object:
-    if text[0] == "[" and text[-1] == "]":
-        return [_bare(item) for item in text[1:-1].split(",") if item.strip()]
-    if text in ("true", "false"):
-        return text == "true"
-    number = _NUMBER.fullmatch(text)
+def _value(said: str) -> object:
+    """None of what is nested or not understood."""
+    first, *below = (line.strip() for line in said.split("\n"))
+    if not first:
+        return [_bare(line[2:]) for line in below if line.startswith("- ")] or None
+    if first[0] == "[" and first[-1] == "]":
+        return [_bare(item) for item in first[1:-1].split(",") if item.strip()]
+    if first in ("true", "false"):
+        return first == "true"
+    number = _NUMBER.fullmatch(first)
     if number:
-        return float(text) if number[1] else int(text)
-    return _bare(text)
+        return float(first) if number[1] else int(first)
+    return _bare(first)
 
 
 def _bare(text: str) -> str:

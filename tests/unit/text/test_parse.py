@@ -104,6 +104,10 @@ def test_markdown_with_front_matter(read: Read) -> None:
         ('---\naccess: # these\n  - hr # first\n\n# then\n- "legal"\nx: y\n---\nbody', ("hr", "legal")),
         ("---\nGroups: hr\n---\nbody", ("hr",)),
         ("---\n'groups' : hr\nmenu:\n  access: open\n---\nbody", ("hr",)),
+        ("---\ngroups: [\nhr\n]\n---\nbody", ("hr",)),
+        ("---\ngroups:\n[hr, legal]\n---\nbody", ("hr", "legal")),
+        ("---\ngroups:\nhr\n---\nbody", ("hr",)),
+        ('---\naccess:\n"hr"\nx: y\n---\nbody', ("hr",)),
         ("---\ngroups: []\naccess: ~\n---\nbody", ("staff",)),
         ("---\n# groups: [hr]\nx: y\n---\nbody", ("staff",)),
     ],
@@ -124,12 +128,17 @@ def test_an_access_list_in_front_matter_is_read_however_it_is_written(
         "---\ngroups: hr\n----\nbody",
         "---\n" + "x: y\n" * 4000 + "groups: hr\n---\nbody",
         "---\n  groups: hr\n---\nbody",
+        '---\n{"title": "X", "groups": ["hr"]}\n---\nbody',
+        "--- # meta\ngroups: [hr]\n---\nbody",
+        "----\ngroups: [hr]\n----\nbody",
+        "---\n\n---\ngroups: [hr]\n---\nbody",
+        "---\n# meta\n---\ngroups: [hr]\n---\nbody",
+        '+++\ntitle = "X"\ngroups = ["hr"]\n+++\nbody',
         *(
             f"---\ntitle: X\n{line}\n---\nbody"
             for line in (
                 "groups: [hr",
                 "groups: hr]",
-                "groups: [\nhr\n]",
                 "groups: {hr: read}",
                 "groups: |\n  hr",
                 "groups:\n  read: hr",
@@ -146,6 +155,21 @@ def test_an_access_list_in_front_matter_is_read_however_it_is_written(
                 "{groups: [hr]}",
                 "groups = [hr]",
                 "\u200bgroups: hr",
+                "groups:\n* hr\n* legal",
+                "groups:\n+ hr",
+                "groups:\n\u2013 hr",
+                "groups:\nhr\nlegal\nx: y",
+                "groups:[hr]",
+                "meta: {groups: [hr]}",
+                "&a groups: [hr]",
+                "!!str groups: [hr]",
+                "? groups\n: [hr]",
+                '"gr\\u006fups": [hr]',
+                "**groups**: hr",
+                "groups\uff1a hr",
+                "\uff27roups: hr",
+                "gro\u00adups: hr",
+                "groups: []\nrights:\n  groups: [hr]",
             )
         ),
     ],
@@ -157,10 +181,21 @@ def test_an_access_list_in_front_matter_that_is_not_understood_never_means_every
 
 
 @pytest.mark.parametrize(
-    "text", ["---\n\nA rule above.", "---\n\nAbove: a rule.\n", "---\n\nBetween rules\n\n---\n\nand below."]
+    "text",
+    [
+        "---\n\nA rule above.",
+        "---\n\nAbove: a rule.\n",
+        "---\n\nBetween rules\n\n---\n\nand below.",
+        "---\n\n# Access: how\n\nAll groups have access to it.\n\n:::note\n",
+        "-----\nOf old.\n-----\n\naccess: elsewhere",
+    ],
 )
 def test_a_rule_at_the_top_is_no_front_matter(read: Read, text: str) -> None:
     assert _document(read("a.md", text)).text == text.strip()
+
+
+def test_a_quoted_value_that_speaks_of_access_is_no_access_list(read: Read) -> None:
+    assert _document(read("a.md", '---\ntitle: "Groups: a primer"\n---\nbody')).title == "Groups: a primer"
 
 
 @pytest.mark.parametrize(
