@@ -79,9 +79,9 @@ def _start(loaded: Loaded, timeout_seconds: float, show: Shown) -> RunState:
             show(_steps_until_ready(head, directory, time.monotonic() + timeout_seconds))
         except BaseException:  # an interrupt too: what was started here must not stay behind half made
             end_tree(head)
+            remove_half_started(directory)  # not where a second interrupt broke the ending off: `down` looks for it
             raise
-        finally:
-            remove_half_started(directory)
+        remove_half_started(directory)
     state = read_run_state(directory)
     if state is None:
         raise Unavailable("The service was stopped while it started.", advice="Start it again.")
