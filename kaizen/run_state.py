@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import TypeVar
 
 import psutil
 
@@ -26,34 +26,35 @@ _START_TICKS = 22 - 3  # proc(5) counts from 1, and what follows the command, wh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
-    """A running installation.
+class Head:
+    """A head process, by what it is recognised.
 
     Attributes:
-        pid: the head process, whose `created` is its creation time in seconds since the epoch (psutil's).
-        url: base of the HTTP API, without a final slash.
-        born: `birth` of the head process; empty in what an earlier version wrote.
+        created: its creation time in seconds since the epoch (psutil's).
+        born: its `birth`; empty in what an earlier version wrote.
     """
 
     pid: int
     created: float
+    born: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState(Head):
+    """A running installation.
+
+    Attributes:
+        url: base of the HTTP API, without a final slash.
+    """
+
     ray_address: str
     namespace: str
     url: str
     dashboard_url: str
     jobs_address: str
-    born: str = ""
 
 
-class Recorded(Protocol):
-    """A process as it is recorded: see `RunState`."""
-
-    @property
-    def pid(self) -> int: ...
-    @property
-    def created(self) -> float: ...
-    @property
-    def born(self) -> str: ...
+_T = TypeVar("_T", bound=Head)
 
 
 def birth(pid: int) -> str:
@@ -79,18 +80,26 @@ def write_run_state(workspace: Path, state: RunState) -> None:
 
 def read_run_state(workspace: Path) -> RunState | None:
     """Return what `run.json` says, or None if there is none. Raise Corrupt if it cannot be understood."""
-    path = workspace / RUN_FILE
+    return read_head(workspace / RUN_FILE, RunState)
+
+
+def read_head(path: Path, kind: type[_T]) -> _T | None:
+    """Return the head that a file records, or None if there is none. What a later version added is left out.
+
+    Raises:
+        Corrupt: it cannot be understood.
+    """
     try:
         content = json.loads(path.read_text())
-        known = {field.name for field in fields(RunState)}
-        return RunState(**{name: value for name, value in content.items() if name in known})
+        known = {field.name for field in fields(kind)}
+        return kind(**{name: value for name, value in content.items() if name in known})
     except FileNotFoundError:
         return None
     except (ValueError, AttributeError, TypeError) as error:
         raise Corrupt(f"{path} cannot be understood.", advice="Remove it if nothing runs there.") from error
 
 
-def head_process(state: Recorded) -> psutil.Process | None:
+def head_process(state: Head) -> psutil.Process | None:
     """Return the live head process, or None if it is gone (or its id now belongs to another process)."""
     try:
         process = psutil.Process(state.pid)
@@ -99,7 +108,7 @@ def head_process(state: Recorded) -> psutil.Process | None:
         return None
 
 
-def _wrote(state: Recorded, process: psutil.Process) -> bool:
+def _wrote(state: Head, process: psutil.Process) -> bool:
     if state.born:
         return birth(state.pid) == state.born
     return bool(abs(process.create_time() - state.created) <= CREATED_TOLERANCE_SECONDS)

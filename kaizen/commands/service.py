@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,9 +14,9 @@ from kaizen.commands.client import Client, find_endpoint
 from kaizen.commands.half_started import half_started, remove_half_started
 from kaizen.commands.options import ConfigOption, JsonOption, configuration
 from kaizen.commands.output import EXIT_TRANSIENT, Terminal, print_json
-from kaizen.commands.processes import Ended, end_tree
+from kaizen.commands.processes import end_tree
 from kaizen.errors import KaizenError
-from kaizen.run_state import head_process, read_run_state, remove_run_state
+from kaizen.run_state import RunState, head_process, read_run_state, remove_run_state
 
 NOTHING = "none"
 
@@ -24,34 +25,34 @@ def down(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """End exactly what `kaizen up` started in this workspace."""
     directory = configuration(config).settings.workspace.directory
     state = read_run_state(directory)
-    # Two where an `up` was killed and another one followed.
-    heads = {head for head in (head_process(state) if state else None, half_started(directory)) if head}
-    ended = _end(heads, as_json)
+    with nullcontext() if as_json else Terminal().spinner("stopping: requests in flight finish first"):
+        ended = [end_tree(head) for head in _heads(directory, state)]
     if state:
         remove_run_state(directory, state)
     remove_half_started(directory)
+    stopped = [name for each in ended for name in each.stopped]
+    killed = [name for each in ended for name in each.killed]
     if as_json:
-        print_json({"was_running": bool(heads), "stopped": ended.stopped, "killed": ended.killed})
+        print_json({"was_running": bool(ended), "stopped": stopped, "killed": killed})
         return
-    _tell(Terminal(), was_running=bool(heads), ended=ended)
+    _tell(Terminal(), was_running=bool(ended), stopped=stopped, killed=killed)
 
 
-def _end(heads: Iterable[psutil.Process], as_json: bool) -> Ended:
-    every = Ended((), ())
-    with nullcontext() if as_json else Terminal().spinner("stopping: requests in flight finish first"):
-        for head in heads:
-            ended = end_tree(head)
-            every = Ended(every.stopped + ended.stopped, every.killed + ended.killed)
-    return every
+def _heads(directory: Path, state: RunState | None) -> Iterator[psutil.Process]:
+    """Yield two where an `up` was killed and another one followed; each is looked for when the one before has ended."""
+    if head := head_process(state) if state else None:
+        yield head
+    if head := half_started(directory):
+        yield head
 
 
-def _tell(terminal: Terminal, *, was_running: bool, ended: Ended) -> None:
+def _tell(terminal: Terminal, *, was_running: bool, stopped: list[str], killed: list[str]) -> None:
     if not was_running:
         terminal.line("Nothing was running.")
         return
-    terminal.line(f"Stopped {len(ended.stopped)} processes.", style="bold")
-    if ended.killed:
-        terminal.line(f"Killed, because they did not stop: {', '.join(ended.killed)}", style="yellow")
+    terminal.line(f"Stopped {len(stopped)} processes.", style="bold")
+    if killed:
+        terminal.line(f"Killed, because they did not stop: {', '.join(killed)}", style="yellow")
 
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:

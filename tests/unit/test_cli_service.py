@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from kaizen.cli import main
+from kaizen.commands import starting
 from kaizen.commands.half_started import START_FILE, half_started
 from kaizen.commands.processes import end_tree
 from kaizen.run_state import RUN_FILE, STEPS_FILE, read_run_state
@@ -154,6 +155,35 @@ def test_a_start_that_was_killed_is_found_by_down(workspace: Path, capsys: pytes
         ended = json.loads(run(capsys, "down", "--json")[1])
         assert (ended["was_running"], len(ended["stopped"]), lives(head)) == (True, 1, False)
     assert json.loads(run(capsys, "down", "--json")[1])["was_running"] is False
+
+
+def test_a_start_whose_ending_was_broken_off_is_found_by_down(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    (workspace.parent / "slow").touch()
+    monkeypatch.setattr(starting, "_quiet", interrupted)
+    monkeypatch.setattr(starting, "end_tree", interrupted)
+    assert run(capsys, "up", "--json")[0] != 0
+    head = half_started(workspace)
+    assert head is not None
+    assert json.loads(run(capsys, "down", "--json")[1])["was_running"] is True
+    assert not lives(head) and not (workspace / START_FILE).exists()
+
+
+@pytest.mark.parametrize(("content", "code"), [('{"pid": 1, "created": 0.0, "born": "x", "later": 1}', 0), ("{", 1)])
+def test_down_ends_what_runs_whatever_a_start_left_behind(
+    workspace: Path, capsys: pytest.CaptureFixture[str], content: str, code: int
+) -> None:
+    run(capsys, "up")
+    state = read_run_state(workspace)
+    assert state is not None
+    head = psutil.Process(state.pid)
+    (workspace / START_FILE).write_text(content)
+    assert run(capsys, "down")[0] == code
+    assert not lives(head)
 
 
 def test_a_start_that_was_killed_is_ended_by_the_next(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
