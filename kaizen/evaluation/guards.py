@@ -68,27 +68,41 @@ class GuardBounds:
 
 @dataclass(frozen=True, slots=True)
 class _Crowd:
-    """Who takes part in the whole test: the identity that makes most requests, and how many there are of each kind."""
+    """Who takes part in the whole test.
+
+    Attributes:
+        main: who makes more than half of all requests.
+        identities, beside: how many there are of each kind, and how many of them have never met the release: none
+            where it is the only one.
+    """
 
     main: str | None
     identities: Mapping[str, int]
+    beside: Mapping[str, int]
 
     @classmethod
-    def of(cls, everyone: Collection[Seen]) -> _Crowd:
+    def of(cls, seen: Collection[Seen], everyone: Collection[Seen]) -> _Crowd:
+        met = {one.unit[0] for one in seen}
         of = {kind: {one.unit[0] for one in everyone if kind_of(one) == kind} for kind in KINDS}
-        return cls(main_client(Counter(one.unit[0] for one in everyone)), {kind: len(who) for kind, who in of.items()})
+        return cls(
+            main=main_client(Counter(one.unit[0] for one in everyone)),
+            identities={kind: len(who) for kind, who in of.items()},
+            beside={kind: len(who - met) for kind, who in of.items()},
+        )
 
     def is_in(self, judged: Iterable[tuple[str, object]], kind: str, least: int = _LEAST_IDENTITIES) -> bool:
         """Whether enough of it are among these (identity, ..): habits of one or two say nothing of a release."""
         return len({who for who, _ in judged}) >= min(least, self.identities[kind])
 
     def error(self, judged: Iterable[tuple[str, object]], kind: str) -> float:
-        """How far the mean of these (identity, ..) is from that of the others, were the identities one apart each."""
-        made = Counter(who for who, _ in judged)
-        others = self.identities[kind] - len(made)
-        if not made or not others:
+        """How far the mean of these (identity, ..) is from that of those beside, were identities one apart each.
+
+        None where nobody is: what is compared then is the same people, before and now.
+        """
+        made, beside = Counter(who for who, _ in judged), self.beside[kind]
+        if not made or not beside:
             return 0.0
-        return sqrt(sum(count**2 for count in made.values()) / made.total() ** 2 + 1 / others)
+        return sqrt(sum(count**2 for count in made.values()) / made.total() ** 2 + 1 / beside)
 
 
 def guard_evidence(
@@ -107,7 +121,7 @@ def guard_evidence(
             and so is, here and in the reference, what they liked later than that.
         everyone: all impressions of the test, also those beside the release.
     """
-    crowd = _Crowd.of(everyone)
+    crowd = _Crowd.of(seen, everyone)
     found = {}
     if any(one.arm != "stable" or one.fell_back for one in seen):
         faults = sum(count for count, _ in reference.faults.values()), sum(of for _, of in reference.faults.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -125,3 +126,56 @@ def test_who_never_clicks_is_told_from_what_nobody_clicks_on(liked: float, actio
     }
     outcome = decided(seen, rewards=rewards)
     assert (outcome.action, outcome.code) == (action, "guarded" if action == "continue" else "reward")
+
+
+def visits(liked: float, *, start: int, people: int = 200, seed: int = 1) -> tuple[list[Seen], dict[int, Liked]]:
+    """Somebody new every 12 s, who searches five times in five minutes; some click on anything, some on nothing."""
+    rng = Random(seed)  # noqa: S311
+    visits = [
+        (12.0 * person + 60 * search + 20 * rng.random(), f"{start}-{person}", rng.random() < own)
+        for person in range(people)
+        for own in [liked * rng.betavariate(1.5, 1.5)]
+        for search in range(5)
+    ]
+    seen, rewards = [], {}
+    for seq, (at, who, likes) in enumerate(sorted(visits), start):
+        made = Seen(seq=seq, at=start + at, arm="stable", release="s", unit=(who, f"q{seq}"), shown=(("c", ""),),
+                    faulty=False, total_ms=10.0, abstained=None)  # fmt: skip
+        seen.append(made)
+        if likes:
+            rewards[seq] = Liked(1.0, 5 + 15 * rng.random(), 1.0)
+    return seen, rewards
+
+
+@pytest.mark.parametrize(("liked", "most"), [(0.6, 700), (0.4, 150)])
+def test_who_comes_new_after_a_promotion_is_nobody_beside_it(liked: float, most: int) -> None:
+    """Some have always just come, and what they like is still to be seen: these are no other people."""
+    reference = level(*visits(1.0, start=1))
+    assert reference.spread > 0.2
+    seen, rewards = visits(liked, start=100_000, seed=7)
+    rollout = Rollout(version=2, stable="s", challenger=None, mode="off", previous="r")
+    for count in range(50, most + 1, 50):
+        folded = {("t", str(one.seq)): one for one in seen[:count]}
+        outcome = decide(OnlineTest(rollout=rollout, reference=reference, seen=folded, rewards=rewards), Bounds())
+        if outcome.action == "rollback":
+            break
+    assert (outcome.action, outcome.code) == ("rollback", "reward")
+
+
+def test_those_of_a_trial_whose_likings_are_still_to_come_are_not_beside_it() -> None:
+    """As many as were there before come new to the canary, in its last second."""
+    arm = tuple(f"u{n}" for n in range(0, PEOPLE, 2))
+    seen = traffic(2000, lambda *_: {}, arm)
+    rng, last = Random(3), seen[-1]  # noqa: S311
+    eager = {f"u{n}" for n in range(PEOPLE) if n % 4 > 1}
+    rewards = {
+        one.seq: Liked(1.0, 3.0, 1.0)
+        for one in seen
+        if rng.random() < (0.1 if one.arm == "challenger" else 0.9 if one.unit[0] in eager else 0.5)
+    }
+    new = [
+        replace(last, seq=last.seq + n, unit=(f"new{n}", "q"), arm="challenger", at=last.at)
+        for n in range(1, PEOPLE + 1)
+    ]
+    found = [decided(rows, rewards=rewards).figures["guards"]["reward"] for rows in (seen, [*seen, *new])]
+    assert found[0] == found[1] > 0
