@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log2, sqrt
 from operator import ne
 from typing import Any, NamedTuple, TypeVar
@@ -26,6 +27,7 @@ UNITS_EACH, UNITS_SHARE = (
     20,
     0.1,
 )  # one identity (a robot that clicks nothing, a batch job) is at most so much of a mean
+_LEAST_LATE = 0.05  # of likings: where fewer come later than the most that is waited, nothing is lost by it
 LEAST_PATIENCE_SECONDS, MOST_PATIENCE_SECONDS = 1.0, 120.0
 _USUAL_PATIENCE_SECONDS = 20.0  # before anybody was seen to click
 
@@ -194,10 +196,7 @@ class Level:
 def level(seen: Collection[Seen], rewards: Rewards, *, answers: bool = False) -> Level:
     """Return the level of what was seen; with that of `answers` where they are compared."""
     abstained = [one.abstained for one in seen if one.abstained is not None]
-    delays = [rewards[one.seq].after_s for one in seen if one.seq in rewards]
-    waited = patience(delays)
-    if _in_batches(delays, waited):
-        waited = MOST_PATIENCE_SECONDS
+    waited, batches = _waiting(seen, rewards)
     timely = in_time(rewards, waited)
     of_units = unit_rewards(seen, timely)
     searched = list(of_units.values())
@@ -208,7 +207,7 @@ def level(seen: Collection[Seen], rewards: Rewards, *, answers: bool = False) ->
         reward=(*_mean(searched), len(searched)),
         spread=_spread(of_units),
         patience_s=waited,
-        batches=_in_batches(delays, waited),
+        batches=batches,
         answers=_answer_reward(seen, timely) if answers else None,
     )
 
@@ -253,9 +252,23 @@ def patience(delays: Collection[float]) -> float:
     return float(np.clip(np.percentile(list(delays), 95), LEAST_PATIENCE_SECONDS, MOST_PATIENCE_SECONDS))
 
 
-def _in_batches(delays: Sequence[float], waited: float) -> bool:
-    """Whether the late ones of likings, in order, stand side by side: half as many changes as chance would make."""
-    late = [delay > waited for delay in delays]
+def _waiting(seen: Collection[Seen], rewards: Rewards) -> tuple[float, bool]:
+    """Return the seconds to wait for likings, and whether they come in batches that take longer than that.
+
+    A batch holds up many people at a time: what one of them likes in a row is one word on it, but for the main client.
+    """
+    liked = [(one.unit[0], rewards[one.seq].after_s) for one in seen if one.seq in rewards]
+    main = main_client(Counter(one.unit[0] for one in seen))
+    words = [after for (last, _), (who, after) in pairwise([("", 0.0), *liked]) if who != last or who == main]
+    waited = patience([after for _, after in liked])
+    if not _together([after > waited for after in words]):
+        return waited, False
+    late = [after > MOST_PATIENCE_SECONDS for after in words]
+    return MOST_PATIENCE_SECONDS, sum(late) > _LEAST_LATE * len(late) and _together(late)
+
+
+def _together(late: Sequence[bool]) -> bool:
+    """Whether the late ones stand side by side: half as many changes as chance would make."""
     share, changes = sum(late) / max(1, len(late)), sum(map(ne, late, late[1:]))
     return bool(changes < (len(late) - 1) * share * (1 - share))
 

@@ -186,6 +186,29 @@ def test_clicks_that_come_in_batches_take_nothing_back(seconds: int) -> None:
         assert test.reference.record().get("batches", False) is (seconds < 1500)
 
 
+@pytest.mark.parametrize(("slow", "late"), [(("u0",), 100), (("u0", "u1", "u2"), 8)])
+def test_a_few_who_click_late_in_a_row_are_no_batches(slow: tuple[str, ...], late: int) -> None:
+    """One who reads long before clicking, as often as you like; or all, while the service was slow for a moment."""
+    impressions, clicks = Traffic(50).rows(1500, "off", GOOD, GOOD)
+    liked = {click.impression_id for _, click in clicks}
+    who = iter(slow * late)
+    theirs = {one.id: one for _, one in [row for row in impressions if row[1].id in liked][200 : 200 + late]}
+    theirs = {name: replace(one, user=next(who)) for name, one in theirs.items()}
+    rows = (
+        [(seq, theirs.get(one.id, one)) for seq, one in impressions],
+        [(seq, replace(one, at=one.at + 300) if one.impression_id in theirs else one) for seq, one in clicks],
+    )
+    test = begun("off", rows)
+    assert not test.reference.batches
+    outcome, _ = looked_at(rows, Traffic(51).rows(300, "off", POOR, GOOD), 60)
+    assert (outcome.action, outcome.code) == ("rollback", "reward")
+
+
+def test_of_one_key_for_all_people_batches_are_seen() -> None:
+    impressions, clicks = sent(Traffic(52, identities=1).rows(1500, "off", GOOD, GOOD), lambda at: at - at % 300 + 300)
+    assert begun("off", (impressions, clicks)).reference.batches
+
+
 def test_short_batches_are_waited_for_and_still_guard() -> None:
     before, alike, worse = (
         Traffic(40 + n).rows(1500, "off", habits, GOOD) for n, habits in enumerate((GOOD, GOOD, POOR))
