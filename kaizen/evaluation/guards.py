@@ -8,8 +8,9 @@ evidence must be there without it, too. Whoever makes more than half of all requ
 and counts.
 
 A canary draws people, not requests: what one or two of them ask for says more of them than of the release. So at least
-three must have met it (two, what searches lack), a reward is borne that differs as people do, and searches and answers
-have a level each. Only what it could not answer at all, where the stable release had to, is nobody's habit.
+three (two, what searches lack) or the main client must have met it, a reward is borne that differs as people do, and
+searches and answers have a level each. Only what it could not answer at all, where the stable release had to, is
+nobody's habit.
 """
 
 from __future__ import annotations
@@ -91,8 +92,9 @@ class _Crowd:
         )
 
     def is_in(self, judged: Iterable[tuple[str, object]], kind: str, least: int = _LEAST_IDENTITIES) -> bool:
-        """Whether enough of it are among these (identity, ..): habits of one or two say nothing of a release."""
-        return len({who for who, _ in judged}) >= min(least, self.identities[kind])
+        """Whether enough are among these (identity, ..), or the main client: what fewer do may be their habit."""
+        who = {who for who, _ in judged}
+        return self.main in who or len(who) >= min(least, self.identities[kind])
 
     def error(self, judged: Iterable[tuple[str, object]], kind: str) -> float:
         """How far the mean of these (identity, ..) is from that of those beside, were identities one apart each.

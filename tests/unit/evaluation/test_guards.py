@@ -31,12 +31,18 @@ def traffic(count: int, habit: Habit, on_arm: tuple[str, ...] = (), *, seed: int
 
 
 def decided(
-    seen: list[Seen], mode: str = "canary", *, rewards: Rewards | None = None, before: list[Seen] | None = None
+    seen: list[Seen],
+    mode: str = "canary",
+    *,
+    rewards: Rewards | None = None,
+    before: list[Seen] | None = None,
+    written: bool = False,
 ) -> Outcome:
     rollout = Rollout(version=2, stable="s", challenger="c" if mode != "off" else None, mode=mode, weight=0.05)  # type: ignore[arg-type]
     folded = {("t", str(one.seq)): one for one in seen}
     reference = level(before or [], {})
-    return decide(OnlineTest(rollout=rollout, reference=reference, seen=folded, rewards=rewards or {}), Bounds())
+    test = OnlineTest(rollout=rollout, reference=reference, written=written, seen=folded, rewards=rewards or {})
+    return decide(test, Bounds())
 
 
 def asks(share: float, faulty: float) -> Habit:
@@ -79,6 +85,24 @@ def test_what_one_or_two_of_forty_do_in_a_canary_is_their_habit(wrong: str, peop
         return WRONG[wrong] if who in few else asks(0.5, 0.0)(who, rng)
 
     assert decided(traffic(3000, habit, few)).action == "continue"
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, "reward", "answers"])
+def test_the_main_client_counts_though_chance_puts_nobody_else_on_the_challenger(wrong: str) -> None:
+    """Seven keys, of which one makes 95 of 100 requests."""
+    written = wrong == "answers"
+    bad = WRONG.get(wrong, {"abstained": False if written else None})
+    good = {"abstained": None if bad.get("abstained") is None else False}
+    seen = [
+        replace(one, unit=(who, f"q{one.seq}"), arm="challenger" if who == "app" else "stable", **made)  # type: ignore[arg-type]
+        for one in traffic(4000, lambda *_: {})
+        for who, made in [("app", bad) if one.seq % 20 else (f"dev{one.seq % 120}", good)]
+    ]
+    rewards = {one.seq: Liked(1.0, 3.0, 1.0) for one in seen if one.arm == "stable"}
+    if written:
+        rewards |= {one.seq: Liked(0.0, 3.0, 0.0) for one in seen if one.arm == "challenger"}
+    outcome = decided(seen, rewards=rewards, written=written)
+    assert (outcome.action, outcome.code) == ("rollback", wrong)
 
 
 @pytest.mark.parametrize(("wrong", "people"), [("faults", 2), ("answer_faults", 3), ("abstention", 3)])
