@@ -18,6 +18,7 @@ from kaizen.errors import InvalidInput, NotFound
 from kaizen.evaluation.lines import numbered_lines
 
 if TYPE_CHECKING:
+    from kaizen.evaluation.replay import Replayed
     from kaizen.evaluation.trusted import Trusted
     from kaizen.records import Judgement
     from kaizen.storage.ledger import Ledger
@@ -126,20 +127,28 @@ def replay_decision(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute a decision of an online test again from the ledger's rows; exits with 1 when it comes out otherwise."""
+    """Compute a decision of an online test again from the ledger's rows; exits with 1 when it comes out otherwise.
+
+    One that was made by the rules of another version may have other figures: then with 1 when the action is another.
+    """
+    from kaizen.evaluation.online import RULES
     from kaizen.evaluation.replay import replay
 
     with opened(configuration(config).settings) as ledger:
         again = replay(ledger, seq)
     outcome = asdict(again.outcome)
     if as_json:
-        print_json({"seq": seq, "kind": again.decision.kind, "same": again.same, "outcome": outcome})
+        rules = {"made_by": again.rules, "now": RULES}
+        print_json(
+            {"seq": seq, "kind": again.decision.kind, "same": again.same, "state": again.state, "rules": rules,
+             "differs": again.differs, "outcome": outcome}
+        )  # fmt: skip
     else:
         terminal = Terminal()
         terminal.line(f"{again.decision.kind} of {again.decision.release}: {again.decision.reason}")
         terminal.line(f"again: {again.outcome.action} ({again.outcome.code}): {again.outcome.reason}")
-        terminal.line("It comes out the same." if again.same else "It comes out otherwise.")
-    raise typer.Exit(0 if again.same else 1)
+        terminal.line(_comes_out(again, RULES))
+    raise typer.Exit(0 if again.stands else 1)
 
 
 def read_judgements(source: Path, split: str | None, tenant: str) -> list[Judgement]:
@@ -214,6 +223,14 @@ def _refuse_other_ids(found: Trusted, tenant: str, ledger: Ledger) -> None:
         f"tenant {tenant!r} {has}.",
         advice="Write the documents' ids as hits show them (`kaizen search --json`), or name the --tenant they are of.",
     )
+
+
+def _comes_out(again: Replayed, rules: int) -> str:
+    if again.state != "other-rules":
+        return "It comes out the same." if again.same else f"It comes out otherwise: {', '.join(again.differs)}."
+    others = [name for name in ("action", "code") if name in again.differs]
+    told = f"not the same {' and '.join(others)}" if others else "action and code are the same"
+    return f"It was made by other rules ({again.rules}; these are {rules}): {told}."
 
 
 def _cost(record: Any) -> str:  # noqa: ANN401 (JSON)

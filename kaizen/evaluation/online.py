@@ -27,6 +27,7 @@ from kaizen.evaluation.observed import Key, Level, Rewards, Seen, Unit, earned, 
 from kaizen.evaluation.sequential import gain, mean_above, share_above, share_interval
 from kaizen.records import Feedback, Impression, Rollout
 
+RULES = 2  # number of the rules by which rows decide; raise it with each change that makes any figure another one
 Action = Literal["promote", "rollback", "continue"]
 _ENOUGH_BESIDE = 100  # impressions of the stable release beside the test, from which they are its level
 _SENTENCES = {

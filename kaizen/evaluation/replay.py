@@ -4,26 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from kaizen.errors import InvalidInput
 from kaizen.evaluation.observed import Level, Liked, Seen, earned, level, tells
-from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, begin, decide, fold
+from kaizen.evaluation.online import RULES, Bounds, OnlineTest, Outcome, begin, decide, fold
 from kaizen.records import Decision, Rollout
 from kaizen.storage.ledger import Ledger
 from kaizen.storage.ledger.pages import rows_between
 
 EVIDENCE = "online_test"
+_FIRST_RULES = 1  # of decisions that do not say by which they were made
 _REFERENCE_ROWS = 5000  # impressions before the rollout in which the reference's own are looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """A decision, and what its rows say now. `same`: code, action and all figures are equal."""
+    """A decision, and what its rows say now.
+
+    Attributes:
+        rules: number of the rules that it was made by.
+        differs: fields of its outcome that are others now; of other rules, figures may well be.
+    """
 
     decision: Decision
     outcome: Outcome
-    same: bool
+    rules: int
+    differs: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether everything is equal."""
+        return not self.differs
+
+    @property
+    def state(self) -> Literal["same", "otherwise", "other-rules"]:
+        """Whether it comes out the same, and if not, whether that may be because the rules are others now."""
+        if self.same:
+            return "same"
+        return "otherwise" if self.rules == RULES else "other-rules"
+
+    @property
+    def stands(self) -> bool:
+        """Whether it comes out the same; where the rules are others now, whether the same is done."""
+        return "action" not in self.differs if self.state == "other-rules" else self.same
 
 
 def open_test(ledger: Ledger, rollout: Rollout) -> OnlineTest:
@@ -56,6 +80,7 @@ def evidence(test: OnlineTest, outcome: Outcome, bounds: Bounds) -> dict[str, An
         EVIDENCE: {
             "rollout": asdict(test.rollout),
             "bounds": asdict(bounds),
+            "rules": RULES,
             "written": test.written,
             "impression_seq": test.impression_seq,
             "feedback_seq": test.feedback_seq,
@@ -80,7 +105,8 @@ def replay(ledger: Ledger, seq: int) -> Replayed:
     test = _open(ledger, Rollout(**kept["rollout"]), written=kept.get("written", False))  # older ones are on searches
     test = advance(ledger, test, (kept["impression_seq"], kept["feedback_seq"]))
     outcome = decide(test, Bounds.from_record(kept["bounds"]))
-    return Replayed(decision=decision, outcome=outcome, same=asdict(outcome) == kept["outcome"])
+    differs = tuple(name for name, value in asdict(outcome).items() if value != kept["outcome"].get(name))
+    return Replayed(decision=decision, outcome=outcome, rules=kept.get("rules", _FIRST_RULES), differs=differs)
 
 
 def _level_before(ledger: Ledger, rollout: Rollout, release: str, *, answers: bool) -> Level:

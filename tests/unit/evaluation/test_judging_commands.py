@@ -12,7 +12,7 @@ import pytest
 from bench.people import Habits, Traffic
 from kaizen.cli import main
 from kaizen.config import LedgerSettings
-from kaizen.evaluation.online import Bounds, Outcome, decide
+from kaizen.evaluation.online import RULES, Bounds, Outcome, decide
 from kaizen.evaluation.replay import advance, evidence, open_test
 from kaizen.records import Document, Feedback, Impression, Release, Rollout
 from kaizen.rollout import begin
@@ -128,10 +128,39 @@ def test_a_decision_comes_out_the_same_and_a_changed_one_does_not(
     kept["online_test"]["feedback_seq"] -= 5
     changed = ledger.decisions.record(by="steward", kind="promote", reason="", evidence=kept)
     told, code = run(capsys, "decisions", "replay", changed, "--config", config)
-    assert (told["same"], code) == (False, 1)
+    assert (told["same"], told["state"], code) == (False, "otherwise", 1)
     other = ledger.decisions.record(by="steward", kind="start", reason="", evidence={})
     told, code = run(capsys, "decisions", "replay", other, "--config", config)
     assert (told["error"]["code"], code) == ("invalid-input", 1)
+
+
+@pytest.mark.parametrize(("rules", "named"), [(None, 1), (1, 1), (RULES + 1, RULES + 1)])
+def test_a_decision_of_other_rules_is_told_apart_and_stands_while_the_action_is_the_same(
+    ledger: Ledger, config: Path, capsys: pytest.CaptureFixture[str], rules: int | None, named: int
+) -> None:
+    outcome, kept = decided(ledger, "retrieval")
+    assert kept["online_test"]["rules"] == RULES
+    kept["online_test"]["rules"] = rules
+    if rules is None:
+        del kept["online_test"]["rules"]
+
+    def replayed(**others: object) -> tuple[Any, int]:
+        changed = {"online_test": kept["online_test"] | {"outcome": asdict(outcome) | others}}
+        seq = ledger.decisions.record(by="steward", kind="promote", reason="", evidence=changed)
+        return run(capsys, "decisions", "replay", seq, "--config", config)
+
+    told, code = replayed()
+    assert (told["state"], told["rules"], code) == ("same", {"made_by": named, "now": RULES}, 0)
+    told, code = replayed(figures={})
+    assert (told["state"], told["same"], told["differs"], code) == ("other-rules", False, ["figures"], 0)
+    told, code = replayed(figures={}, code="reward")
+    assert (told["state"], told["differs"], code) == ("other-rules", ["code", "figures"], 0)
+    told, code = replayed(action="rollback")
+    assert (told["state"], told["differs"], code) == ("other-rules", ["action"], 1)
+    with pytest.raises(SystemExit):
+        main(["decisions", "replay", str(told["seq"]), "--config", str(config)])
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"made by other rules ({named}; these are {RULES}): not the same action." in words
 
 
 def test_a_decision_of_before_answers_were_compared_comes_out_the_same(
