@@ -24,7 +24,6 @@ import numpy as np
 
 from kaizen.evaluation.observed import (
     KINDS,
-    AnswerReward,
     Level,
     Rewards,
     Seen,
@@ -37,11 +36,10 @@ from kaizen.evaluation.observed import (
 from kaizen.evaluation.sequential import mean_above, share_above
 
 _MOST = 0.98  # of a share that is still no alarm
-_LEAST_IDENTITIES = 3  # where a test has more: what fewer do may be their habit
-# Guards of what its own responses lack, by kind, and how many identities must have met it: what an answer lacks depends
-# on what is asked, searches of all people lack the same.
-_FAULTS = {"search": ("faults", 2), "answer": ("answer_faults", _LEAST_IDENTITIES)}
 _LEAST_UNITS = 50  # of a reference whose reward is worth comparing with
+_LEAST_IDENTITIES = 3  # where a test has more: what fewer do may be their habit
+_LEAST_OF_SEARCHES = 2  # what an answer lacks depends on what is asked; searches of all people lack the same
+Judged = list[tuple[str, bool]]  # identity, and whether what it met was bad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +63,37 @@ class GuardBounds:
     latency_slack_ms: float = 100.0
     slow_share: float = 0.2
     reward_drop: float = 0.15
+
+
+def guard_evidence(
+    seen: Collection[Seen],
+    rewards: Rewards,
+    reference: Level,
+    bounds: GuardBounds,
+    now: float,
+    everyone: Collection[Seen],
+) -> dict[str, float]:
+    """Return guard -> evidence that the release is worse; a guard that has nothing to compare with is left out.
+
+    Args:
+        seen: its impressions, in order.
+        now: time of the newest impression; those that people may still be about to like are left out of the rewards,
+            and so is, here and in the reference, what they liked later than that.
+        everyone: all impressions of the test, also those beside the release.
+    """
+    crowd = _Crowd.of(seen, everyone)
+    settled = [one for one in seen if one.at <= now - reference.patience_s]
+    timely = in_time(rewards, reference.patience_s)
+    evidence = {
+        "fallbacks": _fallbacks(seen, reference, bounds),
+        "faults": _faults(seen, "search", _LEAST_OF_SEARCHES, reference, bounds, crowd),
+        "answer_faults": _faults(seen, "answer", _LEAST_IDENTITIES, reference, bounds, crowd),
+        "abstention": _abstention(seen, reference, bounds, crowd),
+        "latency": _latency(seen, reference, bounds, crowd),
+        "reward": _reward(unit_rewards(settled, timely), reference, bounds, crowd),
+        "answers": _answers(unit_rewards(settled, timely, answers=True), reference, bounds, crowd),
+    }
+    return {guard: against for guard, against in evidence.items() if against is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,102 +120,91 @@ class _Crowd:
             beside={kind: len(who - met) for kind, who in of.items()},
         )
 
-    def is_in(self, judged: Iterable[tuple[str, object]], kind: str, least: int = _LEAST_IDENTITIES) -> bool:
+    def has_enough(self, judged: Iterable[tuple[str, object]], kind: str, least: int = _LEAST_IDENTITIES) -> bool:
         """Whether enough are among these (identity, ..), or the main client: what fewer do may be their habit."""
-        who = {who for who, _ in judged}
+        who = {identity for identity, _ in judged}
         return self.main in who or len(who) >= min(least, self.identities[kind])
+
+    def share(self, judged: Judged, borne: float, kind: str, least: int = _LEAST_IDENTITIES) -> float:
+        """Evidence that more are bad than is borne; none where it may be the habit of a few."""
+        return _share_above(judged, borne, self.main) if self.has_enough(judged, kind, least) else 0.0
 
     def error(self, judged: Iterable[tuple[str, object]], kind: str) -> float:
         """How far the mean of these (identity, ..) is from that of those beside, were identities one apart each.
 
-        None where nobody is: what is compared then is the same people, before and now.
+        Not at all where nobody is: what is compared then is everybody, before and now.
         """
-        made, beside = Counter(who for who, _ in judged), self.beside[kind]
+        made, beside = Counter(identity for identity, _ in judged), self.beside[kind]
         if not made or not beside:
             return 0.0
         return sqrt(sum(count**2 for count in made.values()) / made.total() ** 2 + 1 / beside)
 
 
-def guard_evidence(
-    seen: Collection[Seen],
-    rewards: Rewards,
-    reference: Level,
-    bounds: GuardBounds,
-    now: float,
-    everyone: Collection[Seen],
-) -> dict[str, float]:
-    """Return guard -> evidence that the release is worse; a guard that has nothing to compare with is left out.
+# Each guard returns its evidence; None: it has nothing to compare with.
 
-    Args:
-        seen: its impressions, in order.
-        now: time of the newest impression; those that people may still be about to like are left out of the rewards,
-            and so is, here and in the reference, what they liked later than that.
-        everyone: all impressions of the test, also those beside the release.
-    """
-    crowd = _Crowd.of(seen, everyone)
-    found = {}
-    if any(one.arm != "stable" or one.fell_back for one in seen):
-        faults = sum(count for count, _ in reference.faults.values()), sum(of for _, of in reference.faults.values())
-        found["fallbacks"] = _fallbacks(seen, _upper(*faults) + bounds.fault_margin)
-    for kind, (name, least) in _FAULTS.items():
-        if judged := [(one.unit[0], one.faulty) for one in seen if kind_of(one) == kind and not one.fell_back]:
-            borne = _upper(*reference.faults.get(kind, (0, 0))) + bounds.fault_margin
-            found[name] = _share(judged, borne, crowd.main) if crowd.is_in(judged, kind, least) else 0.0
-    if reference.abstentions[1]:
-        answers = [(one.unit[0], one.abstained) for one in seen if one.abstained is not None]
-        borne = _upper(*reference.abstentions) + bounds.abstention_margin
-        found["abstention"] = _share(answers, borne, crowd.main) if crowd.is_in(answers, "answer") else 0.0
-    timed = [one for one in seen if kind_of(one) in reference.p95_ms]
-    if timed:
-        limit = {k: p95 * bounds.latency_ratio + bounds.latency_slack_ms for k, p95 in reference.p95_ms.items()}
-        slow = [(one.unit[0], one.total_ms > limit[kind_of(one)]) for one in timed]
-        found["latency"] = _share(slow, bounds.slow_share, crowd.main)
-    settled, timely = _settled(seen, reference, now), in_time(rewards, reference.patience_s)
+
+def _fallbacks(seen: Collection[Seen], reference: Level, bounds: GuardBounds) -> float | None:
+    """That it cannot answer; whoever makes most of what it is asked, and not of all requests, counts."""
+    if all(one.arm == "stable" and not one.fell_back for one in seen):
+        return None
+    of_all = [sum(counts) for counts in zip(*reference.faults.values(), strict=True)] or [0, 0]
+    judged = [(one.unit[0], one.fell_back) for one in seen]
+    return _share_above(judged, _upper(*of_all) + bounds.fault_margin, main_client(Counter(who for who, _ in judged)))
+
+
+def _faults(
+    seen: Collection[Seen], kind: str, least: int, reference: Level, bounds: GuardBounds, crowd: _Crowd
+) -> float | None:
+    """That its own responses of a kind lack something."""
+    judged = [(one.unit[0], one.faulty) for one in seen if kind_of(one) == kind and not one.fell_back]
+    borne = _upper(*reference.faults.get(kind, (0, 0))) + bounds.fault_margin
+    return crowd.share(judged, borne, kind, least) if judged else None
+
+
+def _abstention(seen: Collection[Seen], reference: Level, bounds: GuardBounds, crowd: _Crowd) -> float | None:
+    """That it says of too many questions that the documents hold no answer."""
+    judged = [(one.unit[0], one.abstained) for one in seen if one.abstained is not None]
+    borne = _upper(*reference.abstentions) + bounds.abstention_margin
+    return crowd.share(judged, borne, "answer") if reference.abstentions[1] else None
+
+
+def _latency(seen: Collection[Seen], reference: Level, bounds: GuardBounds, crowd: _Crowd) -> float | None:
+    """That too many are slower than most of the reference."""
+    limit = {kind: p95 * bounds.latency_ratio + bounds.latency_slack_ms for kind, p95 in reference.p95_ms.items()}
+    judged = [(one.unit[0], one.total_ms > limit[kind_of(one)]) for one in seen if kind_of(one) in limit]
+    return _share_above(judged, bounds.slow_share, crowd.main) if judged else None
+
+
+def _reward(searched: Mapping[Unit, float], reference: Level, bounds: GuardBounds, crowd: _Crowd) -> float | None:
+    """That what it finds is liked less, by more than people differ."""
     mean, error, units = reference.reward
-    searched = unit_rewards(settled, timely)
+    if units < _LEAST_UNITS or mean <= 2 * error or reference.batches:
+        return None
     apart = crowd.error(searched, "search") * reference.spread
-    borne = (mean - 2 * hypot(error, apart)) * (1 - bounds.reward_drop)
-    if units >= _LEAST_UNITS and mean > 2 * error and not reference.batches:
-        counts = borne > 0 and crowd.is_in(searched, "search")
-        found["reward"] = _below(searched.values(), borne) if counts else 0.0
-    if reference.answers is not None and reference.answers.units >= _LEAST_UNITS and not reference.batches:
-        asked = unit_rewards(settled, timely, answers=True)
-        disliked = _disliked(asked, reference.answers, bounds, crowd.main)
-        found["answers"] = disliked if crowd.is_in(asked, "answer") else 0.0
-    return found
+    least = (mean - 2 * hypot(error, apart)) * (1 - bounds.reward_drop)
+    return _mean_below(searched.values(), least) if least > 0 and crowd.has_enough(searched, "search") else 0.0
 
 
-def _settled(seen: Collection[Seen], reference: Level, now: float) -> list[Seen]:
-    """Without those that people may still be about to like."""
-    return [one for one in seen if one.at <= now - reference.patience_s]
-
-
-def _disliked(asked: Mapping[Unit, float], reference: AnswerReward, bounds: GuardBounds, main: str | None) -> float:
-    """Evidence that answers are liked less than is borne; the less of with and without whoever dislikes most."""
-    borne = reference.mean - 2 * reference.error - bounds.reward_drop * _upper(reference.judged, reference.units)
+def _answers(asked: Mapping[Unit, float], reference: Level, bounds: GuardBounds, crowd: _Crowd) -> float | None:
+    """That what it answers is liked less; the less of with and without whoever dislikes most."""
+    level = reference.answers
+    if level is None or level.units < _LEAST_UNITS or reference.batches:
+        return None
+    if not crowd.has_enough(asked, "answer"):
+        return 0.0
+    least = level.mean - 2 * level.error - bounds.reward_drop * _upper(level.judged, level.units)
     lost = defaultdict[str, float](float)
     for (identity, _), value in asked.items():
-        lost[identity] += reference.mean - value
-    worst = max(lost, key=lambda identity: lost[identity], default="")
+        lost[identity] += level.mean - value
+    worst = max(lost, key=lost.__getitem__, default=None)
     kept = [list(asked.values())]
-    if worst != main:
+    if worst != crowd.main:
         kept.append([value for (identity, _), value in asked.items() if identity != worst])
-    return min(_below(values, borne) for values in kept)
+    return min(_mean_below(values, least) for values in kept)
 
 
-def _below(values: Collection[float], mean: float) -> float:
-    """Evidence that values in [0, 1] have an expectation below `mean`."""
-    return mean_above(-np.array(list(values), np.float64), -mean, -1.0)
-
-
-def _fallbacks(seen: Collection[Seen], borne: float) -> float:
-    """Evidence that it cannot answer more often than is borne; whoever makes most of what it is asked counts."""
-    asked = Counter(one.unit[0] for one in seen)
-    return _share([(one.unit[0], one.fell_back) for one in seen], borne, main_client(asked))
-
-
-def _share(judged: Collection[tuple[str, bool]], borne: float, main: str | None) -> float:
-    """Evidence that more are bad than is borne, of (identity, bad); the less of with and without the worst identity.
+def _share_above(judged: Judged, borne: float, main: str | None) -> float:
+    """Evidence that more are bad than is borne; the less of with and without the worst identity.
 
     The `main` client is never left out.
     """
@@ -196,6 +214,11 @@ def _share(judged: Collection[tuple[str, bool]], borne: float, main: str | None)
         if worst != main:
             sums.append((bad.total() - count, len(judged) - made[worst]))
     return min(share_above(bads, total - bads, min(_MOST, borne)) for bads, total in sums)
+
+
+def _mean_below(values: Collection[float], least: float) -> float:
+    """Evidence that values in [0, 1] have an expectation below `least`."""
+    return mean_above(-np.array(list(values), np.float64), -least, -1.0)
 
 
 def _upper(count: int, total: int) -> float:
