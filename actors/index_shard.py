@@ -68,7 +68,7 @@ class IndexShard:
         self._embedder = embedder_name(spec.made_by)
         self._ledger = workspace.ledger
         self._generations = GenerationStore(
-            workspace.store, spec.shard_prefix(shard), workspace.ledger.documents.mark_of, settings.index.device
+            workspace.store, spec.shard_prefix(shard), workspace.ledger.documents, settings.index.device
         )
         self._feed = Feed(
             ledger=workspace.ledger,

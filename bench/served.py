@@ -115,7 +115,7 @@ def place(config: Path, view: View) -> None:
     workspace = open_workspace(load_settings(config).settings)
     spec = index_of(build_release(workspace))
     head = workspace.ledger.documents.head()  # of a ledger without documents: the shard must not seem to be ahead of it
-    generations = GenerationStore(workspace.store, spec.shard_prefix(0), workspace.ledger.documents.mark_of)
+    generations = GenerationStore(workspace.store, spec.shard_prefix(0), workspace.ledger.documents)
     generations.save(View(head, view.segments), None)
 
 

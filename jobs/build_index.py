@@ -112,7 +112,7 @@ def build_shard(settings: Settings, release: Release, shard: int) -> BuiltShard:
 
 def _generations(workspace: Workspace, release: Release, shard: int) -> GenerationStore:
     prefix = index_of(release).shard_prefix(shard)
-    return GenerationStore(workspace.store, prefix, workspace.ledger.documents.mark_of)
+    return GenerationStore(workspace.store, prefix, workspace.ledger.documents)
 
 
 def _seal_what_is_due(machine: Shard, generations: GenerationStore, settings: IndexSettings, now: float) -> None:

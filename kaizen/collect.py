@@ -110,7 +110,7 @@ def _needs(workspace: Workspace, names: Sequence[str], after: float) -> Needs:
     return Needs(
         indices=indices,
         batches=documents.batches(),
-        in_use={shard: GenerationStore(workspace.store, shard, documents.mark_of).in_use() for shard in shards},
+        in_use={shard: GenerationStore(workspace.store, shard, documents).in_use() for shard in shards},
         learnt=needed_models(known) | needed_datasets(known),
         watched=known.rollout.releases,
     )

@@ -106,8 +106,8 @@ class OfflineIndex:
         views: dict[int, View] = {}
         trouble: list[str] = []
         for shard in range(spec.shards):
-            mark_of = workspace.ledger.documents.mark_of
-            loaded = GenerationStore(workspace.store, spec.shard_prefix(shard), mark_of).load()
+            documents = workspace.ledger.documents
+            loaded = GenerationStore(workspace.store, spec.shard_prefix(shard), documents).load()
             trouble += [f"shard {shard}: {text}" for text in loaded.refused]
             if loaded.view.seq:
                 views[shard] = loaded.view

@@ -10,17 +10,19 @@ without: the newest generation that verifies is loaded, and the next to be seale
 
 A generation also says which change it ends with. After the ledger was restored from a backup, or beside the objects of
 another one, it has a change there that is not this ledger's, and is refused: as a view of this ledger it would never
-see what came, nor lose what went, up to its seq.
+see what came, nor lose what went, up to its seq. And it says what the ledger's last change was when it was sealed:
+later changes may have emptied what it was made of (`kaizen.storage.ledger.superseded`), and a ledger that has not all
+of those holds documents that it lacks. Every change that did is no later than that one, for all was read before.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -48,16 +50,34 @@ class Loaded:
     name: str
 
 
+class History(Protocol):
+    """Which changes a ledger has: `Ledger.documents`."""
+
+    def head(self) -> int:
+        """The highest `seq`; 0 when there is no change."""
+        ...
+
+    def mark_of(self, seq: int) -> str | None:
+        """By what the change at `seq` is known, in this history alone; None when it has none there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Changes of a history, each with its mark: the one that a view ends with, and the head after all was read."""
+
+    mark: str | None
+    head: int
+    head_mark: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationStore:
-    """Generations of one shard under `prefix`.
-
-    mark_of: by what the ledger knows the change at a seq, None when it has none there; see `Documents.mark_of`.
-    """
+    """Generations of one shard under `prefix`, made from changes of `history`."""
 
     store: ObjectStore
     prefix: str
-    mark_of: Callable[[int], str | None]
+    history: History
     device: Device = "cpu"
 
     def save(self, view: View, fresh: Segment | None) -> None:
@@ -66,23 +86,27 @@ class GenerationStore:
         A sealed segment that the store has lost (a release came back while its index was being collected) is put there
         again: whoever opened it still has all of it.
         """
-        self._put(view, fresh, self.mark_of(view.seq))
+        self._put(view, fresh, self._origin(view))
 
     def seal(self, due: Seal, settings: IndexSettings) -> Segment | None:
         """Merge what is due and make its view the current generation; gives what was merged, as `merge_parts`."""
-        mark = self.mark_of(due.view.seq)  # first: without the ledger the work could not become current
+        origin = self._origin(due.view)  # first: without the ledger the work could not become current
         merged = merge_parts(due.parts, settings)
-        self._put(due.view.exchange(due.parts, merged, sealed=True), merged, mark)
+        self._put(due.view.exchange(due.parts, merged, sealed=True), merged, origin)
         return merged
 
-    def _put(self, view: View, fresh: Segment | None, mark: str | None) -> None:
+    def _origin(self, view: View) -> _Origin:
+        head = self.history.head()
+        return _Origin(self.history.mark_of(view.seq), head, self.history.mark_of(head))
+
+    def _put(self, view: View, fresh: Segment | None, origin: _Origin) -> None:
         for segment in (live.segment for live in view.segments):
             if segment is fresh or is_lost(self.store, self._segment_name(segment.name)):
                 self._put_segment(segment)
         previous = next(iter(self._names()[0]), None)
         name = f"{view.seq:012d}-{new_id('g')}"
         with tempfile.TemporaryDirectory() as scratch:
-            _write_generation(Path(scratch), view, mark)
+            _write_generation(Path(scratch), view, origin)
             self.store.put_directory(f"{self.prefix}/generations/{name}", Path(scratch))
         self.store.write_pointer(f"{self.prefix}/CURRENT", json.dumps({"current": name, "previous": previous}))
         self._drop_unused()
@@ -145,12 +169,15 @@ class GenerationStore:
     def _check_history(self, record: Mapping[str, Any]) -> None:
         """Asked after the pointer was read: whatever another copy has sealed until then, the ledger holds by now.
 
-        Generations of before marks were kept have none, and are known by their number alone.
+        Generations of before marks were kept have none, and are known by their number alone; those of before heads
+        were kept, by the change they end with.
         """
-        seq = record["seq"]
-        mark = self.mark_of(seq)
-        if seq and (mark is None or record.get("mark", mark) != mark):
-            raise Corrupt(f"Its change {seq} is none of this ledger's.", advice="It is built from the ledger again.")
+        for seq, name in ((record["seq"], "mark"), (record.get("head", 0), "head_mark")):
+            mark = self.history.mark_of(seq)
+            if seq and (mark is None or record.get(name, mark) != mark):
+                raise Corrupt(
+                    f"Its change {seq} is none of this ledger's.", advice="It is built from the ledger again."
+                )
 
     def _load_segment(self, generation: Path, name: str, known: Mapping[str, Segment]) -> LiveSegment:
         segment = known.get(name)
@@ -187,9 +214,9 @@ class GenerationStore:
                     self.store.delete(found)
 
 
-def _write_generation(directory: Path, view: View, mark: str | None) -> None:
+def _write_generation(directory: Path, view: View, origin: _Origin) -> None:
     names = [live.segment.name for live in view.segments]
-    record = {"format": FORMAT, "seq": view.seq, "mark": mark, "segments": names}
+    record = {"format": FORMAT, "seq": view.seq, "segments": names, **asdict(origin)}
     (directory / "generation.json").write_text(json.dumps(record, sort_keys=True))
     for live in view.segments:
         np.save(directory / f"alive-{live.segment.name}.npy", np.packbits(live.alive, bitorder="little"))

@@ -95,7 +95,7 @@ class Served:
         yield None if chunks is None else chunks.to_pylist()
 
     def _generations(self, shard: str) -> GenerationStore:
-        return GenerationStore(self._parts.store, shard, self._parts.ledger.documents.mark_of)
+        return GenerationStore(self._parts.store, shard, self._parts.ledger.documents)
 
     def _previous_of(self, shard: str) -> Content:
         store = self._generations(shard)

@@ -134,8 +134,8 @@ def stable(workspace: Workspace) -> Release:
 def generations(workspace: Workspace) -> list[GenerationStore]:
     """Where each shard keeps its generations."""
     spec = index_of(stable(workspace))
-    mark_of = workspace.ledger.documents.mark_of
-    return [GenerationStore(workspace.store, spec.shard_prefix(shard), mark_of) for shard in range(SHARDS)]
+    documents = workspace.ledger.documents
+    return [GenerationStore(workspace.store, spec.shard_prefix(shard), documents) for shard in range(SHARDS)]
 
 
 def loaded(workspace: Workspace) -> list[Loaded]:

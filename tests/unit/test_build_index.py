@@ -65,7 +65,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works
 
 def generations(workspace: Workspace) -> GenerationStore:
     prefix = index_of(RELEASE).shard_prefix(0)
-    return GenerationStore(workspace.store, prefix, workspace.ledger.documents.mark_of)
+    return GenerationStore(workspace.store, prefix, workspace.ledger.documents)
 
 
 def test_a_kill_loses_only_what_was_not_sealed_yet(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from kaizen.storage.ledger.documents import Documents
 from kaizen.storage.ledger.superseded import ThinnedBatch
 from kaizen.storage.object_store import ObjectStore, holds
 from kaizen.workspace import Workspace, open_workspace
+from tests.unit.indexing.no_ledger import NoLedger
 from tests.unit.retrieval.rows import document, rows, segment
 
 HOUR = 3600.0
@@ -77,7 +78,7 @@ class Place:
         return collect(workspace, self.now + hours * HOUR, **options)
 
     def shard(self, release: Release) -> GenerationStore:
-        return GenerationStore(self.workspace.store, f"{index(release)}/shard-000", mark_of=str)
+        return GenerationStore(self.workspace.store, f"{index(release)}/shard-000", NoLedger())
 
     def promote(self, release: Release) -> None:
         state = self.workspace.ledger.rollout.state()
@@ -201,7 +202,7 @@ def test_what_a_kill_left_beside_a_living_generation_goes(place: Place) -> None:
         if verb == "write_pointer":
             raise Killed
 
-    dying = GenerationStore(Store(store, kill), shard.prefix, mark_of=str)  # type: ignore[arg-type]
+    dying = GenerationStore(Store(store, kill), shard.prefix, NoLedger())  # type: ignore[arg-type]
     with pytest.raises(Killed):
         dying.save(left, left.segments[0].segment)
     orphans = set(place.objects()) - (shard.in_use() or set())

@@ -9,8 +9,10 @@ must have the truth as soon as it has.
 from __future__ import annotations
 
 import math
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -109,6 +111,16 @@ class _Copy:
     seq: int = 0
 
 
+@dataclass(frozen=True)
+class _Backup:
+    """The ledger's file, what was true then, and the batches that stay as long as it may be restored."""
+
+    ledger: bytes
+    truth: dict[int, dict[Key, Document]]
+    touched: dict[int, set[Key]]
+    batches: frozenset[str]
+
+
 @dataclass
 class _CollectedAfterReading:
     """The ledger and its documents, where everything that can go does between reading changes and using them."""
@@ -141,8 +153,9 @@ class ShardLife(RuleBasedStateMachine):
         # What a power cut would leave is tested elsewhere: here a sync need not reach a disk.
         self._scratch = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)  # noqa: S108
         folder = Path(self._scratch.name)
-        (folder / "ledger.sqlite").write_bytes(self.migrated.read_bytes())
-        self.ledger = Ledger.open(LedgerSettings(), f"sqlite:///{folder}/ledger.sqlite")
+        self._file = folder / "ledger.sqlite"
+        self._file.write_bytes(self.migrated.read_bytes())
+        self._open_ledger()
         self.store = open_store(str(folder / "store"))
         self.truth: dict[int, dict[Key, Document]] = {0: {}}
         self.touched: dict[int, set[Key]] = {0: set()}  # by the change `seq`
@@ -150,6 +163,17 @@ class ShardLife(RuleBasedStateMachine):
         self.now = 0.0
         self.copies: list[_Copy] = []  # those that seal
         self.others: list[_Copy] = []
+        self.backup = self._backed_up()
+        self.restored = False
+
+    def _open_ledger(self) -> None:
+        self.ledger = Ledger.open(LedgerSettings(), f"sqlite:///{self._file}")
+
+    def _backed_up(self) -> _Backup:
+        with closing(sqlite3.connect(self._file)) as source, closing(sqlite3.connect(":memory:")) as copy:
+            source.backup(copy)
+            content = copy.serialize()
+        return _Backup(content, dict(self.truth), dict(self.touched), self.ledger.documents.batches())
 
     @initialize()
     def start(self) -> None:
@@ -168,7 +192,7 @@ class ShardLife(RuleBasedStateMachine):
     def _loaded(self, number: int, *, seals: bool) -> _Copy:
         copy = self._new(number, seals=seals)
         loaded = copy.generations.load()
-        assert loaded.refused == ()
+        assert self.restored or loaded.refused == ()
         copy.shard.loaded(loaded.view, self.ledger.documents.head())
         copy.seq = loaded.view.seq
         return copy
@@ -185,7 +209,7 @@ class ShardLife(RuleBasedStateMachine):
             analyser=Analyser(),
             settings=SETTINGS,
         )
-        generations = GenerationStore(self.store, f"index/i/shard-{number}", self.ledger.documents.mark_of)
+        generations = GenerationStore(self.store, f"index/i/shard-{number}", self.ledger.documents)
         return _Copy(feed, generations, Shard(SETTINGS, seals=seals))
 
     def _advance(self, copy: _Copy, feed: Feed | None = None) -> bool:
@@ -251,7 +275,7 @@ class ShardLife(RuleBasedStateMachine):
         documents, self.collected = self.ledger.documents, self.ledger.documents.head()
         documents.forget_texts(math.inf)
         thin(documents, self.store, math.inf, dry_run=False)
-        for name in set(self.store.list("batches")) - documents.batches():
+        for name in set(self.store.list("batches")) - documents.batches() - self.backup.batches:
             self.store.delete(name)
         assert (documents.old_texts(math.inf), documents.thinned_batches()) == (0, [])
 
@@ -310,6 +334,21 @@ class ShardLife(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
+        self.start()
+
+    @rule()
+    def back_up(self) -> None:
+        self.backup = self._backed_up()
+
+    @rule()
+    def restore(self) -> None:
+        """The service stops, and starts with the ledger of the backup and the objects of today."""
+        self.ledger.close()
+        self._file.write_bytes(self.backup.ledger)
+        self._open_ledger()
+        self.truth, self.touched = dict(self.backup.truth), dict(self.backup.touched)
+        self.collected = min(self.collected, max(self.truth))
+        self.restored = True
         self.start()
 
     @rule(

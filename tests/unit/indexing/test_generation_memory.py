@@ -12,6 +12,7 @@ from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.vectors import Kind
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.storage.object_store import open_store
+from tests.unit.indexing.no_ledger import NoLedger
 from tests.unit.retrieval.rows import document, segment, vector
 
 
@@ -26,6 +27,6 @@ def test_a_sealed_segment_answers_from_its_files_as_it_did_from_memory(kind: Kin
     fresh = segment(*(document(f"d{n}", f"pump {n}. valve {n}. belt") for n in range(20)), kind=kind)
     before = _answers(fresh)
     view = View(1, (LiveSegment(fresh, np.ones(fresh.rows, bool), sealed=True),))
-    GenerationStore(open_store(str(tmp_path)), "index/i/shard-000", mark_of=str).save(view, fresh)
+    GenerationStore(open_store(str(tmp_path)), "index/i/shard-000", NoLedger()).save(view, fresh)
     assert not fresh.vectors.vectors.flags.owndata and not fresh.lexical.rows.flags.owndata
     assert _answers(fresh) == before

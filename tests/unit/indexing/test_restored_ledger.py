@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -20,6 +20,7 @@ from kaizen.offline import OfflineIndex
 from kaizen.retrieval.shard import Seal
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger.documents import Documents
 from kaizen.storage.object_store import open_store
 from tests.chaos.small_index import SHARDS, SmallIndex, chunks_of, loaded, make_small_index, seal, stable, take_in
 from tests.unit.retrieval.rows import document, segment
@@ -36,17 +37,18 @@ class Place:
 
     def open(self) -> None:
         self.ledger = Ledger.open(LedgerSettings(), f"sqlite:///{self._file}")
-        self._generations = GenerationStore(self._store, "index/i/shard-000", self.ledger.documents.mark_of)
+        self._generations = GenerationStore(self._store, "index/i/shard-000", self.ledger.documents)
 
     def write(self, *names: str) -> None:
         for name in names:
             self.ledger.documents.upsert(document(name, "pump"))
 
-    def seal(self) -> None:
-        """Make what the ledger holds the current generation; what is in it does not matter here."""
+    def seal(self, until: int | None = None) -> None:
+        """Make what the ledger holds (`until` a seq) the current generation; what is in it does not matter here."""
         fresh = segment(document("any", "pump"))
         live = LiveSegment(fresh, np.ones(fresh.rows, bool), sealed=False)
-        self._generations.save(View(self.ledger.documents.head(), (live,)), fresh)
+        seq = self.ledger.documents.head() if until is None else until
+        self._generations.save(View(seq, (live,)), fresh)
 
     def back_up(self) -> None:
         self.ledger.close()
@@ -120,11 +122,37 @@ def test_the_next_to_be_sealed_is_loaded_and_the_one_of_before_is_never(place: P
     assert place.seqs() == (1, 0)
 
 
+def test_one_that_was_made_when_the_ledger_had_changes_that_it_has_no_more_is_refused(place: Place) -> None:
+    """They may have emptied what it was made of, and the document is current again."""
+    place.write("a", "b")
+    place.back_up()
+    place.ledger.documents.delete("acme", "a")
+    place.ledger.documents.forget_texts(math.inf)
+    place.seal(until=2)
+    assert place.seqs() == (2, 0)
+    place.restore()
+    assert place.seqs() == (0, 1)
+    place.write("c")  # the number is there again
+    assert place.seqs() == (0, 1)
+    place.seal(until=2)
+    assert place.seqs() == (2, 0)
+
+
+def test_one_of_before_heads_were_kept_is_known_by_the_change_it_ends_with(place: Place) -> None:
+    place.write("a")
+    place.back_up()
+    place.write("b")
+    with patch.object(generation.json, "dumps", _without("head", "head_mark")):
+        place.seal(until=1)
+    place.restore()
+    assert place.seqs() == (1, 0)
+
+
 @pytest.mark.parametrize("documents", [0, 2])
 def test_a_generation_without_a_mark_is_loaded_unless_it_is_ahead(place: Place, documents: int) -> None:
     place.back_up()
     place.write(*"ab"[:documents])
-    with patch.object(generation.json, "dumps", _without_mark):
+    with patch.object(generation.json, "dumps", _without("mark", "head", "head_mark")):
         place.seal()
     assert place.seqs() == (documents, 0)
     place.restore()
@@ -136,9 +164,14 @@ def test_a_generation_without_a_mark_is_loaded_unless_it_is_ahead(place: Place, 
 _DUMPS = json.dumps
 
 
-def _without_mark(value: object, **options: bool) -> str:
-    """As generations were written before marks were kept."""
-    return _DUMPS({k: v for k, v in value.items() if k != "mark"} if isinstance(value, dict) else value, **options)
+def _without(*names: str) -> Callable[..., str]:
+    """As generations were written before these were kept."""
+
+    def dumps(value: object, **options: bool) -> str:
+        kept = {k: v for k, v in value.items() if k not in names} if isinstance(value, dict) else value
+        return _DUMPS(kept, **options)
+
+    return dumps
 
 
 def test_a_shard_without_documents_is_loaded_beside_any_ledger(place: Place) -> None:
@@ -184,10 +217,11 @@ def test_without_the_ledger_nothing_is_merged_or_stored(place: Place, monkeypatc
     fresh = segment(document("any", "pump"))
     live = LiveSegment(fresh, np.ones(fresh.rows, bool), sealed=False)
 
-    def away(_: int) -> str:
+    def away(*_: object) -> str:
         raise Unavailable("The ledger does not answer.", advice="Wait.")
 
     monkeypatch.setattr(generation, "merge_parts", lambda *_: pytest.fail("merged, and nobody can keep it"))
+    monkeypatch.setattr(Documents, "mark_of", away)
     with pytest.raises(Unavailable):
-        replace(place._generations, mark_of=away).seal(Seal(View(1, (live,)), (live,)), IndexSettings())
+        place._generations.seal(Seal(View(1, (live,)), (live,)), IndexSettings())
     assert list(place._store.list("index/i/shard-000/segments")) == []

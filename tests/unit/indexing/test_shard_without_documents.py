@@ -10,6 +10,7 @@ from kaizen.offline import OfflineIndex
 from kaizen.retrieval.shard import Seal, Shard, ShardChanges
 from kaizen.retrieval.view import View
 from kaizen.storage.object_store import open_store
+from tests.unit.indexing.no_ledger import NoLedger
 
 SETTINGS = IndexSettings(seal_seconds=20)
 
@@ -20,7 +21,7 @@ def _elsewhere(shard: Shard, seq: int, now: float) -> None:
 
 
 def test_it_seals_once_that_it_has_none(tmp_path: Path) -> None:
-    generations = GenerationStore(open_store(str(tmp_path)), "index/one/shard-001", mark_of=str)
+    generations = GenerationStore(open_store(str(tmp_path)), "index/one/shard-001", NoLedger())
     shard = Shard(SETTINGS, seals=True)
     shard.loaded(generations.load().view, ledger_head=2)
     assert shard.next(now=1e9) is None, "there is nothing to tell yet"

@@ -14,11 +14,12 @@ from kaizen.retrieval import segment as segments
 from kaizen.retrieval.shard import Shard, ShardChanges, State
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.storage.object_store import open_store
+from tests.unit.indexing.no_ledger import NoLedger
 from tests.unit.retrieval.rows import document, segment
 
 
 def test_a_shard_begins_anew_and_seals_what_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generations = GenerationStore(open_store(str(tmp_path)), "index/i/shard-000", mark_of=str)
+    generations = GenerationStore(open_store(str(tmp_path)), "index/i/shard-000", NoLedger())
     old = segment(document("d", "pump"))
     generations.save(View(1, (LiveSegment(old, np.ones(old.rows, bool), sealed=True),)), old)
     monkeypatch.setattr(segments, "VERSION", analyser.VERSION + 1)

@@ -19,6 +19,7 @@ from kaizen.retrieval.view import LiveSegment, View
 from kaizen.storage.local_store import LocalStore
 from kaizen.storage.object_store import ObjectStore, open_store
 from kaizen.storage.scratch import Scratch
+from tests.unit.indexing.no_ledger import NoLedger
 from tests.unit.retrieval.rows import document, rows, segment, vector
 
 ROOT = Path(__file__).parents[3]
@@ -97,13 +98,13 @@ def test_of_a_batch_nothing_stays(remote: ObjectStore, place: Path) -> None:
 @pytest.mark.parametrize("kind", ["flat", "hnsw"])
 def test_of_an_index_nothing_stays_and_it_answers_all_the_same(remote: ObjectStore, place: Path, kind: str) -> None:
     fresh = segment(*(document(f"d{n}", f"pump {n}. valve {n}") for n in range(20)), kind=kind)  # type: ignore[arg-type]
-    generations = GenerationStore(remote, "index/i/shard-000", mark_of=str)
+    generations = GenerationStore(remote, "index/i/shard-000", NoLedger())
     generations.save(View(1, (LiveSegment(fresh, np.ones(fresh.rows, bool), sealed=False),)), fresh)
-    loaded = GenerationStore(remote, "index/i/shard-000", mark_of=str).load()
+    loaded = GenerationStore(remote, "index/i/shard-000", NoLedger()).load()
     assert _files(place) == []
     (live,) = loaded.view.segments
     assert _answers(live.segment) == _answers(fresh)
-    again = GenerationStore(remote, "index/another/shard-000", mark_of=str)
+    again = GenerationStore(remote, "index/another/shard-000", NoLedger())
     again.save(loaded.view, None)  # the store has lost the segment: it is put there from its mapped files
     assert _answers(again.load().view.segments[0].segment) == _answers(fresh)
 

@@ -13,6 +13,7 @@ from kaizen.errors import Corrupt, Unavailable
 from kaizen.indexing.generation import GenerationStore
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.storage.local_store import LocalStore
+from tests.unit.indexing.no_ledger import NoLedger
 from tests.unit.retrieval.rows import document, segment
 
 OPEN = Path.open
@@ -75,7 +76,7 @@ def test_the_disk_is_not_corrupt_that_cannot_be_written(store: LocalStore, disk:
 
 
 def test_the_generation_before_loads(tmp_path: Path, disk: Disk) -> None:
-    generations = GenerationStore(LocalStore(tmp_path), "index/i/shard-000", mark_of=str)
+    generations = GenerationStore(LocalStore(tmp_path), "index/i/shard-000", NoLedger())
     names = []
     for seq in (1, 2):
         fresh = segment(document(f"d{seq}", "pump"))
