@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import InvalidInput, KaizenError
 from kaizen.indexing.seen import Seen
+from kaizen.job import job_parser
 from kaizen.records import Quarantined, Release
 from kaizen.storage.ledger.documents import BatchEntry
 from kaizen.text.sources import Expansion, expand
@@ -262,13 +262,11 @@ def _release(workspace: Workspace) -> Release:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jobs.ingest", description=__doc__)
+    parser = job_parser("jobs.ingest", __doc__)
     parser.add_argument("sources", nargs="+", metavar="SOURCE")
     parser.add_argument("--tenant", help="whose documents they are; default: workspace.tenant")
     parser.add_argument("--group", action="append", default=[], help="who may see them; repeat for several")
     parser.add_argument("--prune", action="store_true", help="delete documents that are gone from these sources")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--json", action="store_true")
     return parser
 
 

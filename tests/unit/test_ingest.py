@@ -32,6 +32,14 @@ GRASS, SWIMS, GONE = "The pump is a motor.", "The valve is a gear of the belt.",
 COUNTS = ("documents", "unchanged", "duplicate", "quarantined", "deleted", "kept")
 
 
+def test_its_help_reads_as_its_description_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert "    python -m jobs.ingest SOURCE... [--tenant T]" in told
+    assert "else $KAIZEN_CONFIG" in told
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> SmallIndex:
     return make_small_index(tmp_path_factory.mktemp("made"))
