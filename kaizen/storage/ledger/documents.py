@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -226,10 +226,7 @@ class Documents:
 
     def forget_texts(self, before: float) -> int:
         """Remove the texts of changes that were replaced or deleted before this moment; return how many."""
-        gone = 0
-        while page := self._database.write(lambda connection: superseded.forget_texts(connection, before)):
-            gone += page
-        return gone
+        return self._forget(lambda connection: superseded.forget_texts(connection, before))
 
     def old_keys(self, before: float) -> int:
         """Return how many idempotency keys were bound before this moment."""
@@ -238,15 +235,19 @@ class Documents:
 
     def forget_keys(self, before: float) -> int:
         """Delete idempotency keys that were bound before this moment, a page at a time; return how many."""
-        gone = 0
-        while page := self._database.write(lambda connection: idempotency.forget(connection, before, _PAGE)):
-            gone += page
-        return gone
+        return self._forget(lambda connection: idempotency.forget(connection, before, _PAGE))
 
     def schema(self, tenant: str) -> Mapping[str, FieldType]:
         """Return the type of every metadata field that the tenant's documents ever had."""
         with self._database.read() as connection:
             return metadata_schema.read(connection, tenant)
+
+    def _forget(self, page: Callable[[sa.Connection], int]) -> int:
+        """Forget page by page, each in a transaction of its own, until there is none; return how many it were."""
+        gone = 0
+        while forgotten := self._database.write(page):
+            gone += forgotten
+        return gone
 
     def _page_of_source(self, tenant: str, source: str, until: int, after: str) -> list[str]:
         query = (

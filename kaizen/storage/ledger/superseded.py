@@ -22,6 +22,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -40,11 +41,13 @@ class ThinnedBatch:
     Attributes:
         uri: where in the store it lies.
         at: when it lost the first, seconds since the epoch.
+        is_empty: whether it has none left.
     """
 
     seq: int
     uri: str
     at: float
+    is_empty: bool
 
 
 def mark(connection: sa.Connection, seqs: Iterable[int]) -> None:
@@ -62,9 +65,9 @@ def count_texts(connection: sa.Connection, before: float) -> int:
 
 def forget_texts(connection: sa.Connection, before: float) -> int:
     """Remove a page of these texts, and return how many; 0 when there are none left."""
-    sizes = connection.execute(_texts(before).order_by(superseded.c.seq).limit(_PAGE)).all()
-    last = cut([(row.seq, row.payload_bytes) for row in sizes], _PAGE_BYTES)
-    seqs = [row.seq for row in sizes if last is not None and row.seq <= last]
+    sizes = sorted((row.seq, row.payload_bytes) for row in connection.execute(_page(before)))
+    last = cut(sizes, _PAGE_BYTES)
+    seqs = [seq for seq, _ in sizes if last is not None and seq <= last]
     if seqs:
         unneeded = changes.c.seq.in_(seqs), changes.c.kind == "upsert", ~_has_documents(changes.c.seq)
         connection.execute(sa.update(changes).where(*unneeded).values(payload=None))
@@ -73,16 +76,16 @@ def forget_texts(connection: sa.Connection, before: float) -> int:
 
 
 def thinned_batches(connection: sa.Connection) -> list[ThinnedBatch]:
-    """Return all batches that have lost documents, in the order of their changes."""
+    """Return all batches that have lost documents, in the order in which they lost the first."""
+    is_empty = (~_has_documents(superseded.c.seq)).label("is_empty")
     query = (
-        sa.select(superseded.c.seq, superseded.c.at, changes.c.batch_uri, changes.c.payload)
+        sa.select(superseded, changes.c.batch_uri, changes.c.payload, is_empty)
         .join(changes, changes.c.seq == superseded.c.seq)
         .where(changes.c.kind == "batch")
-        .order_by(superseded.c.seq)
     )
     return [
-        ThinnedBatch(seq=row.seq, uri=location(row.batch_uri, row.payload), at=row.at)
-        for row in connection.execute(query)
+        ThinnedBatch(seq=row.seq, uri=location(row.batch_uri, row.payload), at=row.at, is_empty=bool(row.is_empty))
+        for row in connection.execute(_oldest_first(query))
     ]
 
 
@@ -113,6 +116,15 @@ def _texts(before: float) -> sa.Select[tuple[int, int]]:
         .join(superseded, changes.c.seq == superseded.c.seq)
         .where(superseded.c.at < before, changes.c.kind == "upsert")
     )
+
+
+def _page(before: float) -> sa.Select[tuple[int, int]]:
+    """The oldest of them: in the order of an index, so that those which are not due cost nothing."""
+    return _oldest_first(_texts(before)).limit(_PAGE)
+
+
+def _oldest_first(query: sa.Select[Any]) -> sa.Select[Any]:
+    return query.order_by(superseded.c.at, superseded.c.seq)
 
 
 def _has_documents(seq: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:

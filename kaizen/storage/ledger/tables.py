@@ -89,6 +89,7 @@ superseded = sa.Table(
     metadata,
     sa.Column("seq", Seq, primary_key=True, autoincrement=False),
     sa.Column("at", sa.Double, nullable=False),
+    sa.Index("superseded_at", "at", "seq"),
 )
 
 metadata_fields = sa.Table(

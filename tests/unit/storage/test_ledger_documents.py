@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from kaizen.errors import Conflict, InvalidInput, NotFound
 from kaizen.records import Change, Document, DocumentState, Quarantined
@@ -145,6 +149,15 @@ def test_what_a_later_change_took_the_place_of_is_forgotten_and_what_is_current_
     ]  # fmt: skip
     assert documents.get(TENANT, "a")[1] == document("a", "a newest")
     assert len(documents.changes_after(0, max_bytes=1)) == 3  # what is gone takes no room in a read
+
+
+def test_a_page_of_what_is_forgotten_is_found_without_what_is_not_due(migrated_sqlite: Path) -> None:
+    """The writer waits for it, and what was replaced today may be a hundred thousand times as much."""
+    page = str(superseded._page(1.0).compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
+    with closing(sqlite3.connect(f"file:{migrated_sqlite}?mode=ro", uri=True)) as ledger:
+        plan = [row[3] for row in ledger.execute("EXPLAIN QUERY PLAN " + page)]
+    assert plan[0].startswith("SEARCH superseded USING COVERING INDEX superseded_at (at<?)")
+    assert not [step for step in plan if "TEMP B-TREE" in step]
 
 
 def test_nothing_makes_it_forget_a_text_that_is_current(ledger: Ledger) -> None:

@@ -25,4 +25,5 @@ def upgrade() -> None:
         "INSERT INTO superseded (seq, at) SELECT seq, :now FROM changes WHERE kind = 'batch' OR "
         "(kind = 'upsert' AND NOT EXISTS (SELECT 1 FROM documents WHERE documents.seq = changes.seq))"
     )
+    op.create_index("superseded_at", "superseded", ["at", "seq"])
     op.get_bind().execute(lost, {"now": time.time()})
