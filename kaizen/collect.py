@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,6 +69,8 @@ class Collected:
 def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Collected:
     """Look once, remember what is of no use, and take away what has been so for `collect.age_hours` or `batch_hours`.
 
+    Of the batches that lost documents a look reads some, the next one goes on: see `kaizen.indexing.thinning`.
+
     Args:
         now: seconds since the epoch.
 
@@ -79,7 +81,7 @@ def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Colle
     age, batch_age = (hours * _HOUR for hours in (wanted.age_hours, wanted.batch_hours))
     documents = workspace.ledger.documents
     names = workspace.store.list()
-    thinning = thin(documents, workspace.store, now - age, dry_run=dry_run)
+    thinning = thin(documents, workspace.store, before=now - age, rewrite_before=now - batch_age, dry_run=dry_run)
     needs = _needs(workspace, names, now - age)
     found = unneeded(names, replace(needs, batches=set(needs.batches) - set(thinning.free)), before=now - age)
     going, since = due(found, _seen(workspace), now=now, age=age, batch_age=batch_age)
@@ -88,14 +90,16 @@ def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Colle
     if not dry_run:
         workspace.store.write_pointer(SEEN, json.dumps(since))
         going = _take_all(workspace, held, now - age)
+    all_texts = documents.old_texts(float("inf"))  # asked before some of them go
+    old_texts = _forget(documents.old_texts, documents.forget_texts, now - age, dry_run=dry_run)
     return Collected(
         gone=tuple(going),
         waiting=(*(name for name in since if name not in set(going)), *thinning.waiting),
         rewritten=thinning.rewritten,
         freed_bytes=sum(sizes[name] for name in going),
-        texts=_forget_texts(workspace, now - age, dry_run=dry_run),
-        texts_waiting=documents.old_texts(float("inf")) - documents.old_texts(now - age),
-        idempotency_keys=_forget_keys(workspace, now - age, dry_run=dry_run),
+        texts=old_texts,
+        texts_waiting=all_texts - old_texts,
+        idempotency_keys=_forget(documents.old_keys, documents.forget_keys, now - age, dry_run=dry_run),
         checkpoints=tuple(_checkpoints(workspace, now - age, dry_run=dry_run)),
         logs=tuple(_logs(workspace, now - LOG_DAYS * 24 * _HOUR, dry_run=dry_run)),
     )
@@ -219,14 +223,8 @@ def _pointer(workspace: Workspace, name: str) -> str | None:
         return None
 
 
-def _forget_keys(workspace: Workspace, before: float, *, dry_run: bool) -> int:
-    documents = workspace.ledger.documents
-    return documents.old_keys(before) if dry_run else documents.forget_keys(before)
-
-
-def _forget_texts(workspace: Workspace, before: float, *, dry_run: bool) -> int:
-    documents = workspace.ledger.documents
-    return documents.old_texts(before) if dry_run else documents.forget_texts(before)
+def _forget(count: Callable[[float], int], forget: Callable[[float], int], before: float, *, dry_run: bool) -> int:
+    return (count if dry_run else forget)(before)
 
 
 def _checkpoints(workspace: Workspace, before: float, *, dry_run: bool) -> Iterator[str]:

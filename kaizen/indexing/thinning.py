@@ -8,13 +8,16 @@ have lost more documents, never got one: see `kaizen.storage.ledger.superseded`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from kaizen.errors import Corrupt, NotFound
+from kaizen.errors import Corrupt, NotFound, StorageFull, Unavailable
 from kaizen.indexing.batch import ids_of, write_again
 from kaizen.storage.ledger.documents import Documents
 from kaizen.storage.ledger.superseded import ThinnedBatch
 from kaizen.storage.object_store import ObjectStore, is_lost
+
+AT_ONCE = 64  # batches that one look reads: after an upgrade all are to be looked at, and may lie far away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +35,46 @@ class Thinning:
     waiting: tuple[str, ...]
 
 
-def thin(documents: Documents, store: ObjectStore, before: float, *, dry_run: bool) -> Thinning:
-    """Let the changes of batches that lost documents before this moment lead to what remains of them.
+def thin(documents: Documents, store: ObjectStore, *, before: float, rewrite_before: float, dry_run: bool) -> Thinning:
+    """Let the changes of batches that lost documents lead to what remains of them.
 
-    Nothing is taken from the store. A dry run only says what would be `free`. A batch that cannot be read stays.
+    One of which nothing remains leads nowhere when it lost the first document before `before`; one of which something
+    does is written again when that was before `rewrite_before`: each time the whole of it lies there twice for a while.
+    At most AT_ONCE of these are read, those that lost a document first; the next look goes on.
+
+    Nothing is taken from the store. A dry run only says what would be `free`. A batch that cannot be read, or for which
+    there is no room, stays for a later look.
     """
     batches = documents.thinned_batches()
-    due = [batch for batch in batches if batch.at < before]
-    done = {batch: uri for batch in due if (uri := _thinned(documents, store, batch, dry_run=dry_run)) is not None}
+    empty = [batch for batch in batches if batch.is_empty]
+    due = [batch for batch in empty if batch.at < before]
+    due += [batch for batch in batches if not batch.is_empty and batch.at < rewrite_before]
+    done = dict(_led_elsewhere(documents, store, due, dry_run=dry_run))
     return Thinning(
         free=tuple(batch.uri for batch in done),
         rewritten=tuple(batch.uri for batch, uri in done.items() if uri),
-        waiting=tuple(batch.uri for batch in batches if batch.at >= before and not documents.ids_at(batch.seq)),
+        waiting=tuple(batch.uri for batch in empty if batch.at >= before),
     )
+
+
+def _led_elsewhere(
+    documents: Documents, store: ObjectStore, due: Sequence[ThinnedBatch], *, dry_run: bool
+) -> Iterator[tuple[ThinnedBatch, str]]:
+    """Those that are, and where what is left of each lies. Lost ones do not count: they would hold up all others."""
+    left = AT_ONCE
+    for batch in due:
+        if not left:
+            return
+        try:
+            uri = _thinned(documents, store, batch, dry_run=dry_run)
+        except (Corrupt, NotFound, OSError):
+            continue  # whoever needs it is told
+        except (StorageFull, Unavailable):
+            left -= 1
+            continue
+        left -= not batch.is_empty
+        if uri is not None:
+            yield batch, uri
 
 
 def _thinned(documents: Documents, store: ObjectStore, batch: ThinnedBatch, *, dry_run: bool) -> str | None:
@@ -52,17 +82,14 @@ def _thinned(documents: Documents, store: ObjectStore, batch: ThinnedBatch, *, d
     ids = documents.ids_at(batch.seq)
     if not ids:
         return "" if dry_run or documents.lead_elsewhere(batch, "", ids) else None
-    try:
-        held = ids_of(store, batch.uri)
-        if not ids <= held:
-            return None  # a document without its text: to write the others again would hide the loss
-        if ids == held and not dry_run:
-            documents.lead_elsewhere(batch, batch.uri, ids)
-        if ids == held or dry_run:
-            return batch.uri if ids < held else None
-        uri = write_again(store, batch.uri, ids)
-    except (Corrupt, NotFound, OSError):
-        return None  # whoever needs it is told
+    held = ids_of(store, batch.uri)
+    if not ids <= held:
+        return None  # a document without its text: to write the others again would hide the loss
+    if ids == held and not dry_run:
+        documents.lead_elsewhere(batch, batch.uri, ids)
+    if ids == held or dry_run:
+        return batch.uri if ids < held else None
+    uri = write_again(store, batch.uri, ids)
     if not documents.lead_elsewhere(batch, uri, ids):
         return None
     if is_lost(store, uri):  # stopped for so long that it was collected, before it was recorded, as nobody's

@@ -17,7 +17,8 @@ import pytest
 from kaizen import waste
 from kaizen.collect import LOG_DAYS, Collected, collect
 from kaizen.config import Settings
-from kaizen.errors import NotFound
+from kaizen.errors import KaizenError, NotFound, StorageFull, Unavailable
+from kaizen.indexing import thinning
 from kaizen.indexing.batch import document_table, read_chunks, read_documents, write_batch
 from kaizen.indexing.generation import GenerationStore
 from kaizen.learning.dataset import read_dataset
@@ -27,7 +28,7 @@ from kaizen.retrieval.chunk_table import with_vectors
 from kaizen.retrieval.view import LiveSegment, View
 from kaizen.rollout import promote
 from kaizen.steward.state import Material, TurnState
-from kaizen.storage.ledger import Ledger
+from kaizen.storage.ledger import Ledger, superseded
 from kaizen.storage.ledger.documents import Documents
 from kaizen.storage.ledger.superseded import ThinnedBatch
 from kaizen.storage.object_store import ObjectStore, holds
@@ -275,22 +276,36 @@ def test_a_batch_is_written_again_without_what_was_deleted(place: Place) -> None
     ledger, uri = place.workspace.ledger, write(place.workspace.store)
     record(ledger, uri)
     ledger.documents.delete("acme", "d1")
-    assert place.after(23).rewritten == ()
-    would = place.after(25, dry_run=True)
+    assert place.after(167).rewritten == ()
+    would = place.after(169, dry_run=True)
     assert (would.rewritten, batches(place)) == ((uri,), [uri])
-    done = place.after(25)
+    done = place.after(169)
     assert (done.rewritten, done.waiting) == ((uri,), would.waiting)
-    assert uri in place.after(25 + 168).gone
+    assert place.after(169 + 167).gone == (index(place.retired),)
+    assert uri in place.after(169 + 168).gone
     (new,) = batches(place)
     chunks = read_chunks(place.workspace.store, new, "m")
     assert chunks is not None and set(chunks["document_id"].to_pylist()) == {"d0"}
     assert new != uri and held(place) == {"d0": DOCUMENTS[0].text}
     assert ledger.documents.get("acme", "d0")[0].batch_uri == new
-    assert place.after(200).rewritten == ()
+    assert place.after(400).rewritten == ()
     ledger.documents.delete("acme", "d0")
-    place.after(225)
-    assert place.after(225 + 168).gone == (new,)
+    place.after(401)
+    assert place.after(401 + 168).gone == (new,)
     assert (batches(place), held(place)) == ([], {})
+
+
+def test_while_its_documents_are_replaced_one_by_one_two_of_a_batch_lie_in_the_store_at_most(place: Place) -> None:
+    ledger, store = place.workspace.ledger, place.workspace.store
+    many = [document(f"d{n}", "A pump") for n in range(40)]
+    record(ledger, write(store, many), many)
+    copies, rewritten = list[int](), 0
+    for day in range(35):
+        with patch.object(superseded.time, "time", lambda day=day: place.now + day * 24 * HOUR):
+            ledger.documents.upsert(document(f"d{day}", "A valve"))
+        rewritten += len(place.after(day * 24 + 1).rewritten)
+        copies.append(len(batches(place)))
+    assert (max(copies), rewritten) == (2, 4)
 
 
 def test_kills_leave_every_document_that_is_current(place: Place) -> None:
@@ -309,14 +324,14 @@ def test_kills_leave_every_document_that_is_current(place: Place) -> None:
 
         try:
             dying = Store(store, kill)
-            for hours in (25, 200):  # it is written again, and the old one goes
+            for hours in (25, 200, 400):  # it is written again, and the old one goes
                 place.after(hours + rounds / 100, dying)
             over = True
         except Killed:
             rounds += 1
         assert {name: text for name, text in held(place).items() if name in stays} == stays
     assert rounds > 6
-    for hours in (230, 260, 500):  # what a kill left goes as what nobody recorded does
+    for hours in (430, 460, 700):  # what a kill left goes as what nobody recorded does
         place.after(hours)
     assert (len(batches(place)), held(place)) == (len(stays), stays)
 
@@ -332,9 +347,9 @@ def test_a_document_that_goes_while_the_rest_is_written_goes_the_next_time(place
         if verb == "put_directory":
             ledger.documents.delete("acme", "d2")
 
-    assert len(place.after(25, Store(store, deleted)).rewritten) == 1
+    assert len(place.after(169, Store(store, deleted)).rewritten) == 1
     assert held(place) == {"d0": before, "d2": "A pump"}
-    assert len(place.after(50).rewritten) == 1
+    assert len(place.after(170).rewritten) == 1
     assert held(place) == {"d0": before}
 
 
@@ -351,9 +366,45 @@ def test_what_was_collected_before_it_was_recorded_takes_nobodys_place(place: Pl
         return lead(documents, batch, to, ids)
 
     with patch.object(Documents, "lead_elsewhere", late):
-        assert place.after(25).rewritten == ()
+        assert place.after(169).rewritten == ()
     assert (batches(place), held(place)["d0"]) == ([uri], DOCUMENTS[0].text)
-    assert place.after(50).rewritten == (uri,)
+    assert place.after(170).rewritten == (uri,)
+
+
+@pytest.mark.parametrize("error", [StorageFull, Unavailable])
+def test_a_batch_that_cannot_be_written_again_keeps_nothing_else_from_going(
+    place: Place, error: type[KaizenError]
+) -> None:
+    ledger, store = place.workspace.ledger, place.workspace.store
+    uri = write(store)
+    record(ledger, uri)
+    ledger.documents.delete("acme", "d1")
+    place.after(25)
+
+    def full(_count: int, verb: str) -> None:
+        if verb == "put_directory":
+            raise error("Nothing can be written.")
+
+    done = place.after(169, Store(store, full))
+    assert (done.gone, done.rewritten, batches(place)) == ((index(place.retired),), (), [uri])
+    assert place.after(170).rewritten == (uri,)
+
+
+def test_a_look_reads_some_batches_the_oldest_first_and_lost_ones_hold_up_no_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thinning, "AT_ONCE", 2)
+    ledger, store = place.workspace.ledger, place.workspace.store
+    parts = [[replace(one, id=f"{one.id}-{n}") for one in DOCUMENTS] for n in range(7)]
+    uris = [write(store, part) for part in parts]
+    for uri, part in zip(uris, parts, strict=True):
+        record(ledger, uri, part)
+    for part in (*parts[:3], *reversed(parts[3:])):
+        ledger.documents.delete("acme", part[0].id)
+    for uri in uris[:3]:
+        store.delete(uri)
+    looks = [place.after(169 + n).rewritten for n in range(3)]
+    assert looks == [(uris[6], uris[5]), (uris[4], uris[3]), ()]
 
 
 def test_a_batch_that_lacks_a_current_document_stays_as_it_is(place: Place) -> None:
@@ -361,7 +412,7 @@ def test_a_batch_that_lacks_a_current_document_stays_as_it_is(place: Place) -> N
     uri = write(store)
     record(ledger, uri, [*DOCUMENTS, document("d2", "A pump")])
     ledger.documents.delete("acme", "d1")
-    assert (place.after(25).gone, batches(place)) == ((), [uri])
+    assert (place.after(169).gone, batches(place)) == ((), [uri])
 
 
 def test_a_text_that_was_replaced_or_deleted_leaves_the_ledger_and_its_file(place: Place) -> None:

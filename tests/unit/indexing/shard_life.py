@@ -274,7 +274,7 @@ class ShardLife(RuleBasedStateMachine):
         """Take away all that later changes took the place of, and no more."""
         documents, self.collected = self.ledger.documents, self.ledger.documents.head()
         documents.forget_texts(math.inf)
-        thin(documents, self.store, math.inf, dry_run=False)
+        thin(documents, self.store, before=math.inf, rewrite_before=math.inf, dry_run=False)
         for name in set(self.store.list("batches")) - documents.batches() - self.backup.batches:
             self.store.delete(name)
         assert (documents.old_texts(math.inf), documents.thinned_batches()) == (0, [])
