@@ -11,6 +11,7 @@ from typing import Any
 
 from kaizen.evaluation.observed import MOST_PATIENCE_SECONDS
 from kaizen.ids import fingerprint
+from kaizen.records import Turn
 from kaizen.steward.messages import Ended, Run
 from kaizen.steward.record import remember
 from kaizen.storage.ledger import Ledger
@@ -48,7 +49,7 @@ class DriftWatch:
         kept, stable, now = self._kept(), self._ledger.rollout.current(), self._clock()
         if stable is None:
             return False
-        if kept.get("release") != stable or self._answered(kept):
+        if kept.get("release") != stable or (_alarms(kept) and self._is_answered(kept)):
             end = self._ledger.impressions.end()
             remember(self._ledger, {MEMORY: {"release": stable, "after": end, "checked": 0, "at": now}})
             return False
@@ -67,20 +68,31 @@ class DriftWatch:
         """The readings of the latest report, unless a turn began after it."""
         kept = self._kept()
         readings: Sequence[Mapping[str, Any]] = kept.get("report", {}).get("readings", ())
-        return readings if kept.get("turn", "") == self._newest_turn() else ()
+        return () if self._is_answered(kept) else readings
 
     def _kept(self) -> Mapping[str, Any]:
         kept: Mapping[str, Any] = self._ledger.turns.memory().get(MEMORY, {})
         return kept
 
-    def _answered(self, kept: Mapping[str, Any]) -> bool:
-        """A turn has learnt from what changed: from now on that is what is normal, and a new reference is taken."""
-        alarms = [one for one in kept.get("report", {}).get("readings", ()) if one["alarm"]]
-        return bool(alarms) and kept.get("turn", "") != self._newest_turn()
+    def _is_answered(self, kept: Mapping[str, Any]) -> bool:
+        """Whether a turn began after the report. After an alarm, what changed is then what is normal, and a new
+        reference is taken."""
+        newest = next(iter(self._ledger.turns.newest(1)), None)
+        if "turn" not in kept:  # of a version that knew the time only
+            return newest is not None and newest.at >= kept.get("at", 0.0)
+        return kept["turn"] != _id_of(newest)
 
     def _newest_turn(self) -> str:
         """Its id, and not its time, tells what came first: a clock may be set back."""
-        return next((turn.id for turn in self._ledger.turns.newest(1)), "")
+        return _id_of(next(iter(self._ledger.turns.newest(1)), None))
+
+
+def _id_of(turn: Turn | None) -> str:
+    return "" if turn is None else turn.id
+
+
+def _alarms(kept: Mapping[str, Any]) -> bool:
+    return any(one["alarm"] for one in kept.get("report", {}).get("readings", ()))
 
 
 def bounds_of(kept: Mapping[str, Any], end: int) -> Bounds:

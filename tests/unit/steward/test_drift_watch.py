@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kaizen.evaluation.observed import MOST_PATIENCE_SECONDS
+from kaizen.records import Turn
 from kaizen.steward import drift_watch
 from kaizen.steward.keeper import Keeper
+from kaizen.steward.record import remember, save, state_of
+from kaizen.steward.state import TurnState
 from tests.unit.steward.world import NO_FEEDBACK, SETTINGS, World
 
 QUIET = SETTINGS.model_copy(update={"min_feedback": 100_000, "schedule_hours": 0})
@@ -121,3 +126,24 @@ def test_a_measurement_that_failed_starts_nothing(world: World) -> None:
     assert [keeper.tick(), keeper.tick()] == [True, False]
     assert world.ledger.turns.newest(1) == []
     assert "error" in world.ledger.turns.memory()["drift"]["report"]
+
+
+def turn_that_ended(world: World) -> Turn:
+    begun = TurnState(turn="", stable="", until_impression=0, until_feedback=0)
+    turn = world.ledger.turns.start("It was time.", begun.to_json())
+    save(world.ledger, replace(state_of(turn), outcome="nothing_to_learn"), finish=True)
+    return turn
+
+
+def test_an_alarm_that_the_version_before_told_is_answered_by_a_turn(world: World) -> None:
+    """Its report does not say which turn was the newest then."""
+    world.now = turn_that_ended(world).at + 60
+    alarmed(world)
+    kept = world.ledger.turns.memory()["drift"]
+    del kept["turn"]
+    remember(world.ledger, {"drift": kept})
+    assert world.keeper(QUIET).tick(), "a turn begins"
+    (turn,) = world.ledger.turns.newest(1)
+    assert turn.trigger == "They ask other things."
+    remember(world.ledger, {"drift": {**kept, "at": turn.at - 1}})
+    assert not world.keeper(QUIET).signs().readings
