@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import select
+import socket
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ from kaizen.errors import KaizenError, PermanentError, StorageFull, TransientErr
 EXIT_PERMANENT = 1
 EXIT_TRANSIENT = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 _STANDARD_OUTPUT = 1
+_SHORT_OF = (errno.EAGAIN, errno.EINTR, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH)
 _JOINERS = "\u200c\u200d"  # Cf as well, but Persian, Hindi and emoji need them
 _UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
@@ -123,9 +126,19 @@ def of_the_system(error: OSError) -> KaizenError:
     message = f"{said}." if error.filename is None else f"{error.filename}: {said}."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(message, advice="Free space, then try again.")
-    if isinstance(error, ConnectionError | TimeoutError):
+    if _does_not_answer(error):
         return Unavailable(message, advice="Check that what was called runs and can be reached, then try again.")
+    if error.errno in _SHORT_OF:
+        return TransientError(
+            message, advice="Try again. If it stays so, free memory, or allow more open files and processes (ulimit)."
+        )
     return PermanentError(message, advice="Check the path, its permissions and the disk.")
+
+
+def _does_not_answer(error: OSError) -> bool:
+    if isinstance(error, socket.gaierror):  # its numbers are not those of errno
+        return error.errno == socket.EAI_AGAIN
+    return isinstance(error, ConnectionError | TimeoutError) or error.errno in _UNREACHABLE
 
 
 def _nobody_reads() -> bool:

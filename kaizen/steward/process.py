@@ -28,8 +28,9 @@ def _codes(base: type[KaizenError]) -> frozenset[str]:
 
 
 _CODES, _TRANSIENT = _codes(KaizenError), _codes(TransientError)
-# What would fail again in the same way. The next process may win the race that this one lost, and writes for itself.
-_PERMANENT = _codes(PermanentError) - {Conflict.code, WriterStopped.code}
+# What would fail again in the same way. The next process may win the race that this one lost, and writes for itself;
+# and an error of the system that has no name of ours, of the disk say, may pass.
+_PERMANENT = _codes(PermanentError) - {PermanentError.code, Conflict.code, WriterStopped.code}
 
 
 class StepRunner:

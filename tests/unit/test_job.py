@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from socket import EAI_AGAIN, EAI_NONAME, gaierror
 
 import pytest
 
@@ -39,6 +40,13 @@ def failing(error: Exception) -> Callable[[argparse.Namespace], None]:
         (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), 75, "unavailable", "Connection refused."),
         (ConnectionError("no cluster there"), 75, "unavailable", "no cluster there."),
         (TimeoutError(), 75, "unavailable", "TimeoutError."),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), 75, "unavailable", "No route to host."),
+        (gaierror(EAI_AGAIN, "Try later"), 75, "unavailable", "Try later."),
+        (gaierror(EAI_NONAME, "Name not known"), 1, "permanent", "Name not known."),
+        (BlockingIOError(errno.EAGAIN, "Not now"), 75, "transient", "Not now."),
+        (InterruptedError(errno.EINTR, "Interrupted"), 75, "transient", "Interrupted."),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 75, "transient", "Cannot allocate memory."),
+        (OSError(errno.EMFILE, "Too many open files", "/a"), 75, "transient", "/a: Too many open files."),
     ],
 )
 def test_an_error_is_told_with_advice_and_says_whether_to_try_again(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from kaizen.commands.output import told
-from kaizen.errors import BadModel, Conflict, NotFound, Unavailable, WriterStopped
+from kaizen.errors import BadModel, Conflict, NotFound, PermanentError, Unavailable, WriterStopped
 
 ERRORS = (
     NotFound("There is nothing.", advice="Make some."),
@@ -17,6 +17,7 @@ ERRORS = (
     WriterStopped("The disk."),
     Conflict("Somebody was first."),
     Unavailable("Not sealed yet."),
+    PermanentError("/a: Input/output error."),
 )
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def test_a_step_yields_the_cpu_and_runs_under_the_stewards_settings(
         (("fail", "writer-stopped"), ("The disk.", "writer-stopped", "")),
         (("fail", "conflict"), ("Somebody was first.", "conflict", "")),
         (("fail", "unavailable"), ("Not sealed yet.", "unavailable", "transient")),
+        (("fail", "permanent"), ("/a: Input/output error.", "permanent", "")),
         (("break",), ("KeyError: 'x'", "", "")),
         (("die",), ("It was ended by signal 9.", "", "transient")),
         (("nothing",), ("It printed no result.", "", "")),
