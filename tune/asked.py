@@ -7,7 +7,7 @@ goes on, whatever is written meanwhile: what wins is tested anew. One that has e
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from kaizen.release import retrieval_of
 from kaizen.storage.object_store import ObjectStore
 from kaizen.workspace import Workspace
 from tune.answering import is_generated
-from tune.judged import Judged
+from tune.judged import Judgements
 from tune.kept import Kept
 from tune.spaces import (
     Drawn,
@@ -56,14 +56,14 @@ class Planned:
 
     Attributes:
         drawn: settings by number of trial.
-        judged: see `Judged.record`. seqs: how far each shard of the index is.
+        judgements: see `Judgements.fingerprint`. seqs: how far each shard of the index is.
     """
 
     what: What
     base: Release
     dataset: Dataset | None
     drawn: dict[int, Drawn]
-    judged: Mapping[str, Any]
+    judgements: str
     seqs: Sequence[int]
     seed: int
     turn: str
@@ -77,7 +77,7 @@ class Planned:
             "dataset": self.dataset.id if self.dataset else "",
             "trials": len(self.drawn),
             "seed": self.seed,
-            "queries": dict(self.judged),
+            "judgements": self.judgements,
             "settings": {str(number): settings for number, settings in self.drawn.items()},
         }
 
@@ -101,7 +101,7 @@ def wanted(workspace: Workspace, wish: Wish) -> tuple[Release, Dataset | None]:
 
 
 def planned(
-    store: ObjectStore, wish: Wish, base: Release, dataset: Dataset | None, judged: Judged, index: OfflineIndex
+    store: ObjectStore, wish: Wish, base: Release, dataset: Dataset | None, known: Judgements, index: OfflineIndex
 ) -> Planned:
     """Return the plan; without a name of its own it is named by what it is made of, and by how often that was swept."""
     found = Planned(
@@ -109,7 +109,7 @@ def planned(
         base=base,
         dataset=dataset,
         drawn=dict(enumerate(_drawn(base, wish), start=1)),
-        judged=judged.record(),
+        judgements=known.fingerprint,
         seqs=[index.views[shard].seq for shard in sorted(index.views)],
         seed=wish.seed,
         turn=wish.turn,

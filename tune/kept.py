@@ -6,7 +6,7 @@ The same sweep, begun again after a kill, goes on from here. Nothing of it is ex
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from kaizen.learning.sweep import Trial
 from kaizen.storage.object_store import ObjectStore
 
 Json = dict[str, Any]
+LEFT_OUT = "left_out"  # beside the plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,16 +30,22 @@ class Kept:
         """Where it lies."""
         return f"sweeps/{self.name}"
 
-    def begin(self, plan: Mapping[str, Any]) -> None:
+    def begin(self, plan: Mapping[str, Any], left_out: Sequence[str] = ()) -> None:
         """Write the plan, or find that it is the one that was begun. Raises Conflict when it is another one."""
+        wanted = {**plan, LEFT_OUT: list(left_out)}
         there = self.read("plan.json")
         if there is None:
-            self.write("plan.json", plan)
-        elif there != json.loads(json.dumps(plan)):
+            self.write("plan.json", wanted)
+        elif there != json.loads(json.dumps(wanted)):
             raise Conflict(
                 f"There is a sweep {self.name!r} with other arguments, of another release, or on other judgements.",
                 advice="Give this one another --name.",
             )
+
+    def left_out(self) -> list[str] | None:
+        """Names of the queries that this sweep, when it began, left out; None when it did not begin yet."""
+        there = self.read("plan.json")
+        return None if there is None else there.get(LEFT_OUT, [])
 
     def add(self, trial: Trial) -> None:
         """Keep a trial that ended."""

@@ -20,6 +20,7 @@ _SHOWN = 12
 
 def outcome(
     plan: Mapping[str, Any],
+    queries: Mapping[str, Any],
     seqs: Sequence[int],
     trials: Sequence[Trial],
     *,
@@ -32,11 +33,13 @@ def outcome(
 ) -> dict[str, Any]:
     """Return all of it as JSON, as of now.
 
-    `seqs`: how far each shard was. `left_out`: see `Judged`. `release`: the candidate that came of it.
+    `queries`: see `Judged.record`. `seqs`: how far each shard was. `left_out`: how many trusted queries were.
+    `release`: the candidate that came of it.
     """
     winner, present = best(trials), next(trial for trial in trials if trial.number == PRESENT)
     return {
-        **{name: plan[name] for name in ("what", "queries", "trials", "seed", "dataset")},
+        **{name: plan[name] for name in ("what", "trials", "seed", "dataset")},
+        "queries": dict(queries),
         "base": plan["release"],
         "index_seqs": list(seqs),
         "at": time.time(),

@@ -36,7 +36,7 @@ from train.query_encoder import Places, learn, query_examples
 from train.recording import Clock, Lesson, record
 from tune.answering import AnsweringStudy, answering_part, questions
 from tune.asked import Planned, Wish, planned, wanted
-from tune.judged import Judged, judged_queries
+from tune.judged import Judged, Judgements, judgements_for
 from tune.outcome import chart, outcome, table
 from tune.retrieval import CUT, RetrievalStudy, judged_pools, rankings
 from tune.spaces import Drawn, retrieval_settings
@@ -55,10 +55,11 @@ def sweep(workspace: Workspace, wish: Wish, progress: Progress) -> tuple[str, di
     clock = Clock()
     base, dataset = wanted(workspace, wish)
     index = OfflineIndex.open_whole(workspace, base)
-    judged = judged_queries(workspace, base, dataset, index, trains=wish.what == "training")
-    plan = planned(workspace.store, wish, base, dataset, judged, index)
+    known = judgements_for(workspace, base, dataset, trains=wish.what == "training")
+    plan = planned(workspace.store, wish, base, dataset, known, index)
+    judged = _judged(workspace, plan, known, index)
     begun = plan.record()
-    plan.kept.begin(begun)
+    plan.kept.begin(begun, judged.left_out)
     if (ended := plan.kept.read("result.json")) is not None:
         return plan.kept.name, {**ended, "again": True}
     trials = _trials(workspace, plan, lambda: _study(workspace, plan, judged, index), progress)
@@ -72,18 +73,25 @@ def sweep(workspace: Workspace, wish: Wish, progress: Progress) -> tuple[str, di
     )
     result = outcome(
         begun,
+        judged.record(),
         plan.seqs,
         trials,
         lucky=lucky,
         test=test,
         concluded=concluded,
-        left_out=judged.left_out,
+        left_out=len(judged.left_out),
         release=candidate.release if candidate else None,
         cost=cost,
     )
     workspace.store.put_bytes(f"{plan.kept.prefix}/chart.svg", chart(result).encode())
     plan.kept.write("result.json", result)
     return plan.kept.name, {**result, "again": False}
+
+
+def _judged(workspace: Workspace, plan: Planned, known: Judgements, index: OfflineIndex) -> Judged:
+    """The queries that it began with; of a new sweep those whose documents are there now."""
+    left_out = plan.kept.left_out()
+    return known.judged(index, known.without_documents(workspace.ledger) if left_out is None else left_out)
 
 
 def _study(workspace: Workspace, plan: Planned, judged: Judged, index: OfflineIndex) -> Study:

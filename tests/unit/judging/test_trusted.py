@@ -19,7 +19,10 @@ from kaizen.offline import OfflineIndex
 from kaizen.records import Document, Judgement
 from kaizen.retrieval.view import View
 from kaizen.storage.ledger import Ledger
-from tune.judged import judged_queries
+from kaizen.storage.local_store import LocalStore
+from tune.judged import Judgements, judgements_for
+from tune.kept import Kept
+from tune.sweep import _judged
 
 
 @pytest.fixture
@@ -53,20 +56,40 @@ def test_a_query_counts_while_one_of_its_relevant_documents_is_there(ledger: Led
     assert found.missing == {"t": ["gone"], "other": ["d"]}
 
 
-def test_a_sweep_chooses_by_queries_whose_documents_are_there(ledger: Ledger) -> None:
+def known(ledger: Ledger) -> Judgements:
     workspace, base = SimpleNamespace(ledger=ledger), SimpleNamespace(parts={}, parent=None)
-    index = OfflineIndex({0: View(1, ())}, 1, ())
+    return judgements_for(workspace, base, None, trains=False)  # type: ignore[arg-type]
 
-    def judged() -> Any:  # noqa: ANN401 (of a stand-in)
-        return judged_queries(workspace, base, None, index, trains=False)  # type: ignore[arg-type]
 
+INDEX = OfflineIndex({0: View(1, ())}, 1, ())
+
+
+def test_a_sweep_chooses_by_queries_whose_documents_are_there(ledger: Ledger) -> None:
     trust(ledger, there=10, gone=90)
+    few = known(ledger)
     with pytest.raises(InvalidInput, match=r"'trusted': 10.*90 trusted queries are left out"):
-        judged()
+        few.judged(INDEX, few.without_documents(ledger))
     trust(ledger, there=90, gone=10)
-    found = judged()
-    assert (found.source, len(found.validation) + len(found.test), found.left_out) == ("trusted", 90, 10)
-    assert "left_out" not in found.record(), "the same queries are the same sweep"
+    many = known(ledger)
+    found = many.judged(INDEX, many.without_documents(ledger))
+    assert (found.source, len(found.validation) + len(found.test), len(found.left_out)) == ("trusted", 90, 10)
+
+
+def test_a_sweep_goes_on_with_the_same_queries_when_a_document_comes_or_goes(ledger: Ledger, tmp_path: Path) -> None:
+    trust(ledger, there=90, gone=10)
+    workspace: Any = SimpleNamespace(ledger=ledger)
+    plan: Any = SimpleNamespace(kept=Kept(store=LocalStore(tmp_path / "objects"), name="mine"))
+    before = known(ledger)
+    begun = _judged(workspace, plan, before, INDEX)
+    plan.kept.begin({}, begun.left_out)
+    ledger.documents.upsert(Document(tenant="t", id="gone95", title="", text="x", groups=("staff",)))
+    ledger.documents.delete("t", "d")
+    after = known(ledger)
+    assert len(after.without_documents(ledger)) == 99
+    assert after.fingerprint == before.fingerprint, "it has the same name"
+    assert _judged(workspace, plan, after, INDEX) == begun
+    ledger.judgements.put_many(on("q1", "d", grade=2))
+    assert known(ledger).fingerprint != before.fingerprint
 
 
 def test_a_candidate_is_judged_on_queries_whose_documents_are_there(

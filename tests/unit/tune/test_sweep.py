@@ -25,7 +25,7 @@ from tests.unit.retrieval.rows import document, vector
 from tests.unit.retrieval.test_ranking_over_shards import ANYBODY, views
 from tune import sweep
 from tune.asked import Planned, Wish, planned
-from tune.judged import Judged
+from tune.judged import Judgements
 from tune.kept import Kept
 from tune.retrieval import narrowed
 from tune.spaces import (
@@ -91,11 +91,10 @@ def plan(store: ObjectStore, *, grade: int = 1, seqs: tuple[int, ...] = (7, 9), 
     base = Release(
         id="r1-0", number=1, at=0.0, fingerprint="0", parts={"retrieval": Retrieval().model_dump()}, parent=None
     )
-    asked = {"t/q": Asked(text="a pump", tenant="t", grades={"d": grade})}
-    judged = Judged(source="trusted", validation=asked, test={})
+    known = Judgements(trusted=[], examples={"t/q": Asked(text="a pump", tenant="t", grades={"d": grade})})
     index = OfflineIndex({shard: View(seq, ()) for shard, seq in enumerate(seqs)}, len(seqs), ())
     wish = Wish(what="retrieval", release=None, dataset=None, trials=2, name=name)
-    return planned(store, wish, base, None, judged, index)
+    return planned(store, wish, base, None, known, index)
 
 
 def test_a_sweep_goes_on_whatever_is_written_and_answers_for_its_own_documents_when_it_has_ended(
