@@ -117,6 +117,7 @@ def _needs(workspace: Workspace, names: Sequence[str], after: float) -> Needs:
         in_use={shard: GenerationStore(workspace.store, shard, documents).in_use() for shard in shards},
         learnt=needed_models(known) | needed_datasets(known),
         watched=known.rollout.releases,
+        reports={one.report for one in known.candidates} | workspace.ledger.decisions.reports(),
     )
 
 

@@ -7,9 +7,10 @@
     models/KIND-ID                      no release needs the model
     datasets/ID                         nothing that is needed was learnt from it, nor is it among the newest
     monitoring/reference-RELEASE-..     the release is out of the rollout: drift is measured of no other
+    reports/RELEASE/ID/..               neither its verdict nor a decision names it, and there are NEWEST_REPORTS newer
 
 An index can be built again from the ledger, a model cannot. So models stay with more releases than indices do: with all
-that were configured, and with the newest candidates that were not rejected. Reports and sweeps are small and stay.
+that were configured, and with the newest candidates that were not rejected. Sweeps are small and stay.
 
 Nothing goes at first sight. What is of no use is remembered, and goes when it was so at every look for a while: a shard
 seals, an ingest writes and only then records, an operator takes a release back.
@@ -27,9 +28,11 @@ from kaizen.release import index_id, models_of
 
 NEWEST_CANDIDATES = 20  # that were not rejected: with a fine-tuned encoder each, 180 MB a piece, 3.6 GB
 NEWEST_DATASETS = 10  # whatever became of what was learnt from them: somebody may be about to learn from one
+NEWEST_REPORTS = 20  # of a release: each time that it is judged leaves one
 _BATCHES = "batches/"
 _REFERENCE = "monitoring/reference-"
 _MODEL = re.compile(r"models/(embedder|query-encoder|ranker|generator)-[0-9a-f]{12}")
+_REPORT = re.compile(r"(reports/[^/]+)/report_[0-9a-z]{26}")
 _DATASET = re.compile(r"datasets/[0-9a-f]{16}")
 
 
@@ -43,6 +46,7 @@ class Needs:
         in_use: `index/ID/SHARD` -> names of what its pointer leads to; None where that cannot be read.
         learnt: names in the store of models and data sets.
         watched: releases that drift is measured of.
+        reports: folders of those that a decision or a verdict names.
     """
 
     indices: Collection[str]
@@ -50,6 +54,7 @@ class Needs:
     in_use: Mapping[str, Collection[str] | None]
     learnt: Collection[str]
     watched: Collection[str]
+    reports: Collection[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +140,8 @@ def shards_of(names: Iterable[str]) -> list[str]:
 
 def unneeded(names: Iterable[str], needs: Needs, *, before: float) -> list[str]:
     """What is of no use now, as in the table above; but nothing that was made after `before`: it may be in hand."""
-    return sorted(set(_unneeded(names, needs, before)))
+    known = list(names)
+    return sorted({*_unneeded(known, needs, before), *_old_reports(known, needs, before)})
 
 
 def _unneeded(names: Iterable[str], needs: Needs, before: float) -> Iterator[str]:
@@ -148,6 +154,17 @@ def _unneeded(names: Iterable[str], needs: Needs, before: float) -> Iterator[str
                 yield name
         elif _is_named_by_nobody(name, needs, before):
             yield name
+
+
+def _old_reports(names: Sequence[str], needs: Needs, before: float) -> Iterator[str]:
+    """What lies in the folders of reports that nobody names, but for the newest of each release."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        if match := _REPORT.match(name):
+            found.setdefault(match[1], set()).add(match[0])
+    old = {report for own in found.values() for report in sorted(own)[:-NEWEST_REPORTS]}
+    idle = {report for report in old if report not in needs.reports and _made_before(report, before)}
+    yield from (name for name in names if name.rpartition("/")[0] in idle)
 
 
 def due(

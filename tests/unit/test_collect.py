@@ -474,6 +474,20 @@ def test_models_of_what_was_rejected_go_and_their_record_stays(place: Place) -> 
     assert (again.release, names(place, "models/")) == (rejected.release, ["a", "b"])
 
 
+def test_reports_go_but_for_the_newest_and_what_verdict_or_decision_names(place: Place) -> None:
+    ledger, release = place.workspace.ledger, learnt(place, "a", None).release
+    reports = [f"reports/{release}/report_{number:026d}" for number in range(24)]
+    for report in reports:
+        place.workspace.store.put_bytes(f"{report}/report.json", b"{}")
+    ledger.candidates.judge(release, verdict="reject", reason="", report=reports[1])
+    ledger.decisions.record(by="steward", kind="reject", reason="", evidence={"report": reports[2]})
+    assert place.after(1).waiting == (f"{reports[0]}/report.json", f"{reports[3]}/report.json")
+    assert place.after(26).gone[-2:] == (f"{reports[0]}/report.json", f"{reports[3]}/report.json")
+    assert [name.rpartition("/")[0] for name in place.objects() if name.startswith("reports/")] == [
+        *reports[1:3], *reports[4:],
+    ]  # fmt: skip
+
+
 def test_models_go_while_users_try_a_candidate_but_not_while_a_turn_learns(place: Place) -> None:
     learnt(place, "a", "reject")
     ledger = place.workspace.ledger

@@ -43,7 +43,7 @@ NAMES = [
 ]  # fmt: skip
 NEEDS = Needs(
     indices={LIVING[6:]}, batches={RECORDED}, in_use={f"{LIVING}/shard-000": {CURRENT}},
-    learnt={USED_MODEL, USED_DATASET}, watched=["r9-01234567"],
+    learnt={USED_MODEL, USED_DATASET}, watched=["r9-01234567"], reports=(),
 )  # fmt: skip
 IDLE = sorted([IDLE_MODEL, IDLE_DATASET, REFERENCES[1]])
 
@@ -84,6 +84,16 @@ def test_an_id_tells_when_it_was_made() -> None:
 
 def test_what_is_of_no_use() -> None:
     assert unneeded(NAMES, NEEDS, before=MADE + 1) == sorted([KILLED, OLD, ORPHAN, *IDLE])
+
+
+def test_reports_that_nothing_names_go_but_for_the_newest_of_a_release() -> None:
+    reports = [f"reports/r1/report_{ID[2:-1]}{digit}" for digit in "0123456789abcdefghjkmnpq"]
+    names = [f"{one}/report.{kind}" for one in reports for kind in ("html", "json")]
+    named = replace(NEEDS, reports={reports[2]})
+    old = [name for name in names[:8] if not name.startswith(reports[2])]
+    others = [name.replace("r1", "r2") for name in names[:40]]
+    assert unneeded([*names, *others], named, before=MADE + 1) == old
+    assert unneeded(names, named, before=MADE) == []
 
 
 def test_what_was_made_a_moment_ago_may_be_in_hand() -> None:

@@ -49,6 +49,13 @@ class Decisions:
         with self._database.read() as connection:
             return [Decision(**row._mapping) for row in connection.execute(query.limit(limit))]
 
+    def reports(self) -> set[str]:
+        """Return the names of all evaluation reports that a decision was founded on."""
+        named = sa.type_coerce(decisions.c.evidence, sa.Text).contains('"report":', autoescape=True)
+        with self._database.read() as connection:
+            found = connection.scalars(sa.select(decisions.c.evidence).where(named))
+            return {str(evidence.get("report", "")) for evidence in found} - {""}
+
     def newest(
         self, limit: int = 100, *, turn: str | None = None, kinds: Collection[str] | None = None
     ) -> list[Decision]:
