@@ -163,7 +163,7 @@ def test_a_source_that_a_worker_cannot_reach_is_an_error(product: Product, endpo
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_ENDPOINT_URL": endpoint}
     command = [sys.executable, "-m", "jobs.ingest", "s3://corpus/kb", "--config", str(product.config)]
     done = subprocess.run(command, env={**environment(), **keys}, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 75, "the store does not answer; a role's credentials may be there the next time"
     assert "credentials" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
