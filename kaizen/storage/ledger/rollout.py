@@ -52,16 +52,24 @@ class RolloutRow:
             Conflict: somebody changed it.
             NotFound: one of its releases does not exist.
         """
-        kept = {**(evidence or {}), decisions.ROLLOUT_VERSION: wanted.version + 1}
-        row = decisions.row(by=by, kind=kind, release="", turn=turn, reason=reason, evidence=kept)
-        return self._database.write(lambda connection: _change(connection, wanted, row))
+
+        def store(connection: sa.Connection) -> Rollout:
+            before, stored = _change(connection, wanted)
+            kept = {**(evidence or {}), **_told(before, stored)}
+            release = _subject(before, stored)
+            row = decisions.row(by=by, kind=kind, release=release, turn=turn, reason=reason, evidence=kept)
+            decisions.insert(connection, row)
+            return stored
+
+        return self._database.write(store)
 
 
 def _state(connection: sa.Connection) -> Rollout:
     return Rollout(**connection.execute(sa.select(*_COLUMNS)).one()._mapping)
 
 
-def _change(connection: sa.Connection, wanted: Rollout, decision: Mapping[str, Any]) -> Rollout:
+def _change(connection: sa.Connection, wanted: Rollout) -> tuple[Rollout, Rollout]:
+    """Return the row before and after."""
     for name in wanted.releases:
         releases.read(connection, name)
     before = _state(connection)
@@ -78,14 +86,16 @@ def _change(connection: sa.Connection, wanted: Rollout, decision: Mapping[str, A
     ).rowcount
     if not changed:
         raise Conflict("The rollout was changed by somebody else.", advice="Read its state again, then decide again.")
-    kept = {
-        **decision["evidence"],
-        decisions.SINCE: [stored.since_impression, stored.since_feedback],
+    return before, stored
+
+
+def _told(before: Rollout, after: Rollout) -> dict[str, Any]:
+    return {
+        decisions.ROLLOUT_VERSION: after.version,
+        decisions.SINCE: [after.since_impression, after.since_feedback],
         "before": asdict(before),
-        "after": asdict(stored),
+        "after": asdict(after),
     }
-    decisions.insert(connection, {**decision, "release": _subject(before, stored), "evidence": kept})
-    return stored
 
 
 def _subject(before: Rollout, after: Rollout) -> str:
