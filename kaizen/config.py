@@ -255,14 +255,17 @@ class Learning(Section):
         200, ge=1, description="ab: impressions of the challenger without a fault after which shadow and canary end."
     )
     test_impressions: int = Field(
-        20_000, ge=1, description="Impressions after which a test without a winner ends: the stable release stays."
+        20_000,
+        ge=1,
+        description="Impressions after which a test without a winner ends: the stable release stays. As many "
+        "of a trial by hand are watched.",
     )
     test_hours: float = Field(168, gt=0, description="Age at which a test without a winner ends.")
     error_rate: float = Field(
         0.05, gt=0, lt=0.5, description="Chance, over all looks at a test, that a release no better is promoted."
     )
     guard_impressions: int = Field(
-        2000, ge=1, description="Impressions for which a turn watches the release that it promoted before it ends."
+        2000, ge=1, description="Impressions for which a release is watched that a turn, or somebody by hand, promoted."
     )
     guard_hours: float = Field(24, gt=0, description="Age at which that watch ends.")
 

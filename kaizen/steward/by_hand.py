@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from kaizen.records import Rollout
 from kaizen.steward.promotion import Promotions
-from kaizen.steward.record import state_of
+from kaizen.steward.record import remember, state_of
 from kaizen.storage.ledger import Ledger
+
+MEMORY = "tried"  # `version` of the rollout whose trial by hand is watched no longer, and what the watch `found`
 
 
 def tried_by_hand(ledger: Ledger, rollout: Rollout) -> bool:
@@ -14,9 +19,19 @@ def tried_by_hand(ledger: Ledger, rollout: Rollout) -> bool:
     return rollout.challenger is not None and (turn is None or state_of(turn).candidate != rollout.challenger)
 
 
-def waits(ledger: Ledger, promotions: Promotions) -> str:
+def end_watch(ledger: Ledger, rollout: Rollout, found: str) -> None:
+    """Remember what the watch over this trial found; a trial that is changed is watched anew."""
+    remember(ledger, {MEMORY: {"version": rollout.version, "found": found}})
+
+
+def found_by_watch(ledger: Ledger, rollout: Rollout) -> str:
+    """What the watch over this trial found; empty while it goes on."""
+    kept: Mapping[str, Any] = ledger.turns.memory().get(MEMORY, {})
+    return str(kept["found"]) if kept.get("version") == rollout.version else ""
+
+
+def waits(ledger: Ledger, promotions: Promotions, rollout: Rollout) -> str:
     """Why no turn, and no trial of one, begins now, whatever there is to learn; empty when one may."""
-    rollout = ledger.rollout.state()
     if rollout.stable is None:
         return "No release is in service yet."
     if tried_by_hand(ledger, rollout):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from kaizen.config import Learning
 from kaizen.ids import fingerprint
 from kaizen.records import Rollout
-from kaizen.steward.by_hand import tried_by_hand
+from kaizen.steward.by_hand import end_watch, found_by_watch, tried_by_hand
 from kaizen.steward.messages import Change, ChangeKind, Observed
 from kaizen.steward.promotion import Promotions
 from kaizen.steward.rollout_change import BY, carry_out
@@ -33,11 +33,15 @@ class Guard:
         return watched is not None and self._watch_promotion(watched)
 
     def _watch_trial(self, rollout: Rollout) -> bool:
-        """Nothing but an alarm ends it: how long it goes on, and what comes of it, is for whoever began it."""
-        observed = self._watcher.alarm(rollout)
+        """Nothing but an alarm ends the trial: how long it goes on, and what comes of it, is for whoever began it."""
+        observed = None if found_by_watch(self._ledger, rollout) else self._watcher.alarm(rollout)
         if observed is None:
             return False
-        carry_out(self._ledger, _change("stop", rollout, observed), "")
+        if observed.decision == "rollback":
+            carry_out(self._ledger, _change("stop", rollout, observed), "")
+        else:
+            self._keep(rollout.challenger, observed)
+            end_watch(self._ledger, rollout, observed.reason)
         return True
 
     def _watch_promotion(self, watched: Rollout) -> bool:
@@ -47,11 +51,14 @@ class Guard:
         if observed.decision == "rollback":
             carry_out(self._ledger, _change("rollback", watched, observed), "")
         else:
-            self._ledger.decisions.record(
-                by=BY, kind="keep", release=watched.stable or "", reason=observed.reason, evidence=observed.evidence
-            )
+            self._keep(watched.stable, observed)
             self._promotions.end_watch(watched)
         return True
+
+    def _keep(self, release: str | None, observed: Observed) -> None:
+        self._ledger.decisions.record(
+            by=BY, kind="keep", release=release or "", reason=observed.reason, evidence=observed.evidence
+        )
 
 
 def _change(kind: ChangeKind, rollout: Rollout, observed: Observed) -> Change:

@@ -179,8 +179,9 @@ class Keeper:
     def _start(self) -> bool:
         """Open a turn when there is reason to and nothing to wait for; its bounds are frozen here."""
         found = triggers(self.signs(), self._settings)
-        stable = self._ledger.rollout.current()
-        if not found or stable is None or waits(self._ledger, self._promotions):
+        rollout = self._ledger.rollout.state()
+        stable = rollout.stable
+        if not found or stable is None or waits(self._ledger, self._promotions, rollout):
             return False
         if self.left_cpu_s() <= 0 and found[0].kind != "request":
             return False

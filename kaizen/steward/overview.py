@@ -9,7 +9,7 @@ from typing import Any
 from kaizen.config import Learning
 from kaizen.monitoring.triggers import Signs
 from kaizen.records import Turn
-from kaizen.steward.by_hand import waits
+from kaizen.steward.by_hand import found_by_watch, waits
 from kaizen.steward.drift_watch import MEMORY as DRIFT
 from kaizen.steward.drift_watch import PAUSE_SECONDS, WINDOW_ROWS, bounds_of
 from kaizen.steward.keeper import Keeper
@@ -65,10 +65,12 @@ def _now(ledger: Ledger, turn: Turn, settings: Learning) -> dict[str, Any]:
 
 def _waits(ledger: Ledger, turn: Turn | None, settings: Learning) -> str:
     """With what the users have said so far of what it waits for."""
-    why = waits(ledger, Promotions(ledger)) if turn is None or state_of(turn).phase == "begin" else ""
     rollout = ledger.rollout.state()
+    why = waits(ledger, Promotions(ledger), rollout) if turn is None or state_of(turn).phase == "begin" else ""
     if not why or rollout.challenger is None:
         return why
+    if found := found_by_watch(ledger, rollout):
+        return f"{why} {found} It is watched no longer."
     return f"{why} {Watcher(ledger, settings, lambda: rollout.at).said(rollout)}"
 
 

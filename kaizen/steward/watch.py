@@ -30,31 +30,45 @@ class Watcher:
         self._ledger = ledger
         self._settings = settings
         self._clock = clock
-        self._test: OnlineTest | None = None
+        self._weighed: tuple[OnlineTest, Outcome] | None = None
         self._bounds = Bounds(error_rate=settings.error_rate)
 
     def look(self, rollout: Rollout, what: What) -> Observed | None:
         """Return what the rows so far decide; None when nothing yet."""
-        test = self._read(rollout)
-        return self._observed(test, decide(test, self._bounds), what)
+        return self._observed(*self._weigh(rollout), what)
 
     def alarm(self, rollout: Rollout) -> Observed | None:
-        """Return what a guard has against what is on trial; None: nothing, whatever people prefer."""
-        test = self._read(rollout)
-        outcome = decide(test, self._bounds)
-        if outcome.code not in outcome.figures["guards"]:
+        """Return what a guard has against what is on trial, whatever people prefer; None when nothing yet.
+
+        It ends where a turn's test would. A guard's chance of a false alarm is that of all looks at one stretch of
+        impressions: looking at the newest ones only, for ever, would come to have something against any release.
+        """
+        test, outcome = self._weigh(rollout)
+        kept = evidence(test, outcome, self._bounds)
+        if outcome.code in outcome.figures["guards"]:
+            return Observed(decision="rollback", reason=outcome.reason, evidence=kept)
+        if len(test.seen) < self._settings.test_impressions:
             return None
-        return Observed(decision="rollback", reason=outcome.reason, evidence=evidence(test, outcome, self._bounds))
+        self._weighed = None
+        reason = f"After {len(test.seen)} impressions, of which {self._seen(test)} count: {outcome.reason}"
+        return Observed(decision="expired", reason=reason, evidence=kept)
 
     def said(self, rollout: Rollout) -> str:
         """What the rows so far say, in words."""
         return decide(advance(self._ledger, open_test(self._ledger, rollout)), self._bounds).reason
 
-    def _read(self, rollout: Rollout) -> OnlineTest:
-        if self._test is None or self._test.rollout != rollout:
-            self._test = open_test(self._ledger, rollout)
-        self._test = advance(self._ledger, self._test)
-        return self._test
+    def _weigh(self, rollout: Rollout) -> tuple[OnlineTest, Outcome]:
+        """What was read, and what it says: weighed anew when a row has come since the last look."""
+        before = self._weighed if self._weighed is not None and self._weighed[0].rollout == rollout else None
+        if before is not None and not self._is_behind(before[0]):
+            return before
+        test = advance(self._ledger, before[0] if before is not None else open_test(self._ledger, rollout))
+        self._weighed = test, decide(test, self._bounds)
+        return self._weighed
+
+    def _is_behind(self, test: OnlineTest) -> bool:
+        ends = self._ledger.impressions.end(), self._ledger.feedback.end()
+        return (test.impression_seq, test.feedback_seq) != ends
 
     def _observed(self, test: OnlineTest, outcome: Outcome, what: What) -> Observed | None:
         kept = evidence(test, outcome, self._bounds)

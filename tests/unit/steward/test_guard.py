@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 
 from kaizen import rollout
+from kaizen.evaluation.online import decide
 from kaizen.evaluation.replay import replay
 from kaizen.ids import fingerprint
 from kaizen.records import Impression, RolloutMode
+from kaizen.steward import watch
+from kaizen.steward.overview import overview
 from kaizen.steward.record import ask
 from tests.unit.steward.world import SETTINGS, Judgement, World
 
@@ -195,6 +198,42 @@ def test_a_trial_by_hand_whose_answers_are_faulty_is_stopped(world: World, monke
     assert replay(world.ledger, last.seq).same
     assert world.ledger.releases.get(tried), "it stays a release"
     assert world.keeper().tick(), "and the steward learns again"
+
+
+def test_the_watch_over_a_trial_by_hand_ends_where_a_turns_would(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = try_by_hand(world)
+    settings = SETTINGS.model_copy(update={"test_impressions": 100})
+    guard = world.guard(settings)
+    world.people(90)
+    assert not guard.tick()
+    world.people(10)
+    assert [guard.tick(), guard.tick()] == [True, False]
+    (last,) = world.ledger.decisions.newest(1)
+    assert (last.kind, last.release, last.turn) == ("keep", tried, "")
+    assert replay(world.ledger, last.seq).same
+    monkeypatch.delattr(watch.Watcher, "said")  # it reads the trial
+    waits = overview(world.ledger, settings, world.now, decisions=1)["waits"]
+    assert f"{tried} is on trial by hand" in waits
+    assert "After 100 impressions, of which 50 count: No guard" in waits
+    assert "watched no longer" in waits
+    assert not world.guard(settings).tick(), "as after a restart"
+    state = world.ledger.rollout.state()
+    assert state.challenger == tried
+    world.ledger.rollout.change(rollout.adjust(state, "canary", 0.4), by="k1", kind="adjust", reason="More.")
+    faulty_challenger(world, monkeypatch)
+    until_it_ends(world)
+    assert world.ledger.rollout.state().challenger is None, "what was changed is watched anew"
+
+
+def test_nothing_is_weighed_again_before_a_row_has_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed = []
+    monkeypatch.setattr(watch, "decide", lambda *given: weighed.append(1) or decide(*given))
+    try_by_hand(world)
+    guard = world.guard()
+    for _ in range(2):
+        world.people(10)
+        assert not any(guard.tick() for _ in range(3))
+    assert len(weighed) == 2
 
 
 @pytest.mark.parametrize("likes", [True, False])
