@@ -152,11 +152,11 @@ def _wait(ledger: Ledger, open_: Turn | None, seconds: float, terminal: Terminal
             if turn.finished is not None:
                 return turn
             said = _say(terminal, said, f"{turn.id}: {turn.state['phase']}")
-        elif why := waits(ledger, promotions):
+        elif why := waits(ledger, promotions, ledger.rollout.state()):
             said = _say(terminal, said, f"It waits: {why}")
         pause.wait(POLL_SECONDS)
     raise DeadlineExceeded(
-        " ".join([f"The turn was not over after {seconds:.0f} s.", waits(ledger, promotions)]).strip(),
+        f"The turn was not over after {seconds:.0f} s. {waits(ledger, promotions, ledger.rollout.state())}".strip(),
         advice="Is the service up? See `kaizen status` and `kaizen steward status`.",
     )
 

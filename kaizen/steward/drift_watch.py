@@ -80,7 +80,7 @@ class DriftWatch:
         newest = next(iter(self._ledger.turns.newest(1)), None)
         if "turn" not in kept:  # of a version that knew the time only
             return newest is not None and newest.at >= kept.get("at", 0.0)
-        return kept["turn"] != _id_of(newest)
+        return bool(kept["turn"] != _id_of(newest))
 
     def _newest_turn(self) -> str:
         """Its id, and not its time, tells what came first: a clock may be set back."""
