@@ -27,14 +27,14 @@ class GeneratorActor:
     def stream(self, prompt: Sequence[Message], max_tokens: int, seconds: float) -> Iterator[str]:
         """First the fingerprint of what writes, taken from its files; then pieces of text as they are made.
 
-        Ends after `seconds`, and with the next piece when it is cancelled. Raises as `Generator.stream` does.
+        Ends after `seconds`, and in a moment when it is cancelled, be it before the first piece. Raises as
+        `Generator.stream` does.
         """
         deadline, task = time.monotonic() + seconds, ray.get_runtime_context()
         yield str(self._generator.record["fingerprint"])
-        for piece in self._generator.stream(prompt, max_tokens=max_tokens, deadline=deadline):
-            if task.is_canceled():
-                return
-            yield piece
+        yield from self._generator.stream(
+            prompt, max_tokens=max_tokens, deadline=deadline, wanted=lambda: not task.is_canceled()
+        )
 
     @ray.method(concurrency_group="control")
     def ping(self) -> tuple[str, str, int]:

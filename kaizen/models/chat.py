@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypedDict
+
+Wanted = Callable[[], bool]
 
 
 class Message(TypedDict):
@@ -13,17 +15,26 @@ class Message(TypedDict):
     content: str
 
 
+def always() -> bool:
+    """Somebody waits for the text to its end."""
+    return True
+
+
 class Generator(Protocol):
     """Writes text after a chat. Greedy: the same prompt gives the same text."""
 
     record: Mapping[str, Any]
 
-    def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
+    def stream(
+        self, prompt: Sequence[Message], *, max_tokens: int, deadline: float, wanted: Wanted = always
+    ) -> Iterator[str]:
         """Yield pieces of text as they are made. Closing the iterator stops the work.
 
         Args:
             max_tokens: most tokens to write.
             deadline: `time.monotonic()` seconds by which it must have ended.
+            wanted: whether anybody still waits for the text. It is asked now and then, also before the first piece, in
+                the thread that iterates; once nobody does, the iterator ends and the work stops.
 
         Raises:
             DeadlineExceeded: the deadline came first; what was yielded before stands.

@@ -13,7 +13,7 @@ import xllamacpp
 
 from kaizen.config import GeneratorSettings
 from kaizen.errors import BadModel, Unavailable
-from kaizen.models.chat import Message
+from kaizen.models.chat import Message, Wanted, always
 from kaizen.models.pump import Emit, pump
 
 _BATCH_TOKENS = 256  # the prompt is read in such pieces, and between two of them a request can be given up
@@ -38,7 +38,9 @@ class LlamaCppGenerator:
         # on a busy machine), and whoever lets go of the last reference hangs with it.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
 
-    def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
+    def stream(
+        self, prompt: Sequence[Message], *, max_tokens: int, deadline: float, wanted: Wanted = always
+    ) -> Iterator[str]:
         """Yield pieces of text as they are made; see `chat.Generator.stream`."""
         server = self._server
         if self._closed:
@@ -47,7 +49,7 @@ class LlamaCppGenerator:
             "messages": list(prompt), "max_tokens": max_tokens, "temperature": 0, "seed": 0, "stream": True,
             "cache_prompt": True, "return_progress": True,
         }  # fmt: skip
-        return pump(lambda emit: self._produce(server, request, emit), deadline=deadline)
+        return pump(lambda emit: self._produce(server, request, emit), deadline=deadline, wanted=wanted)
 
     def _produce(self, server: xllamacpp.Server, request: dict[str, Any], emit: Emit) -> None:
         failures: list[str] = []

@@ -11,7 +11,7 @@ import httpx
 
 from kaizen.config import GeneratorSettings
 from kaizen.errors import BadModel, ConfigError, InvalidInput, KaizenError, Overloaded, Unavailable
-from kaizen.models.chat import Message
+from kaizen.models.chat import Message, Wanted, always
 from kaizen.models.pump import Emit, pump
 
 _CONNECT_SECONDS = 5.0
@@ -31,7 +31,9 @@ class OpenAIGenerator:
         self._url = f"{settings.endpoint_url.rstrip('/')}/chat/completions"
         self._client = httpx.Client(headers=_authorisation(settings.api_key_env, environment), follow_redirects=False)
 
-    def stream(self, prompt: Sequence[Message], *, max_tokens: int, deadline: float) -> Iterator[str]:
+    def stream(
+        self, prompt: Sequence[Message], *, max_tokens: int, deadline: float, wanted: Wanted = always
+    ) -> Iterator[str]:
         """Yield pieces of text as they are made; see `chat.Generator.stream`."""
         if self._client.is_closed:
             raise Unavailable("The generator has been closed.", advice="Open it again.")
@@ -39,7 +41,7 @@ class OpenAIGenerator:
             "model": self._model, "messages": list(prompt), "max_tokens": max_tokens, "temperature": 0, "seed": 0,
             "stream": True,
         }  # fmt: skip
-        return pump(lambda emit: self._produce(request, deadline, emit), deadline=deadline)
+        return pump(lambda emit: self._produce(request, deadline, emit), deadline=deadline, wanted=wanted)
 
     def _produce(self, request: Mapping[str, Any], deadline: float, emit: Emit) -> None:
         seconds = max(0.001, deadline - time.monotonic())

@@ -8,15 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 
 from kaizen.errors import DeadlineExceeded
+from kaizen.models.chat import Wanted, always
 
 Emit = Callable[[str], bool]
 """Hands over one piece; returns False when nobody wants more and the producer should stop."""
 
+# How soon it is seen that nobody wants more while no piece comes: a prompt is read, or others have their turn.
+LOOK_SECONDS = 0.2
 _END = object()
 
 
-def pump(produce: Callable[[Emit], None], *, deadline: float) -> Iterator[str]:
-    """Yield what `produce` emits, until it returns, raises (the error is raised here), or the deadline comes.
+def pump(produce: Callable[[Emit], None], *, deadline: float, wanted: Wanted = always) -> Iterator[str]:
+    """Yield what `produce` emits, until it returns, raises (the error is raised here), or the deadline comes; or until
+    it is not `wanted` any more, which is asked in the thread that iterates.
 
     A producer may emit an empty piece to ask whether to go on: it is not yielded. One that ignores the answer
     keeps its thread, not its caller.
@@ -42,17 +46,20 @@ def pump(produce: Callable[[Emit], None], *, deadline: float) -> Iterator[str]:
 
     threading.Thread(target=run, name="pump", daemon=True).start()
     try:
-        yield from _until_end(pieces, deadline)
+        yield from _until_end(pieces, deadline, wanted)
     finally:
         stopped.set()
 
 
-def _until_end(pieces: queue.SimpleQueue[object], deadline: float) -> Iterator[str]:
-    while True:
+def _until_end(pieces: queue.SimpleQueue[object], deadline: float, wanted: Wanted) -> Iterator[str]:
+    while wanted():
+        left = max(0.0, deadline - time.monotonic())
         try:
-            piece = pieces.get(timeout=max(0.0, deadline - time.monotonic()))
+            piece = pieces.get(timeout=min(left, LOOK_SECONDS))
         except queue.Empty:
-            raise _late() from None
+            if left <= LOOK_SECONDS:
+                raise _late() from None
+            continue
         if isinstance(piece, BaseException):
             raise piece
         if piece is _END:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -14,6 +15,7 @@ from actors import generator, generator_client
 from actors.generator import GeneratorActor
 from actors.generator_client import GeneratorCall
 from kaizen.errors import DeadlineExceeded
+from kaizen.models.pump import Emit, pump
 
 
 class MadeUp:
@@ -87,17 +89,48 @@ def test_who_stops_reading_is_not_written_for(monkeypatch: pytest.MonkeyPatch) -
     assert made_up.cancelled == [made_up]
 
 
-def test_the_actor_writes_no_further_when_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
-
-    def write(*_: object, **__: object) -> Iterator[str]:
-        for piece in ("one ", "two ", "three ", "four "):
-            written.append(piece)
-            yield piece
-
+def actor_of(stream: Callable[..., Iterator[str]]) -> Any:  # noqa: ANN401 (an actor)
     actor: Any = object.__new__(GeneratorActor)
-    actor._generator = SimpleNamespace(record={"fingerprint": "f"}, stream=write)
-    task = SimpleNamespace(is_canceled=lambda: len(written) == 3)
+    actor._generator = SimpleNamespace(record={"fingerprint": "f"}, stream=stream)
+    return actor
+
+
+def cancelled_once(monkeypatch: pytest.MonkeyPatch, cancelled: Callable[[], bool]) -> None:
+    task = SimpleNamespace(is_canceled=cancelled)
     monkeypatch.setattr(generator, "ray", SimpleNamespace(get_runtime_context=lambda: task))
-    assert list(actor.stream([], 9, 60.0)) == ["f", "one ", "two "]
-    assert written == ["one ", "two ", "three "]
+
+
+def test_the_actor_writes_no_further_when_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go_on = threading.Semaphore(0)
+
+    def write(emit: Emit) -> None:
+        while emit("piece"):
+            may_go_on.acquire(timeout=10)
+        ended.set()
+
+    got: list[str] = []
+    ended = threading.Event()
+    cancelled_once(monkeypatch, lambda: len(got) == 3)
+    for piece in actor_of(lambda _, *, max_tokens, **asked: pump(write, **asked)).stream([], 9, 60.0):
+        got.append(piece)
+        may_go_on.release()
+    assert got == ["f", "piece", "piece"]
+    assert ended.wait(10)
+
+
+def test_the_prompt_of_who_is_cancelled_before_their_turn_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn, ended, read = threading.Lock(), threading.Event(), []
+
+    def write(emit: Emit) -> None:  # as LlamaCppGenerator does
+        with turn:
+            if emit(""):
+                read.append("a prompt")
+        ended.set()
+
+    cancelled_once(monkeypatch, lambda: True)
+    began = time.monotonic()
+    with turn:  # another's
+        assert list(actor_of(lambda _, *, max_tokens, **asked: pump(write, **asked)).stream([], 9, 60.0)) == ["f"]
+    assert time.monotonic() - began < 5
+    assert ended.wait(10)
+    assert read == []

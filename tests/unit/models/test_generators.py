@@ -17,6 +17,7 @@ from kaizen.config import GeneratorSettings
 from kaizen.errors import BadModel, ConfigError, DeadlineExceeded, InvalidInput, KaizenError, Unavailable
 from kaizen.models.generator import open_generator
 from kaizen.models.generator_spec import generator_record
+from kaizen.models.transformers_generator import TransformersGenerator
 from tests.unit.models.asking import HELLO, at, within, written
 from tests.unit.models.tiny_llama import write_tiny_llama
 
@@ -50,6 +51,22 @@ def test_transformers_ends_at_the_deadline(tiny: Path) -> None:
     generator = open_generator(GeneratorSettings(kind="transformers", model=str(tiny)), {})
     with pytest.raises(DeadlineExceeded):
         list(generator.stream(HELLO, max_tokens=8, deadline=within(-1)))
+
+
+def test_transformers_reads_no_prompt_that_nobody_waits_for(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = open_generator(GeneratorSettings(kind="transformers", model=str(tiny), threads=1), {})
+    assert isinstance(generator, TransformersGenerator)
+    read: list[object] = []
+    monkeypatch.setattr(generator, "_model", lambda **asked: read.append(asked))
+
+    def asked(*wanted: bool) -> list[str]:
+        answers = iter(wanted)
+        return list(generator.stream(HELLO, max_tokens=8, deadline=within(60), wanted=lambda: next(answers)))
+
+    with generator._turn:  # another's
+        assert asked(True, False) == []
+    assert asked(True, False) == []
+    assert read == []
 
 
 def test_transformers_refuses_a_model_without_chat(tiny: Path, tmp_path: Path) -> None:

@@ -72,3 +72,19 @@ def test_the_deadline_stops_the_producer_too() -> None:
     with pytest.raises(DeadlineExceeded):
         list(pump(produce, deadline=time.monotonic() + SOON))
     assert stopped.wait(LATER)
+
+
+def test_what_nobody_wants_any_more_ends_before_the_first_piece() -> None:
+    released, wanted, goes_on = threading.Event(), iter([True, False]), []
+
+    def produce(emit: Emit) -> None:
+        released.wait(LATER)  # others have their turn, or a prompt is read
+        goes_on.append(emit(""))
+        ended.set()
+
+    ended, began = threading.Event(), time.monotonic()
+    assert list(pump(produce, deadline=began + LATER, wanted=lambda: next(wanted))) == []
+    assert time.monotonic() - began < LATER / 2
+    released.set()
+    assert ended.wait(LATER)
+    assert goes_on == [False]
