@@ -18,6 +18,7 @@ from kaizen.records import Principal
 from kaizen.storage.ledger import Ledger
 from serve_apps.admission import Admission
 from serve_apps.answering import Answered, Answerer
+from serve_apps.apart import apart
 from serve_apps.arms import Arms, Outcome
 from serve_apps.explaining import hit_of
 from serve_apps.impression_log import ImpressionLog
@@ -93,7 +94,7 @@ class Asking:
         wrong before the first event is raised here.
         """
 
-        async def all_events() -> AsyncIterator[str]:
+        async def all_events() -> AsyncGenerator[str, None]:
             async with self._admission.slot(), aclosing(self._answer(principal, request)) as events:
                 first = await anext(events)
                 yield ""
@@ -102,7 +103,7 @@ class Asking:
                     yield _sse(event)
 
         # Begun here: so it also ends, and gives its place back, where the caller hangs up before reading.
-        begun = all_events()
+        begun = apart(all_events())
         await anext(begun)
         return begun
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
 
 import pytest
+from starlette.responses import StreamingResponse
 
 from kaizen.answering.answer import NOT_IN_DOCUMENTS, NOT_IN_PART, Answer, Composer, Delta, Final
 from kaizen.config import Answering, GeneratorSettings, Settings
@@ -193,6 +194,37 @@ def test_a_stream_that_is_not_read_to_its_end_gives_its_place_back(read: int) ->
         assert [await anext(events) for _ in range(read)] == ['event: delta\ndata: {"text": "a piece"}\n\n'] * read
         del events
         gc.collect()
+        async with asyncio.timeout(10):
+            while not one._admission.free():
+                await asyncio.sleep(0.001)
+        assert composer.closed.is_set()
+
+    asyncio.run(ask())
+
+
+def test_who_hangs_up_on_a_stream_is_gone_at_once_and_their_place_is_free_when_the_thread_is_back() -> None:
+    async def ask() -> None:
+        composer = Waiting(first="a piece")
+        assigned, calls = waiting(composer)
+        one, _ = asking(Searches())
+        one._router = cast(Any, SimpleNamespace(for_caller=lambda *_: assigned))
+        one._admission = Admission(ongoing=1, queued=0)
+        events = await one.answer_events(CALLER, AnswerRequest(question="q", stream=True))
+        hung_up = asyncio.Event()
+
+        async def receive() -> dict[str, str]:
+            await hung_up.wait()
+            return {"type": "http.disconnect"}
+
+        response = StreamingResponse(events)({"type": "http"}, receive, AsyncMock())
+        reading = asyncio.create_task(cast(Any, response))
+        assert await asyncio.to_thread(composer.begun.acquire, timeout=10)
+        hung_up.set()
+        async with asyncio.timeout(5):  # until then Starlette would keep the loop busy
+            await reading
+        assert await asyncio.to_thread(calls[0].stopped.wait, 10)
+        assert not one._admission.free()
+        calls[0].may_end.set()
         async with asyncio.timeout(10):
             while not one._admission.free():
                 await asyncio.sleep(0.001)
