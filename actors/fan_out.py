@@ -169,7 +169,7 @@ class FanOut:
         One that failed is asked once more after the others: it may be back when they are not there any more.
         """
         order = [(question.turn + i) % self._replicas for i in range(self._replicas)]
-        running: dict[asyncio.Task[Answer], int] = {}
+        running: dict[asyncio.Task[Answer], tuple[int, float]] = {}  # the copy, and how late it was asked
         failed: set[int] = set()
         behind: NotYetSearchable | None = None
         try:
@@ -177,16 +177,16 @@ class FanOut:
                 if order:
                     replica = order.pop(0)
                     task = asyncio.create_task(self._search_one(shard, replica, question, deadline))
-                    running[task] = replica
+                    running[task] = replica, time.monotonic() - question.began
                     if order and question.rest is not None:  # a copy is not slow because the vector is
                         await asyncio.wait({*running, question.rest}, timeout=_left(deadline), return_when=_FIRST)
                 patience = min(HEDGE_SECONDS, _left(deadline) * HEDGE_SHARE)
                 wait = patience if order else _left(deadline)
                 done, _ = await asyncio.wait(running, timeout=wait, return_when=_FIRST)
                 for task in done:
-                    replica, error = running.pop(task), task.exception()
+                    (replica, asked_after), error = running.pop(task), task.exception()
                     if error is None:
-                        return task.result()
+                        return _waited_before(task.result(), asked_after, behind)
                     if not isinstance(error, UNANSWERED):
                         raise error
                     if isinstance(error, NotYetSearchable):
@@ -203,7 +203,6 @@ class FanOut:
     async def _search_one(self, shard: int, replica: int, question: Question, deadline: float) -> Answer:
         if not _left(deadline):
             raise TimeoutError  # under a timeout of nothing it would be sent all the same
-        asked_after = time.monotonic() - question.began
         try:
             line = await self._line(shard, replica, deadline)
             if line is None:
@@ -217,10 +216,7 @@ class FanOut:
         except (RayError, ValueError, LineLost):
             self._forget(shard, replica)  # a replaced actor has a new handle
             raise
-        found = unpickled(answer)
-        if question.min_seq:  # until then another copy was waited for, which had not reached it
-            found = replace(found, waited_s=asked_after + found.waited_s)
-        return found
+        return unpickled(answer)
 
     async def _fetch_from(
         self, shard: int, replica: int, places: Sequence[tuple[str, int]], deadline: float
@@ -275,6 +271,14 @@ class FanOut:
         handle = await asyncio.get_running_loop().run_in_executor(self._threads, look)
         self._handles[shard, replica] = handle
         return handle
+
+
+def _waited_before(found: Answer, asked_after: float, behind: NotYetSearchable | None) -> Answer:
+    """What it took until this copy was asked was a wait for `min_seq`, too, where a copy was behind: itself, or one
+    that has said so. Another that has not answered may hang, or be slow."""
+    if found.waited_s or behind is not None:
+        return replace(found, waited_s=asked_after + found.waited_s)
+    return found
 
 
 def _left(deadline: float) -> float:

@@ -14,10 +14,10 @@ import pytest
 
 from actors import fan_out
 from actors.direct_line import DirectCaller, DirectLine
-from actors.fan_out import FanOut, Gathered
+from actors.fan_out import Answer, FanOut, Gathered
 from actors.names import shard_name
 from kaizen.config import Retrieval
-from kaizen.errors import Unavailable
+from kaizen.errors import NotYetSearchable, Unavailable
 from kaizen.records import Document, Principal
 from kaizen.retrieval.query import ShardQuery, begin, fetch, search, vector_bytes
 from kaizen.retrieval.ranking import finished, unpickled
@@ -58,7 +58,7 @@ class Copy:
         self._failing = failing
         self.view = view
 
-    def search(self, pickled: bytes, _min_seq: int, _seconds: float, rest: Rest | None = None) -> bytes:
+    def search(self, pickled: bytes, _min_seq: int = 0, _seconds: float = 10, rest: Rest | None = None) -> bytes:
         query = ShardQuery.unpickled(pickled)
         half = begin(self.view, query)
         self.begun.release()
@@ -145,9 +145,9 @@ def test_another_copy_gets_question_and_vector_when_one_fails() -> None:
 def test_copies_take_turns_in_every_shard(monkeypatch: pytest.MonkeyPatch) -> None:
     first: list[tuple[int, int]] = []
 
-    async def search_one(_fan: FanOut, shard: int, replica: int, *_: object) -> str:
+    async def search_one(_fan: FanOut, shard: int, replica: int, *_: object) -> Answer:
         first.append((shard, replica))
-        return "answer"
+        return unpickled(Copy().search(WHOLE.pickled()))
 
     monkeypatch.setattr(FanOut, "_search_one", search_one)
 
@@ -333,31 +333,49 @@ def test_texts_come_from_the_copy_that_has_them_whatever_the_others_do(monkeypat
     assert fetched(monkeypatch, ended, replaced) == ([], [1])
 
 
-def test_what_a_search_waited_for_a_change_is_told_with_the_wait_for_a_copy_that_has_not_got_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(fan_out, "HEDGE_SECONDS", 0.2)
-    over = threading.Event()
+Search = Callable[..., bytes]
 
-    class Behind(Copy):
-        def search(self, *question: Any) -> bytes:  # noqa: ANN401
-            assert over.wait(10)
-            return super().search(*question)
 
-    class Late(Copy):
-        def search(self, *question: Any) -> bytes:  # noqa: ANN401
-            return replace(unpickled(super().search(*question)), waited_s=0.5).pickled()
+def waited(*copies: Search) -> float:
+    """What a search for a change is told to have waited, of two copies that are asked one after the other."""
 
-    async def waited(min_seq: int) -> float:
+    async def ask() -> float:
         fan = FanOut("index", shards=1, replicas=2, namespace="tests")
-        lines = [DirectCaller(DirectLine(copy.search).address) for copy in (Behind(), Late())]
-        fan._lines = dict(zip([(0, 0), (0, 1)], lines, strict=True))
+        fan._lines = {(0, replica): DirectCaller(DirectLine(copy).address) for replica, copy in enumerate(copies)}
         try:
-            return (await fan.search(WHOLE, min_seq=min_seq, deadline=time.monotonic() + 10)).waited_s
+            return (await fan.search(WHOLE, min_seq=3, deadline=time.monotonic() + 10)).waited_s
         finally:
-            over.set()
             hang_up(fan)
 
-    assert 0.7 <= asyncio.run(waited(3)) < 5
-    over.clear()
-    assert asyncio.run(waited(0)) == 0.5  # nothing was waited for: a slow copy is a slow copy
+    return asyncio.run(ask())
+
+
+def answers_after(seconds: float) -> Search:
+    """A copy that has to wait so long until it has the change."""
+
+    def search(*question: Any) -> bytes:  # noqa: ANN401
+        return replace(unpickled(Copy().search(*question)), waited_s=seconds).pickled()
+
+    return search
+
+
+def test_a_wait_for_a_change_is_told_with_that_for_a_copy_before_which_is_behind_and_a_slow_copy_is_no_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over = threading.Event()
+
+    def hangs(*_: object) -> bytes:
+        assert over.wait(10)
+        raise Unavailable("too late")
+
+    def is_behind(*_: object) -> bytes:
+        over.wait(0.3)
+        raise NotYetSearchable("The index has not reached 3.", advice="Try again.")
+
+    try:
+        assert 0.3 <= waited(is_behind, answers_after(0.0)) < 5
+        monkeypatch.setattr(fan_out, "HEDGE_SECONDS", 0.2)
+        assert 0.7 <= waited(hangs, answers_after(0.5)) < 5
+        assert waited(hangs, answers_after(0.0)) == 0
+    finally:
+        over.set()
