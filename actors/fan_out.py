@@ -53,11 +53,20 @@ class Question:
         return self.query.with_vector(await asyncio.shield(self.rest)).pickled()
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A shard's answer, and the copy that gave it."""
+
+    answer: Answer
+    copy: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """Answers by shard number; shards that did not answer in time are not in it."""
+    """Answers by shard number, and which copy gave each; shards that did not answer in time are in neither."""
 
     answers: dict[int, Answer]
+    copies: dict[int, int]
     shards: int
     behind: bool  # a shard answered that it has not reached min_seq
 
@@ -105,25 +114,34 @@ class FanOut:
         asked = [self._ask_shard(shard, question, deadline) for shard in range(self._shards)]
         # Gathering makes a task of each, which one alone need not cost.
         results = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
+        told = {shard: result for shard, result in enumerate(results) if isinstance(result, _Told)}
         return Gathered(
-            answers={shard: answer for shard, answer in enumerate(results) if isinstance(answer, Answer)},
+            answers={shard: one.answer for shard, one in told.items()},
+            copies={shard: one.copy for shard, one in told.items()},
             shards=self._shards,
-            behind=any(isinstance(answer, NotYetSearchable) for answer in results),
+            behind=any(isinstance(result, NotYetSearchable) for result in results),
         )
 
-    async def fetch(self, shard: int, places: Sequence[tuple[str, int]], deadline: float) -> list[dict[str, Any]]:
-        """Texts that did not travel with an answer; none when they are not to be had in time.
+    async def fetch(
+        self, shard: int, places: Sequence[tuple[str, int]], deadline: float, *, copy: int
+    ) -> list[dict[str, Any]]:
+        """Texts that did not travel with the answer of a copy; none when they are not to be had in time.
 
-        Segments are a copy's own. All copies are asked at once: who lacks them says so, and one that hangs holds
-        nobody up.
+        Segments are a copy's own. The others are asked when it does not give them, or is slow: another may have built
+        the same segment.
         """
-        copies = [asyncio.create_task(self._fetch_from(shard, r, places, deadline)) for r in range(self._replicas)]
+        asked = [asyncio.create_task(self._fetch_from(shard, copy, places, deadline))]
         try:
-            for copy in asyncio.as_completed(copies):
-                if rows := await copy:
+            done, _ = await asyncio.wait(asked, timeout=_patience(deadline))
+            if done and (rows := asked[0].result()):
+                return rows
+            others = (r for r in range(self._replicas) if r != copy)
+            asked += [asyncio.create_task(self._fetch_from(shard, r, places, deadline)) for r in others]
+            for each in asyncio.as_completed(asked):
+                if rows := await each:
                     return rows
         finally:
-            abandon(copies)
+            abandon(asked)
         return []
 
     async def reach(self, seq: int, deadline: float) -> bool:
@@ -152,18 +170,18 @@ class FanOut:
             except RayError:
                 self._forget(*copy)
 
-    async def _ask_shard(self, shard: int, question: Question, deadline: float) -> Answer | NotYetSearchable | None:
+    async def _ask_shard(self, shard: int, question: Question, deadline: float) -> _Told | NotYetSearchable | None:
         """The shard's answer; NotYetSearchable when it is behind; None when it gave none in time."""
         if self._replicas > 1:
             return await self._ask_copies(shard, question, deadline)
         try:
-            return await self._search_one(shard, 0, question, deadline)
+            return _Told(await self._search_one(shard, 0, question, deadline), copy=0)
         except NotYetSearchable as error:
             return error
         except UNANSWERED:
             return None
 
-    async def _ask_copies(self, shard: int, question: Question, deadline: float) -> Answer | NotYetSearchable | None:
+    async def _ask_copies(self, shard: int, question: Question, deadline: float) -> _Told | NotYetSearchable | None:
         """Copies in turn: the next is asked when one fails, or when it is slow, and the first answer counts.
 
         One that failed is asked once more after the others: it may be back when they are not there any more.
@@ -180,13 +198,12 @@ class FanOut:
                     running[task] = replica, time.monotonic() - question.began
                     if order and question.rest is not None:  # a copy is not slow because the vector is
                         await asyncio.wait({*running, question.rest}, timeout=_left(deadline), return_when=_FIRST)
-                patience = min(HEDGE_SECONDS, _left(deadline) * HEDGE_SHARE)
-                wait = patience if order else _left(deadline)
+                wait = _patience(deadline) if order else _left(deadline)
                 done, _ = await asyncio.wait(running, timeout=wait, return_when=_FIRST)
                 for task in done:
                     (replica, asked_after), error = running.pop(task), task.exception()
                     if error is None:
-                        return _waited_before(task.result(), asked_after, behind)
+                        return _Told(_waited_before(task.result(), asked_after, behind), copy=replica)
                     if not isinstance(error, UNANSWERED):
                         raise error
                     if isinstance(error, NotYetSearchable):
@@ -279,6 +296,11 @@ def _waited_before(found: Answer, asked_after: float, behind: NotYetSearchable |
     if found.waited_s or behind is not None:
         return replace(found, waited_s=asked_after + found.waited_s)
     return found
+
+
+def _patience(deadline: float) -> float:
+    """Seconds that a copy has for itself."""
+    return min(HEDGE_SECONDS, _left(deadline) * HEDGE_SHARE)
 
 
 def _left(deadline: float) -> float:

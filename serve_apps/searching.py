@@ -136,7 +136,7 @@ class Searcher:
     ) -> _Looked:
         gathered, ranked, late = await self._rank(served, query, asked, gathered, watch)
         with watch.stage("rank"):
-            found = await _with_texts(served, ranked, query.deadline)
+            found = await _with_texts(served, gathered, ranked, query.deadline)
         whole = len(found) / len(ranked) if ranked else 1.0
         return _Looked(gathered=gathered, ranked=found, whole=whole, late=late)
 
@@ -227,7 +227,7 @@ def _ranked(served: Served, query: Query, asked: ShardQuery, gathered: Gathered)
     )
 
 
-async def _with_texts(served: Served, ranked: list[Ranked], deadline: float) -> list[Ranked]:
+async def _with_texts(served: Served, gathered: Gathered, ranked: list[Ranked], deadline: float) -> list[Ranked]:
     """Fetch the few texts that did not travel with the shards' answers. A place whose text is gone is left out, which
     who asks must tell."""
     missing: dict[int, list[Ranked]] = {}
@@ -239,7 +239,9 @@ async def _with_texts(served: Served, ranked: list[Ranked], deadline: float) -> 
     texts: dict[tuple[int, int], dict[str, Any]] = {}
     fetched = await asyncio.gather(
         *(
-            served.fan_out.fetch(shard, [(item.segment, item.row) for item in items], deadline)
+            served.fan_out.fetch(
+                shard, [(item.segment, item.row) for item in items], deadline, copy=gathered.copies[shard]
+            )
             for shard, items in missing.items()
         )
     )

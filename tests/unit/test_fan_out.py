@@ -299,21 +299,24 @@ def test_a_copy_that_is_not_there_is_looked_for_again(head: Head) -> None:
     assert len(head.asked) == 4
 
 
-def fetched(monkeypatch: pytest.MonkeyPatch, *copies: Callable[[], Any]) -> tuple[Any, Any]:
-    """What comes of a fetch from these copies, and the handles that are still known then."""
+def fetched(monkeypatch: pytest.MonkeyPatch, *copies: Callable[[], Any], first: int = 0) -> tuple[Any, Any, list[int]]:
+    """What comes of a fetch from these copies, the handles that are still known then, and who was asked."""
+    asked: list[int] = []
 
     async def call(_fan: FanOut, _shard: int, replica: int, method: str, *_: object) -> Any:  # noqa: ANN401
         assert method == "fetch"
+        asked.append(replica)
         answer = copies[replica]()
         return await answer if asyncio.iscoroutine(answer) else answer
 
     monkeypatch.setattr(FanOut, "_call", call)
 
-    async def ask() -> tuple[Any, Any]:
+    async def ask() -> tuple[Any, Any, list[int]]:
         fan: Any = FanOut("index", shards=1, replicas=len(copies), namespace="tests")
         fan._handles = {(0, replica): "handle" for replica in range(len(copies))}
         async with asyncio.timeout(5):
-            return await fan.fetch(0, [("segment", 7)], time.monotonic() + 10), [r for _, r in fan._handles]
+            rows = await fan.fetch(0, [("segment", 7)], time.monotonic() + 10, copy=first)
+            return rows, [r for _, r in fan._handles], asked
 
     return asyncio.run(ask())
 
@@ -328,9 +331,16 @@ def fails(error: Exception) -> Callable[[], Any]:
 def test_texts_come_from_the_copy_that_has_them_whatever_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
     row = [{"text": "pump"}]
     replaced, ended = fails(Unavailable("The segment was replaced meanwhile.")), fails(ValueError("no such actor"))
-    assert fetched(monkeypatch, lambda: asyncio.sleep(60), lambda: row) == (row, [0, 1])
-    assert fetched(monkeypatch, replaced, lambda: row) == (row, [0, 1])
-    assert fetched(monkeypatch, ended, replaced) == ([], [1])
+    monkeypatch.setattr(fan_out, "HEDGE_SECONDS", 0.2)
+    assert fetched(monkeypatch, lambda: asyncio.sleep(60), lambda: row) == (row, [0, 1], [0, 1])
+    assert fetched(monkeypatch, replaced, lambda: row) == (row, [0, 1], [0, 1])
+    assert fetched(monkeypatch, ended, replaced) == ([], [1], [0, 1])
+
+
+def test_texts_are_asked_of_the_copy_alone_that_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = [{"text": "pump"}]
+    assert fetched(monkeypatch, lambda: row, lambda: row, lambda: row, first=1) == (row, [0, 1, 2], [1])
+    assert asked_of(Copy(failing=True), Copy(), vector_comes=at_once).copies == {0: 1}
 
 
 Search = Callable[..., bytes]

@@ -45,7 +45,8 @@ def found(
 
     own, gone = copy or Copy(), iter(range(lost))
 
-    async def fetched(_: int, places: Sequence[tuple[str, int]], __: float) -> list[dict[str, Any]]:
+    async def fetched(_: int, places: Sequence[tuple[str, int]], __: float, *, copy: int) -> list[dict[str, Any]]:
+        assert copy == 0
         return [] if next(gone, None) is not None else fetch(own.view.by_name(), places)
 
     async def search() -> Found:
