@@ -25,7 +25,7 @@ class Gateway:
     """One replica."""
 
     def __init__(self, settings: Settings) -> None:
-        self._service = Service(settings)
+        self._service = Service(settings, lambda: serve.get_replica_context().rank.rank)
         change_cycle(partial(self._service.entrance.around, outermost=True))
 
     async def check_health(self) -> None:

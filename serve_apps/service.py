@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -51,9 +51,9 @@ JUST_MADE_SECONDS = 20.0
 
 
 class Service:
-    """Parts of one replica, and the few steps that join them."""
+    """Parts of one replica, and the few steps that join them. `rank` as of Replacement."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, rank: Callable[[], int]) -> None:
         self.settings = settings
         workspace = open_workspace(settings)
         self._ledger = workspace.ledger
@@ -68,7 +68,7 @@ class Service:
         self.admission = Admission(ongoing=server.max_ongoing_requests, queued=server.max_queued_requests)
         self._impressions = ImpressionLog(workspace.ledger, settings.spool_directory)
         self.exposition = Exposition()
-        self.replacement = Replacement(lambda: workspace.ledger.stopped)
+        self.replacement = Replacement(lambda: workspace.ledger.stopped, rank)
         self.metrics = Metrics(self._impressions.waiting)
         self.asking = Asking(settings, workspace.ledger, self._impressions, self.router, self.metrics, self.admission)
         self.entrance = Entrance(

@@ -8,8 +8,7 @@ from kaizen.config import GeneratorSettings
 from kaizen.errors import Corrupt, KaizenError, WriterStopped
 from kaizen.models.generator_spec import generator_record
 from kaizen.records import Release
-from serve_apps import replacement
-from serve_apps.replacement import Replacement
+from serve_apps.replacement import APART_SECONDS, Replacement
 from serve_apps.service import readiness_of, release_reply
 
 
@@ -22,24 +21,38 @@ def test_a_release_shows_where_its_generator_is_and_no_password(url: str) -> Non
     assert "llm.internal/v1" in told
 
 
-def test_a_replica_whose_writer_has_stopped_is_replaced_but_not_all_in_one_moment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 1000.0
+STOPPED = WriterStopped("A sync failed.", advice="Check the disk.")
+
+
+def due(replica: Replacement) -> bool:
+    try:
+        replica.check()
+    except WriterStopped:
+        return True
+    return False
+
+
+def test_replicas_whose_writers_have_stopped_are_replaced_one_after_the_other() -> None:
+    now = 0.0
     stopped: KaizenError | None = None
-    monkeypatch.setattr(replacement.random, "uniform", lambda _, most: most)
-    one = Replacement(lambda: stopped, clock=lambda: now)
-    one.check()
+    replicas = [Replacement(lambda: stopped, lambda rank=rank: rank, clock=lambda: now) for rank in range(3)]
+    now = 1000.0
+    assert not any(due(replica) for replica in replicas)
     stopped = Corrupt("The database is damaged.", advice="Restore it.")
-    one.check()
-    stopped = WriterStopped("A sync failed.", advice="Check the disk.")
-    one.check()
-    now += replacement.APART_SECONDS - 1
-    one.check()
-    now += 1
-    for _ in range(3):
-        with pytest.raises(WriterStopped):
-            one.check()
+    assert not any(due(replica) for replica in replicas)
+    stopped = STOPPED
+    for number in range(1, 4):
+        for _ in range(3):
+            assert [due(replica) for replica in replicas] == [True] * number + [False] * (3 - number)
+        now += APART_SECONDS
+
+
+def test_a_replica_that_has_just_replaced_another_searches_for_a_while_when_every_sync_fails() -> None:
+    now = 0.0
+    replica = Replacement(lambda: STOPPED, lambda: 0, clock=lambda: now)
+    assert not due(replica)
+    now = APART_SECONDS
+    assert due(replica)
 
 
 def test_readiness_tells_what_does_not_serve() -> None:
