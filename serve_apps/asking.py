@@ -123,7 +123,7 @@ class Asking:
         degraded = await self._recorder.record(asked, event.query, outcome, event.watch, text)
         if nothing:
             raise Unavailable(
-                "The documents could not be searched: no shard of the index answered in time.",
+                "Nothing of the documents could be read in time.",
                 advice="Try again after the time in Retry-After, or allow more time.",
             )
         if asked.assigned.shadow is not None:

@@ -104,9 +104,9 @@ def test_what_could_not_be_searched_is_not_said_to_hold_nothing(coverage: float,
 
 
 @pytest.mark.parametrize("way", [Asking.answer, Asking.answer_events])
-def test_where_no_shard_answered_there_is_no_answer(way: Any) -> None:  # noqa: ANN401 (either way)
+def test_where_nothing_could_be_read_there_is_no_answer(way: Any) -> None:  # noqa: ANN401 (either way)
     one, recorder = asking(Searches(coverage=0.0))
-    with pytest.raises(Unavailable, match="could not be searched"):
+    with pytest.raises(Unavailable, match="could be read in time"):
         asyncio.run(way(one, CALLER, AnswerRequest(question="q")))
     _, _, outcome, _, text = recorder.record.await_args.args  # who judges the release must see it
     assert (outcome.found.coverage, text) == (0, None)
