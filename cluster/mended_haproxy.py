@@ -45,7 +45,7 @@ def mended(configuration: str) -> str:
 
 def write_launcher(path: Path) -> None:
     """Write the executable file that Ray is told to start: this module under this interpreter."""
-    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m cluster.loopback_haproxy "$@"\n')
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m cluster.mended_haproxy "$@"\n')
     path.chmod(0o700)
 
 
