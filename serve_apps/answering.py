@@ -15,6 +15,7 @@ from kaizen.answering.answer import Answer, Delta, Final
 from kaizen.answering.source import Source
 from kaizen.config import Settings
 from kaizen.records import Principal
+from kaizen.retrieval.fusion import Mode
 from serve_apps.arms import Arms, Outcome
 from serve_apps.places import Found
 from serve_apps.rollout_router import Assigned
@@ -23,13 +24,14 @@ from serve_apps.searching import Query
 from serve_apps.served import SHORT, Served
 from serve_apps.stopwatch import Stopwatch
 
+MODE: Mode = "hybrid"  # of the search for sources
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """An answer, the places that it was made from, and how long it took."""
 
     outcome: Outcome
-    query: Query
     answer: Answer
     watch: Stopwatch
 
@@ -91,14 +93,14 @@ class Answerer:
         if call is not None and call.fingerprint:
             used["generator"] = call.fingerprint[:SHORT]
         outcome = replace(outcome, found=_with(found, final.answer.degraded, served.release.id, used))
-        yield Answered(outcome=outcome, query=query(served), answer=final.answer, watch=watch)
+        yield Answered(outcome=outcome, answer=final.answer, watch=watch)
 
 
 def _query(request: AnswerRequest, began: float, seconds: float, served: Served) -> Query:
     """Retrieval gets its own, shorter deadline: a shard that hangs must leave time for an answer."""
     return Query(
         text=request.question,
-        mode="hybrid",
+        mode=MODE,
         unit="chunk",
         k=request.k or served.answering.chunks,
         condition=request.filter,

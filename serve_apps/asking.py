@@ -15,8 +15,10 @@ from kaizen.config import Settings
 from kaizen.errors import InvalidInput, NotAllowed, Unavailable
 from kaizen.ids import new_id
 from kaizen.records import Principal
+from kaizen.retrieval.fusion import Mode
 from kaizen.storage.ledger import Ledger
 from serve_apps.admission import Admission
+from serve_apps.answering import MODE as ANSWER_MODE
 from serve_apps.answering import Answered, Answerer
 from serve_apps.apart import apart
 from serve_apps.arms import Arms, Outcome
@@ -66,10 +68,10 @@ class Asking:
         self._check_k(request.k)
         await self._check_seq(request.min_seq)
         watch = Stopwatch()
-        asked = self._asked(principal, request, "search")
+        asked = self._asked(principal, request, "search", request.query, request.mode)
         query = partial(_query, request, time.monotonic(), request.timeout_seconds)
         outcome = await self._arms.search(asked.assigned, principal, query, watch, asked.id)
-        degraded = await self._recorder.record(asked, query(outcome.served), outcome, watch)
+        degraded = await self._recorder.record(asked, outcome, watch)
         drafted = outcome.arm == "interleaved"
         hits = [
             hit_of(position, place, request.explain, drafted)
@@ -111,7 +113,7 @@ class Asking:
         self, principal: Principal, request: AnswerRequest
     ) -> AsyncGenerator[Delta | AnswerResponse, None]:
         await self._check_seq(request.min_seq)
-        asked = self._asked(principal, request, "answer")
+        asked = self._asked(principal, request, "answer", request.question, ANSWER_MODE)
         async with aclosing(self._answerer.events(asked.assigned, principal, request)) as events:
             async for event in events:
                 yield event if isinstance(event, Delta) else await self._respond(asked, request, event)
@@ -120,7 +122,7 @@ class Asking:
         outcome, answer = event.outcome, event.answer
         nothing = outcome.found.coverage == 0  # was looked at; who judges the release must see it all the same
         text = None if nothing else answer.text
-        degraded = await self._recorder.record(asked, event.query, outcome, event.watch, text)
+        degraded = await self._recorder.record(asked, outcome, event.watch, text)
         if nothing:
             raise Unavailable(
                 "Nothing of the documents could be read in time.",
@@ -141,9 +143,9 @@ class Asking:
         """What the challenger would have shown, in the time that it takes for itself."""
         watch, query = Stopwatch(), partial(_query, request, time.monotonic(), None)
         asked = replace(asked, hurried=False)
-        async with self._recorder.failures(asked, request.query):
+        async with self._recorder.failures(asked):
             outcome = await self._arms.search_alone(asked.assigned, asked.principal, query, watch)
-        await self._recorder.record(asked, query(outcome.served), outcome, watch)
+        await self._recorder.record(asked, outcome, watch)
 
     async def _answer_unseen(self, seen: Asked, request: AnswerRequest) -> None:
         """What the challenger would have answered. A generator that it shares with the stable release is left to the
@@ -151,22 +153,36 @@ class Asking:
         asked, stable = seen.unseen(), seen.assigned.stable
         mine, theirs = asked.assigned.served.generator, stable.generator
         shared = mine is not None and theirs is not None and mine.fingerprint == theirs.fingerprint
-        async with self._recorder.failures(asked, request.question):
+        async with self._recorder.failures(asked):
             async for event in self._answerer.events(asked.assigned, asked.principal, request, generate=not shared):
                 if isinstance(event, Answered):
                     answered = event
         text = None if shared else answered.answer.text
-        await self._recorder.record(asked, answered.query, answered.outcome, answered.watch, text)
+        await self._recorder.record(asked, answered.outcome, answered.watch, text)
 
     def _asked(
-        self, principal: Principal, request: SearchRequest | AnswerRequest, kind: Literal["search", "answer"]
+        self,
+        principal: Principal,
+        request: SearchRequest | AnswerRequest,
+        kind: Literal["search", "answer"],
+        text: str,
+        mode: Mode,
     ) -> Asked:
         check_user(principal, request.user)
         name = new_id("imp")
         assigned = self._router.for_caller(principal, request.user, name)
         usual = assigned.stable.retrieval.timeout_seconds if kind == "search" else self._answer_seconds
         hurried = request.timeout_seconds is not None and request.timeout_seconds < usual
-        return Asked(id=name, kind=kind, principal=principal, user=request.user, assigned=assigned, hurried=hurried)
+        return Asked(
+            id=name,
+            kind=kind,
+            text=text,
+            mode=mode,
+            principal=principal,
+            user=request.user,
+            assigned=assigned,
+            hurried=hurried,
+        )
 
     def _check_k(self, k: int) -> None:
         if k > self._max_k:

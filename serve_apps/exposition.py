@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -49,11 +50,9 @@ class Exposition:
 
     async def _pages(self) -> list[str]:
         """Where the nodes tell their metrics; where they did, when Ray does not answer."""
-        try:
+        with suppress(TimeoutError, RayError):
             async with asyncio.timeout(RAY_SECONDS):
                 self._known = await self._asking.answer("nodes", self._ask)
-        except (TimeoutError, RayError):
-            return self._known
         return self._known
 
     async def _ask(self) -> list[str]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from kaizen.records import Impression, Principal
+from kaizen.retrieval.fusion import Mode
 from serve_apps.arms import UNAVAILABLE, Outcome
 from serve_apps.impression_log import ImpressionLog
 from serve_apps.metrics import Metrics
 from serve_apps.places import Found
 from serve_apps.rollout_router import Assigned
-from serve_apps.searching import Query
 from serve_apps.stopwatch import Stopwatch
 
 log = logging.getLogger("kaizen.recorder")
@@ -25,10 +25,13 @@ UNSEEN = "-shadow"  # how the id of an impression ends that nobody saw
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request: who asks for whom, and what it holds to its end. `id` will be its impression's, `hurried` too."""
+    """One request: who asks what for whom, and what it holds to its end. `id`, `text`, `mode` and `hurried` will be its
+    impression's."""
 
     id: str
     kind: Literal["search", "answer"]
+    text: str
+    mode: Mode
     principal: Principal
     user: str
     assigned: Assigned
@@ -49,12 +52,10 @@ class Recorder:
         self._impressions = impressions
         self._metrics = metrics
 
-    async def record(
-        self, asked: Asked, query: Query, outcome: Outcome, watch: Stopwatch, answer: str | None = None
-    ) -> list[str]:
+    async def record(self, asked: Asked, outcome: Outcome, watch: Stopwatch, answer: str | None = None) -> list[str]:
         """Record what is shown. Returns what the response must call degraded: when the ledger cannot take it, reading
         goes on, and nobody can judge what was shown."""
-        impression = _impression(asked, query, outcome, watch, answer)
+        impression = _impression(asked, outcome, watch, answer)
         self._metrics.arm(impression.arm)
         self._check(asked.assigned, outcome)
         degraded = list(impression.degraded)
@@ -67,17 +68,14 @@ class Recorder:
         return degraded
 
     @asynccontextmanager
-    async def failures(self, asked: Asked, query: str) -> AsyncIterator[None]:
+    async def failures(self, asked: Asked) -> AsyncIterator[None]:
         """Record of unseen work that it failed, and let the error go on: who judges the challenger must know."""
         try:
             yield
         except Exception:
-            nothing = Query(
-                text=query, mode="hybrid", unit="chunk", k=1, condition=None, min_seq=0, deadline=time.monotonic()
-            )
             found = Found(places=(), index_seq=0, coverage=0.0, degraded=(UNAVAILABLE,), used={})
             outcome = Outcome(found=found, served=asked.assigned.served, arm="shadow")
-            await self.record(asked, nothing, outcome, Stopwatch())
+            await self.record(asked, outcome, Stopwatch())
             raise
 
     def _check(self, assigned: Assigned, outcome: Outcome) -> None:
@@ -91,7 +89,7 @@ class Recorder:
                 self._metrics.mixed(stage)
 
 
-def _impression(asked: Asked, query: Query, outcome: Outcome, watch: Stopwatch, answer: str | None) -> Impression:
+def _impression(asked: Asked, outcome: Outcome, watch: Stopwatch, answer: str | None) -> Impression:
     found = outcome.found
     return Impression(
         id=asked.id,
@@ -101,8 +99,8 @@ def _impression(asked: Asked, query: Query, outcome: Outcome, watch: Stopwatch, 
         release=outcome.served.release.id,
         index_seq=found.index_seq,
         kind=asked.kind,
-        query=query.text,
-        mode=query.mode,
+        query=asked.text,
+        mode=asked.mode,
         shown=tuple(place.shown(position) for position, place in enumerate(found.places, start=1)),
         answer=answer,
         coverage=found.coverage,

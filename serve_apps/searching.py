@@ -27,24 +27,6 @@ from serve_apps.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Looked:
-    """What the shards gave for a query: its places, each with its text, and what they lack.
-
-    whole: share of the places whose text came, of 1. late: time was over before enough documents were found.
-    """
-
-    gathered: Gathered
-    ranked: list[Ranked]
-    whole: float
-    late: bool
-
-    @property
-    def coverage(self) -> float:
-        """Share of the shards that answered, and of the places that they gave."""
-        return self.gathered.coverage * self.whole
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A search as it was asked for, checked."""
 
@@ -186,6 +168,24 @@ class Searcher:
                 return vector_bytes(await self._batches.embed(served.queries, query.text))
         except (BadModel, Unavailable, TimeoutError):
             return b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """What the shards gave for a query: its places, each with its text, and what they lack.
+
+    whole: share of the places whose text came, of 1. late: time was over before enough documents were found.
+    """
+
+    gathered: Gathered
+    ranked: list[Ranked]
+    whole: float
+    late: bool
+
+    @property
+    def coverage(self) -> float:
+        """Share of the shards that answered, and of the places that they gave."""
+        return self.gathered.coverage * self.whole
 
 
 async def _gather(served: Served, query: Query, asked: ShardQuery, watch: Stopwatch) -> Gathered:

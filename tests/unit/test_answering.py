@@ -79,7 +79,7 @@ def test_the_stable_release_answers_with_its_own_settings_for_a_challenger_in_tr
     searches = Searches(down="r2")
     one = asyncio.run(answered(answerer(searches), assigned))
     (_, theirs, their_seconds), (_, own, own_seconds) = searches.asked
-    assert (theirs, own, one.query.k) == (16, 4, 4)
+    assert (theirs, own) == (16, 4)
     assert their_seconds <= 0.5
     assert 0.5 < own_seconds <= 2
     assert (one.outcome.served, one.outcome.found.degraded) == (stable, ("challenger-unavailable",))
@@ -108,7 +108,7 @@ def test_where_nothing_could_be_read_there_is_no_answer(way: Any) -> None:  # no
     one, recorder = asking(Searches(coverage=0.0))
     with pytest.raises(Unavailable, match="could be read in time"):
         asyncio.run(way(one, CALLER, AnswerRequest(question="q")))
-    _, _, outcome, _, text = recorder.record.await_args.args  # who judges the release must see it
+    _, outcome, _, text = recorder.record.await_args.args  # who judges the release must see it
     assert (outcome.found.coverage, text) == (0, None)
 
 
