@@ -21,7 +21,7 @@ from jobs.ingest import Ingest
 from kaizen.errors import KaizenError
 from kaizen.ids import new_id
 from kaizen.indexing import batch
-from kaizen.indexing.generation import GenerationStore
+from kaizen.indexing.generation import GenerationStore, _Origin
 from kaizen.records import Quarantined
 from kaizen.retrieval.segment import Segment
 from kaizen.retrieval.view import View
@@ -77,7 +77,7 @@ def ingest_and_seal(tell: Callable[[object], None], index: SmallIndex) -> None:
 
 def pointer_first(tell: Callable[[object], None], index: SmallIndex) -> None:
     """The same without the order of writing: the pointer is set before what it points at is there."""
-    with patch.object(GenerationStore, "save", _save_pointer_first):
+    with patch.object(GenerationStore, "_put", _put_pointer_first):
         ingest_and_seal(tell, index)
 
 
@@ -107,15 +107,15 @@ def row_first(tell: Callable[[object], None], index: SmallIndex) -> None:
 _APPEND = Ingest._append
 
 
-def _save_pointer_first(self: GenerationStore, view: View, fresh: Segment | None) -> None:
+def _put_pointer_first(self: GenerationStore, view: View, fresh: Segment | None, origin: _Origin) -> None:
     previous = self._pointer().get("current")
     name = f"{view.seq:012d}-{new_id('g')}"
     self.store.write_pointer(f"{self.prefix}/CURRENT", json.dumps({"current": name, "previous": previous}))
     with patch("kaizen.indexing.generation.new_id", lambda prefix: name.partition("-")[2]):
-        _SAVE(self, view, fresh)
+        _PUT(self, view, fresh, origin)
 
 
-_SAVE = GenerationStore.save
+_PUT = GenerationStore._put
 
 
 def violations(index: SmallIndex, expected: Chunks) -> list[str]:
