@@ -279,8 +279,8 @@ class Collect(Section):
     batch_hours: float = Field(
         168,
         gt=0,
-        description="The same for batches of documents: as old may a backup be that the ledger is restored from. And "
-        "how long after the first of its documents was replaced or deleted a batch is written again without those.",
+        description="How long a batch of documents stays after nothing leads to it: as old may a ledger's backup be. "
+        "As long after it lost the first of its documents the others are written again.",
     )
     every_hours: float = Field(1, ge=0, description="How often the service looks; 0: only `kaizen collect` does.")
 
