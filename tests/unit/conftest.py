@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -67,3 +68,13 @@ def stdlib_read_once(monkeypatch: pytest.MonkeyPatch, stdlib_rows: list[Row]) ->
 
     for module in ("bench.corpus", "kaizen.evaluation.stdlib_collection", "kaizen.text.stdlib_corpus"):
         monkeypatch.setattr(f"{module}.stdlib_documents", rows)
+
+
+@pytest.fixture
+def as_in_a_terminal() -> Iterator[None]:
+    """Signals as a terminal's processes have them: those in the background may ignore SIGINT and SIGHUP."""
+    ours = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in ours.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -139,6 +139,7 @@ def slow_start(workspace: Path) -> Iterator[tuple[subprocess.Popen[bytes], psuti
                     process.kill()
 
 
+@pytest.mark.usefixtures("as_in_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_start_that_is_told_to_end_leaves_no_head(workspace: Path, number: signal.Signals) -> None:
     with slow_start(workspace) as (up, head):

@@ -34,6 +34,7 @@ class Service:
         return {"hits": [], "release": "r1", "impression_id": "imp_1"}
 
 
+@pytest.mark.usefixtures("as_in_a_terminal")
 def test_an_interrupt_ends_it() -> None:
     names = [f"q{number}" for number in range(100)]
     judgements = {name: {"d": 1} for name in names}
