@@ -98,10 +98,10 @@ def everybody(_: Function) -> Function:
 def last_one_wins(original: Function) -> Function:
     """`ledger.rollout._change`: writes without comparing the version."""
 
-    def change(connection: Any, wanted: Any, decision: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def change(connection: Any, wanted: Any) -> Any:  # noqa: ANN401
         from kaizen.storage.ledger.rollout import _state
 
-        return original(connection, replace(wanted, version=_state(connection).version), decision)
+        return original(connection, replace(wanted, version=_state(connection).version))
 
     return change
 
