@@ -20,9 +20,11 @@ def ask_one_copy(_: Function) -> Function:
     """`FanOut._ask_copies`: one copy is asked, and that is that."""
 
     async def ask(fan_out: Any, shard: int, question: Any, deadline: float) -> Any:  # noqa: ANN401
+        from actors.fan_out import _Told
+
         replica = question.turn % fan_out._replicas
         try:
-            return await fan_out._search_one(shard, replica, question, deadline)
+            return _Told(await fan_out._search_one(shard, replica, question, deadline), copy=replica)
         except Exception:  # noqa: BLE001 (a stand-in)
             return None
 
