@@ -42,6 +42,7 @@ from kaizen.base_url import base_url
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import Conflict, DeadlineExceeded, KaizenError, Unavailable
+from kaizen.printed import in_words
 from kaizen.run_state import STEPS_FILE, RunState, birth, remove_run_state, write_run_state
 from kaizen.security.keys import local_key
 from kaizen.storage.ledger import Ledger
@@ -141,7 +142,7 @@ def _finish(release: subprocess.Popen[str]) -> str:
     """Return why the configured release is not in service, "" when it is."""
     said, trouble = release.communicate()
     if release.returncode:
-        raise Unavailable(f"The release could not be made. {trouble.strip()}", advice="Run `kaizen doctor`.")
+        raise Unavailable(f"The release could not be made. {in_words(trouble)}", advice="Run `kaizen doctor`.")
     withheld: str = json.loads(said.splitlines()[-1])["withheld"]
     return withheld
 

@@ -23,6 +23,7 @@ from kaizen.commands.processes import end_tree
 from kaizen.config import Settings
 from kaizen.config_sources import PREFIX
 from kaizen.errors import Unavailable
+from kaizen.printed import in_words
 from kaizen.run_state import KEY_FILE, LOG_FILE, RunState, read_run_state
 from kaizen.security.keys import Secret
 from kaizen.steward.process import FOLDER as STEPS
@@ -57,7 +58,7 @@ class Installation:
             command, env=environment(), check=False, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         if done.returncode:
-            told = f": {_error(done.stderr)}" if quiet else "."
+            told = f": {in_words(_tail(done.stderr))}" if quiet else "."
             raise Unavailable(f"{module} failed{told}", advice="Read what it says above.")
         return done
 
@@ -145,16 +146,6 @@ def _wait_until_ready(head: subprocess.Popen[bytes], workspace: Path) -> RunStat
 
 def _tail(text: str) -> str:
     return "\n".join(text.splitlines()[-LOG_LINES:])
-
-
-def _error(printed: str) -> str:
-    """What a job ended with: its last lines, of which the last is a line of JSON where it was asked for one."""
-    *before, last = _tail(printed).splitlines() or [""]
-    try:
-        error = json.loads(last)["error"]
-    except (ValueError, TypeError, KeyError):
-        return "\n".join([*before, last])
-    return "\n".join([*before, f"{error['message']} {error['advice']}".strip()])
 
 
 def summary_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

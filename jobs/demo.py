@@ -16,10 +16,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
-from rich.console import Console
 from rich.markup import escape
 
 from cluster.throwaway import Installation, installation, summary_of
+from jobs.steps import Steps
 from kaizen.config import Settings
 from kaizen.errors import Unavailable
 from kaizen.job import print_result, run_job
@@ -36,7 +36,8 @@ class Demo:
     """Tells what it does on standard error, and remembers figures for the summary."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._out = Console(stderr=True, quiet=quiet, highlight=False)
+        self._steps = Steps(quiet=quiet)
+        self._out = self._steps.out
         self.seconds: dict[str, float] = {}
 
     def run(self) -> dict[str, Any]:
@@ -90,11 +91,10 @@ class Demo:
 
     @contextmanager
     def _step(self, name: str, text: str) -> Iterator[None]:
-        self._out.print(f"[bold green]==>[/bold green] {text}")
         started = time.perf_counter()
-        yield
+        with self._steps.step(text):
+            yield
         self.seconds[name] = round(time.perf_counter() - started, 1)
-        self._out.print(f"  [dim]{self.seconds[name]} s[/dim]")
 
 
 def _client(running: Installation) -> httpx.Client:

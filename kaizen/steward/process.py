@@ -11,11 +11,11 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from kaizen.config import Settings
 from kaizen.config_sources import PREFIX
 from kaizen.errors import Conflict, KaizenError, PermanentError, TransientError, WriterStopped
+from kaizen.printed import error_of, last_object, words_on
 from kaizen.steward.messages import Ended, Run
 from kaizen.steward.turn import JUDGE
 
@@ -77,7 +77,7 @@ class StepRunner:
 
 
 def _ended(step: Run, status: int | None, printed: str, log: Path, cpu_s: float) -> Ended:
-    output = _last_object(printed) if status == 0 else None
+    output = last_object(printed) if status == 0 else None
     if output is not None:
         # What ran on the cluster is no child of ours, but the step knows; a judgement tells the cost of another step.
         told = float(output["cost"]["cpu_s"]) if step.module != JUDGE and "cost" in output else 0.0
@@ -97,20 +97,11 @@ def _why(status: int | None, log: Path) -> tuple[str, str]:
     if status <= 0:
         return f"It was ended by signal {-status}." if status else "It printed no result.", ""
     printed = log.read_text(errors="replace")
-    error = (_last_object(printed) or {}).get("error")
-    if isinstance(error, dict) and error.get("code") in _CODES:
-        return f"{error['message']} {error['advice']}".strip()[:_ERROR_CHARACTERS], error["code"]
+    error = error_of(printed)
+    if error is not None and error.get("code") in _CODES:
+        return words_on(error)[:_ERROR_CHARACTERS], error["code"]
     lines = printed.strip().splitlines()
     return (lines[-1][:_ERROR_CHARACTERS] if lines else f"It ended with status {status}."), ""
-
-
-def _last_object(printed: str) -> dict[str, Any] | None:
-    lines = printed.strip().splitlines()
-    try:
-        value = json.loads(lines[-1]) if lines else None
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

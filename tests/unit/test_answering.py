@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
@@ -181,22 +181,31 @@ def test_who_hangs_up_stops_the_generator_and_keeps_their_place_until_their_thre
     asyncio.run(ask())
 
 
+async def streamed(assigned: Assigned) -> tuple[Admission, AsyncIterator[str]]:
+    """An answer that is read in pieces, and the one place that it takes."""
+    one, _ = asking(Searches())
+    one._router = cast(Any, SimpleNamespace(for_caller=lambda *_: assigned))
+    one._admission = Admission(ongoing=1, queued=0)
+    return one._admission, await one.answer_events(CALLER, AnswerRequest(question="q", stream=True))
+
+
+async def until_free(admission: Admission) -> None:
+    async with asyncio.timeout(10):
+        while not admission.free():
+            await asyncio.sleep(0.001)
+
+
 @pytest.mark.parametrize("read", [0, 1])
 def test_a_stream_that_is_not_read_to_its_end_gives_its_place_back(read: int) -> None:
     async def ask() -> None:
         composer = Waiting(first="a piece")
         assigned, _ = waiting(composer)
-        one, _ = asking(Searches())
-        one._router = cast(Any, SimpleNamespace(for_caller=lambda *_: assigned))
-        one._admission = Admission(ongoing=1, queued=0)
-        events = await one.answer_events(CALLER, AnswerRequest(question="q", stream=True))
-        assert not one._admission.free()
+        admission, events = await streamed(assigned)
+        assert not admission.free()
         assert [await anext(events) for _ in range(read)] == ['event: delta\ndata: {"text": "a piece"}\n\n'] * read
         del events
         gc.collect()
-        async with asyncio.timeout(10):
-            while not one._admission.free():
-                await asyncio.sleep(0.001)
+        await until_free(admission)
         assert composer.closed.is_set()
 
     asyncio.run(ask())
@@ -206,10 +215,7 @@ def test_who_hangs_up_on_a_stream_is_gone_at_once_and_their_place_is_free_when_t
     async def ask() -> None:
         composer = Waiting(first="a piece")
         assigned, calls = waiting(composer)
-        one, _ = asking(Searches())
-        one._router = cast(Any, SimpleNamespace(for_caller=lambda *_: assigned))
-        one._admission = Admission(ongoing=1, queued=0)
-        events = await one.answer_events(CALLER, AnswerRequest(question="q", stream=True))
+        admission, events = await streamed(assigned)
         hung_up = asyncio.Event()
 
         async def receive() -> dict[str, str]:
@@ -223,11 +229,9 @@ def test_who_hangs_up_on_a_stream_is_gone_at_once_and_their_place_is_free_when_t
         async with asyncio.timeout(5):  # until then Starlette would keep the loop busy
             await reading
         assert await asyncio.to_thread(calls[0].stopped.wait, 10)
-        assert not one._admission.free()
+        assert not admission.free()
         calls[0].may_end.set()
-        async with asyncio.timeout(10):
-            while not one._admission.free():
-                await asyncio.sleep(0.001)
+        await until_free(admission)
         assert composer.closed.is_set()
 
     asyncio.run(ask())

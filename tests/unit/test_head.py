@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from cluster.ending import SIGNALS
-from kaizen.errors import DeadlineExceeded
+from kaizen.errors import DeadlineExceeded, Unavailable
 from kaizen.run_state import STEPS_FILE, read_run_state
 from kaizen.storage.ledger import Ledger
 
@@ -109,6 +109,13 @@ def test_it_tells_that_the_configured_release_was_taken_back(parts: Parts, monke
     parts.run("local")
     told = [json.loads(line) for line in (parts.workspace / STEPS_FILE).read_text().splitlines()]
     assert {"step": "r2 was taken back, and r1 serves.", "done": True, "note": True} in told
+
+
+def test_why_the_release_could_not_be_made_is_told_in_words() -> None:
+    error = json.dumps({"error": {"code": "not-found", "message": "There is nothing.", "advice": "Make some."}})
+    building = Mock(returncode=1, communicate=lambda: ("", f"{error}\n"))
+    with pytest.raises(Unavailable, match=r"could not be made\. There is nothing\. Make some\."):
+        head._finish(building)
 
 
 def test_a_ray_of_its_own_ends_with_it(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
