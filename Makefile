@@ -48,10 +48,13 @@ check: $(VENV)/.dev ## Lint, format, types, import rules.
 	@echo "==> mypy" && $(BIN)/mypy kaizen
 	@echo "==> imports" && PYTHONPATH=. $(BIN)/lint-imports --no-cache
 
-bench: $(VENV)/.dev ## Measure ingest and search against their limits, and against peers; one JSON line each.
-	@$(BIN)/python -m bench.ingest --json
-	@$(BIN)/python -m bench.search --json
-	@$(BIN)/python -m bench.peers --json
+BENCHES := ingest search peers writes startup memory shards growth served
+
+bench: $(VENV)/.dev ## Measure against limits, peers and goals (about three hours); a JSON line and a chart each. bench-search: only search.
+	@for part in $(BENCHES); do $(BIN)/python -m bench.$$part --json || exit; done
+
+bench-%: $(VENV)/.dev
+	@$(BIN)/python -m bench.$*
 
 # Minutes of random faults under mixed traffic, after those of the rows.
 MINUTES ?= 10

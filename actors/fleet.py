@@ -43,6 +43,7 @@ log = logging.getLogger("kaizen.fleet")
 # Loading a large shard or a model takes its time; silence counts from here on.
 START_SECONDS = 300.0
 SEARCH_THREADS = 8
+MAX_RESTARTS = -1  # Ray starts an actor that died again, however often
 # Gateways look at the rollout every half second, and what they had begun on a release that is gone may still run.
 LINGER_SECONDS = 30.0
 PREFIXES = ("shard-", "embedder-", "generator-")
@@ -200,7 +201,7 @@ class Fleet:
             "namespace": self._namespace,
             "lifetime": "detached",
             "get_if_exists": True,
-            "max_restarts": -1,
+            "max_restarts": MAX_RESTARTS,
             "num_cpus": self._settings.fleet.shard_cpus,
             "num_gpus": self._gpus(kind),
             "max_concurrency": SEARCH_THREADS,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from kaizen.models.processor import multiplies_bytes
 
 
 def bench_parser(module: str, description: str | None) -> argparse.ArgumentParser:
@@ -19,8 +22,9 @@ def bench_parser(module: str, description: str | None) -> argparse.ArgumentParse
     return parser
 
 
-def print_result(result: Mapping[str, Any], chart: Path, *, as_json: bool) -> None:
-    """Print the line, and for people where the chart is."""
-    sys.stdout.write(json.dumps(result) + "\n")
+def print_result(result: Mapping[str, Any], *charts: Path, as_json: bool) -> None:
+    """Print the line, with what decides on the routines of the models, and for people where the charts are."""
+    machine = {"cores": os.cpu_count(), "multiplies_bytes": multiplies_bytes()}
+    sys.stdout.write(json.dumps({**result, "machine": machine}) + "\n")
     if not as_json:
-        sys.stdout.write(f"chart: {chart}\n")
+        sys.stdout.writelines(f"chart: {chart}\n" for chart in charts)

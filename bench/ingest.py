@@ -49,7 +49,7 @@ SIZES_MB = (5, 20)
 QUICK_SIZES_MB = (1, 4)
 BARE_CHUNKS = 6000
 FLAT = 1.2
-GOAL = 0.8
+GOAL = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,9 @@
 
     python -m bench.peers [--quick] [--chunks N] [--part search|ingest] [--json]
 
-prints one line, {"search": {..}, "ingest": {..}}, and writes bench/out/peers-search.svg and peers-ingest.svg. The first
-run installs the peers into an environment of their own below bench/out (2.2 GB) and embeds the passages.
+prints one line, {"search": {..}, "ingest": {..}, "machine": {..}}, and writes bench/out/peers-search.svg and
+peers-ingest.svg. The first run installs the peers into an environment of their own below bench/out (2.5 GB) and embeds
+the passages.
 
 The systems: Kaizen with default settings, in mode dense (all that its peers do) and hybrid (its default); one FastAPI
 process with sentence-transformers and FAISS; txtai's API; a Chroma server with a FastAPI process that embeds in its
@@ -24,13 +25,12 @@ keeps everything in memory and loses it. Chroma and txtai are not exact: `recall
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from bench.chart import write_chart
+from bench.command import bench_parser, print_result
 from bench.peers import ingest, search
 from bench.peers.contender import SHARES, Plan
 from kaizen.evaluation.bars import Group
@@ -44,13 +44,10 @@ P50_GOAL, RPS_GOAL, INGEST_GOAL = 1.5, 0.7, 0.9
 
 def main(arguments: list[str] | None = None) -> int:
     """Run as a command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser("bench.peers", __doc__)
     parser.add_argument("--quick", action="store_true", help="10,000 chunks, one short round, ingest of 1,000")
     parser.add_argument("--chunks", type=int, help="chunks in every index")
     parser.add_argument("--part", choices=("search", "ingest"), help="only this")
-    parser.add_argument("--json", action="store_true", help="print only the line of JSON")
     options = parser.parse_args(arguments)
     plan = QUICK if options.quick else FULL
     if options.chunks:
@@ -63,9 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.part != "search":
         result["ingest"] = ingest.measure(QUICK_INGESTED if options.quick else INGESTED)
         charts.append(_draw_ingest(result["ingest"]))
-    sys.stdout.write(json.dumps(result) + "\n")
-    if not options.json:
-        sys.stdout.writelines(f"chart: {chart}\n" for chart in charts)
+    print_result(result, *charts, as_json=options.json)
     return 0
 
 

@@ -45,7 +45,7 @@ def environ() -> dict[str, str]:
 
 
 def _make() -> None:
-    sys.stderr.write(f"bench.peers: installing the peers into {FOLDER} (once, 2.2 GB, about two minutes)\n")
+    sys.stderr.write(f"bench.peers: installing the peers into {FOLDER} (once, 2.5 GB, about two minutes)\n")
     venv.create(FOLDER, clear=True, with_pip=True)
     # The list is whole, so nothing is resolved; torch comes first and alone, so that nothing else chooses its build.
     torch = next(line for line in REQUIREMENTS.read_text().splitlines() if line.startswith("torch=="))

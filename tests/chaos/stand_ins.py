@@ -45,18 +45,9 @@ def never_replaces(original: Function) -> Function:
     return lambda *names, **known: replace(original(*names, **known), replace=())
 
 
-def start_once(_: Function) -> Function:
-    """`Fleet._start`: Ray is not told to start the actor again."""
-
-    def start(fleet: Any, name: str, kind: type, *arguments: object) -> Any:  # noqa: ANN401
-        import ray
-
-        options: dict[str, Any] = {"name": name, "namespace": fleet._namespace, "lifetime": "detached"}
-        actor = ray.remote(concurrency_groups={"control": 2})(kind)
-        options |= {"get_if_exists": True, "num_cpus": 0.05, "max_concurrency": 8, "scheduling_strategy": "SPREAD"}
-        return actor.options(**options).remote(fleet._settings, *arguments)
-
-    return start
+def none_at_all(_: object) -> int:
+    """`fleet.MAX_RESTARTS`: Ray is not told to start the actor again."""
+    return 0
 
 
 def starts_once(original: Function) -> Function:
@@ -108,9 +99,12 @@ def last_one_wins(original: Function) -> Function:
     return change
 
 
-def nothing(_: object) -> Mapping[str, str]:
-    """A table of settings: empty, so that the defaults hold."""
-    return {}
+def serves_own_pace(health: Mapping[str, str]) -> Mapping[str, str]:
+    """`ingress.PROXY_HEALTH`: the seconds that Serve has by itself."""
+    seconds = {"HEALTH_CHECK_PERIOD": 10.0, "HEALTH_CHECK_TIMEOUT": 10.0, "READY_CHECK_TIMEOUT": 5.0}
+    own = {f"RAY_SERVE_PROXY_{name}_S": str(value) for name, value in seconds.items()}
+    assert own.keys() == health.keys(), "Write down what Serve does by itself in place of what is set now."
+    return own
 
 
 def at_once(_: object) -> float:

@@ -51,7 +51,7 @@ def test_all_shards(product: Product, flocks: Flocks, chaos: Chaos) -> None:
 @pytest.mark.usefixtures("long_form")
 def test_without_restarts(tmp_path_factory: pytest.TempPathFactory, flocks: Flocks, chaos: Chaos) -> None:
     stand_ins = {
-        "actors.fleet:Fleet._start": "tests.chaos.stand_ins:start_once",
+        "actors.fleet:MAX_RESTARTS": "tests.chaos.stand_ins:none_at_all",
         "actors.fleet:plan": "tests.chaos.stand_ins:starts_once",
     }
     config = configure(tmp_path_factory.mktemp("once"), {"generator": {"kind": "extractive"}})

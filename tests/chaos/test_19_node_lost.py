@@ -131,7 +131,7 @@ def test_a_node_is_lost(tmp_path_factory: pytest.TempPathFactory, flocks: Flocks
 @pytest.mark.usefixtures("long_form")
 def test_without_restarts(tmp_path_factory: pytest.TempPathFactory, flocks: Flocks, chaos: Chaos) -> None:
     stand_ins = {
-        "actors.fleet:Fleet._start": "tests.chaos.stand_ins:start_once",
+        "actors.fleet:MAX_RESTARTS": "tests.chaos.stand_ins:none_at_all",
         "actors.fleet:plan": "tests.chaos.stand_ins:starts_once",
     }
     with without(stand_ins), on_two_nodes(tmp_path_factory.mktemp("once")) as (product, nodes):
