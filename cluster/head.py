@@ -34,7 +34,7 @@ from actors.fleet import start_fleet
 from cluster.belongings import clear_leftovers, take_away
 from cluster.controller_pace import look_less_often
 from cluster.ending import Ending
-from cluster.ingress import free_ports, ingress_environment
+from cluster.ingress import free_ports, ingress_environment, serve_host
 from cluster.private_ray import start_private_ray
 from cluster.ray_token import keep_private, use_token
 from cluster.short_paths import short_temporary_folder
@@ -42,6 +42,7 @@ from kaizen.base_url import base_url
 from kaizen.config import Settings
 from kaizen.config_sources import check_environment, load_settings
 from kaizen.errors import Conflict, DeadlineExceeded, KaizenError, Unavailable
+from kaizen.listening import check_host
 from kaizen.printed import in_words
 from kaizen.run_state import STEPS_FILE, RunState, birth, remove_run_state, write_run_state
 from kaizen.security.keys import local_key
@@ -80,6 +81,8 @@ def run(config: Path | None, holder: int | None) -> None:
     """Start everything, wait for SIGTERM, SIGINT or the end of `holder`, end everything: also what was half started."""
     check_environment()
     settings = load_settings(config).settings
+    if settings.cluster.address == "local":  # else Serve listens on another machine
+        check_host(settings.server.host)
     folder = tempfile.TemporaryDirectory(prefix="kaizen-", dir=short_temporary_folder())
     with suppress(KeyboardInterrupt), folder as runtime, ExitStack() as last, Ending() as ending:
         if holder is not None:
@@ -197,7 +200,7 @@ def _open_api(settings: Settings) -> int:
     port = settings.server.port or free_ports(1)[0]
     serve.start(
         proxy_location="HeadOnly",
-        http_options={"host": settings.server.host, "port": port, "request_timeout_s": None},
+        http_options={"host": serve_host(settings), "port": port, "request_timeout_s": None},
     )
     try:
         serve.run(gateway_app(settings), name=settings.cluster.namespace, route_prefix="/")

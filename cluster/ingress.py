@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cluster.mended_haproxy import write_launcher
 from cluster.short_paths import HAPROXY_SOCKET
-from kaizen.config import Server
+from kaizen.config import Server, Settings
 from kaizen.errors import Unavailable
 
 # Serve replaces a proxy that failed three looks in a row: at a look every second a dead one was back after 5 s, at
@@ -49,7 +49,7 @@ def ingress_environment(server: Server, runtime: Path) -> Mapping[str, str]:
     if server.ingress == "proxy":
         return {**PROXY_HEALTH, **REPLICA_LOOP}
     launcher = runtime / "haproxy"
-    write_launcher(launcher)
+    write_launcher(launcher, server.host)
     stats, metrics = free_ports(2)
     return {
         **PROXY_HEALTH,
@@ -67,12 +67,22 @@ def ingress_environment(server: Server, runtime: Path) -> Mapping[str, str]:
     }
 
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Ports on which nobody listens now, none that was given before. Raises Unavailable when there are not so many."""
+def serve_host(settings: Settings) -> str:
+    """Where Serve is told to listen. Replicas behind a HAProxy of ours listen on loopback, where it looks for them,
+    wherever it lets callers in."""
+    ours = settings.cluster.address == "local" and settings.server.ingress == "haproxy"
+    return "127.0.0.1" if ours else settings.server.host
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 on which nobody listens now, none that was given before.
+
+    Raises Unavailable when there are not so many.
+    """
     found: list[int] = []
     candidates = [port for port in _PORTS if port not in _GIVEN]
     for port in random.sample(candidates, len(candidates)):
-        if _is_free(host, port):
+        if _is_free(port):
             found.append(port)
             if len(found) == count:
                 _GIVEN.update(found)
@@ -80,10 +90,10 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     raise Unavailable("There is no free port.", advice=f"Free some of {_PORTS.start} to {_PORTS.stop - 1}.")
 
 
-def _is_free(host: str, port: int) -> bool:
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         try:
-            probe.bind((host, port))
+            probe.bind(("127.0.0.1", port))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

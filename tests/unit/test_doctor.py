@@ -86,6 +86,14 @@ def test_on_another_ray_no_dashboard_is_opened(tmp_path: Path) -> None:
         assert ports(in_workspace(tmp_path, server=Server(port=0), cluster=other)).level == "ok"
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "nobody.invalid"])
+def test_a_host_that_is_not_of_this_machine_is_named(tmp_path: Path, host: str) -> None:
+    finding = examine(in_workspace(tmp_path, server=Server(host=host)), [ports])["ports"]
+    assert (finding.level, host in finding.found) == ("fail", True)
+    other = in_workspace(tmp_path, server=Server(host="192.0.2.1", port=0), cluster=Cluster(address="192.0.2.1:6379"))
+    assert ports(other).level == "ok"
+
+
 def test_a_missing_model_is_named() -> None:
     finding = examine(Settings(embedder=EmbedderSettings(model="/nowhere/model")), [embedder_model])["embedder model"]
     assert (finding.level, "/nowhere/model" in finding.found) == ("fail", True)

