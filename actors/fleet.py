@@ -32,7 +32,7 @@ from actors.names import FLEET, STEWARD, embedder_name, generator_name, shard_na
 from actors.steward import start_steward
 from kaizen.collect import collect
 from kaizen.config import Settings
-from kaizen.errors import KaizenError
+from kaizen.errors import KaizenError, WriterStopped
 from kaizen.fleet import Patience, plan
 from kaizen.records import Release
 from kaizen.release import index_of
@@ -128,6 +128,8 @@ class Fleet:
             try:
                 done = collect(self._workspace, time.time())
                 log.info("collected %d objects, %d bytes", len(done.gone), done.freed_bytes)
+            except WriterStopped:
+                raise  # only another process writes again
             except KaizenError as error:
                 log.warning("collecting: %s", error)
 

@@ -18,13 +18,15 @@ from ray.actor import ActorHandle
 from actors.background import run_in_background
 from actors.names import STEWARD
 from kaizen.config import Settings
-from kaizen.errors import KaizenError
+from kaizen.errors import KaizenError, WriterStopped
 from kaizen.steward.guard import Guard
 from kaizen.steward.keeper import Keeper
 from kaizen.steward.process import StepRunner
 from kaizen.workspace import open_workspace
 
 log = logging.getLogger("kaizen.steward")
+# So long after its ledger's writer has stopped the process ends: where every sync fails, the next one stops as soon.
+LAST_SECONDS = 30.0
 
 
 class Steward:
@@ -56,9 +58,14 @@ class Steward:
 
 
 def _done(tick: Callable[[], bool]) -> bool:
-    """Whether something was done. A ledger that does not answer is asked again; anything else ends the process."""
+    """Whether something was done. A ledger that does not answer is asked again; anything else ends the process, and a
+    writer that has stopped, too: only another one writes again."""
     try:
         return tick()
+    except WriterStopped as error:
+        log.critical("%s: %s This process ends in %.0f s.", tick.__qualname__, error, LAST_SECONDS)
+        threading.Event().wait(LAST_SECONDS)
+        raise
     except KaizenError as error:
         log.warning("%s: %s", tick.__qualname__, error)
         return False

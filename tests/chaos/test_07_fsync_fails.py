@@ -1,8 +1,10 @@
-"""Row 7: a sync fails. What was being written is not acknowledged, that writer stops, and another one goes on."""
+"""Row 7: a sync fails. What was being written is not acknowledged, that writer stops, and another one goes on: of a
+gateway, the one that Serve puts in its place."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +14,10 @@ from kaizen.errors import KaizenError
 from kaizen.storage.ledger import group_commit
 from kaizen.storage.local_store import LocalStore
 from tests.chaos.conftest import Chaos
-from tests.chaos.victim import SYNC, Strike, Work, struck
+from tests.chaos.parts import BACK_SECONDS, GATEWAY
+from tests.chaos.victim import SYNC, Strike, Work, struck, traced
 from tests.chaos.writer import Tell, acknowledged, lost, tell_outcomes
+from tests.product import Product, eventually
 
 Outcomes = Sequence[tuple[str, str]]
 WRITES, PUTS = 30, 4
@@ -115,3 +119,41 @@ def test_the_object_store(chaos: Chaos, tmp_path: Path) -> None:
         7, FAULT.format("object store"), defence="the object store looks at what fsync says", trials=1,
         violations=len(seen), seen="the object was acknowledged",
     )  # fmt: skip
+
+
+def test_a_gateway(chaos: Chaos, twins: Product) -> None:
+    """Others go on meanwhile, and it searches until it is replaced."""
+    twins.wait_until_ready()
+    key = twins.new_key(twins.new_tenant()[0])
+    struck_one = twins.processes(GATEWAY)[0]
+    written = set[str]()
+
+    def write() -> int:
+        """The status of a write over a connection of its own, which any gateway may get."""
+        name = f"d{len(written)}"
+        with twins.client(key) as client:
+            response = client.put(f"/v1/documents/{name}", json={"text": "A pump."})
+            assert client.post("/v1/search", json={"query": "pump"}).status_code == 200
+        if response.status_code == 200:
+            written.add(name)
+        else:
+            assert response.json()["type"] == "urn:kaizen:writer-stopped", response.text
+        return response.status_code
+
+    with traced(struck_one.pid, Strike(SYNC, "error=EIO", 1)):
+        eventually(lambda: write() == 503, 30, "a sync of one gateway fails")
+    since = time.monotonic()
+
+    def replaced() -> bool:
+        write()
+        now = {process.pid for process in twins.processes(GATEWAY)}
+        return struck_one.pid not in now and len(now) == 2
+
+    eventually(replaced, BACK_SECONDS, "another gateway in its place")
+    seconds = time.monotonic() - since
+    twins.wait_until_ready()
+    assert [write() for _ in range(10)] == [200] * 10
+    with twins.client(key) as client:
+        found = [name for name in sorted(written) if client.get(f"/v1/documents/{name}").status_code == 200]
+    chaos.kept(7, FAULT.format("gateway"), trials=1, violations=len(written) - len(found), seconds=seconds)
+    assert found == sorted(written)

@@ -90,8 +90,6 @@ class Victim:
 @contextmanager
 def victim(work: Work, *arguments: object, strike: Strike | None = None, log: str = os.devnull) -> Iterator[Victim]:
     """Start a process that does `work(tell, *arguments)`, and end it with the block; skips where strace may not."""
-    if strike is not None and why_no_strace():
-        pytest.skip(why_no_strace())
     context = nursery()
     inbox, outbox = context.Pipe(duplex=False)
     gate, opener = context.Pipe(duplex=False)
@@ -100,7 +98,7 @@ def victim(work: Work, *arguments: object, strike: Strike | None = None, log: st
     outbox.close()
     gate.close()
     try:
-        with _traced(process.pid or 0, strike, log):
+        with traced(process.pid or 0, strike, log):
             opener.send("go")
             yield Victim(process, inbox)
             process.kill()
@@ -153,10 +151,13 @@ def _live(gate: Connection, outbox: Connection, work: Work, arguments: tuple[obj
 
 
 @contextmanager
-def _traced(pid: int, strike: Strike | None, log: str) -> Iterator[None]:
+def traced(pid: int, strike: Strike | None, log: str = os.devnull) -> Iterator[None]:
+    """A process, whoever started it, that is struck in the block; skips where strace may not."""
     if strike is None:
         yield
         return
+    if why_no_strace():
+        pytest.skip(why_no_strace())
     command = [which("strace") or "strace", "-f", "-p", str(pid), "-o", log, *strike.options()]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None

@@ -16,6 +16,7 @@ from actors.embedder import DOCUMENTS, Embedder
 from actors.fleet import Fleet
 from actors.index_shard import IndexShard
 from kaizen.config import Settings
+from kaizen.errors import StorageFull, WriterStopped
 
 NAME = "generator-1"
 
@@ -86,3 +87,15 @@ def test_documents_do_not_hold_the_threads_that_embed_queries(fleet: Fleet, monk
         fleet._start("actor-1", kind)
     assert Embedder.prepare.__ray_concurrency_group__ == DOCUMENTS
     assert groups == [{"control": 2, DOCUMENTS: 1}, {"control": 2}]
+
+
+def test_a_full_disk_is_collected_again_and_a_writer_that_has_stopped_ends_the_process(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet._settings = Settings.model_validate({"collect": {"every_hours": 1e-6}})
+    fleet._workspace = Mock()
+    collect = Mock(side_effect=[StorageFull("No room."), WriterStopped("A sync failed.")])
+    monkeypatch.setattr(fleet_module, "collect", collect)
+    with pytest.raises(WriterStopped):
+        fleet._collect()  # what it raises ends the process: see `run_in_background`
+    assert collect.call_count == 2
