@@ -1,7 +1,8 @@
 """Takes away what nobody needs any more. What that is, `kaizen.waste` decides; how it goes without harm is here.
 
 A crash at any point loses nothing: the pointer of a shard goes first, then its files, and what is left is found again.
-Of what documents were before they were replaced or deleted, the ledger forgets first, then the store.
+Of what documents were before they were replaced or deleted, the ledger forgets first, then the store. On a full disk
+what is due and needs no room to go, goes before anything is written.
 Whoever has mapped a file goes on reading it. A release that comes back meanwhile finds its index whole, or none, and
 then builds it from the ledger.
 """
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kaizen.errors import Corrupt, NotFound
+from kaizen.errors import Corrupt, NotFound, StorageFull
 from kaizen.indexing.generation import GenerationStore
 from kaizen.indexing.thinning import thin
 from kaizen.steward.process import FOLDER as STEPS
@@ -76,6 +77,8 @@ def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Colle
 
     Raises:
         Unavailable: ledger or object store do not answer.
+        StorageFull: what went made too little room to remember what was found, or to empty texts. It is gone all the
+            same.
     """
     wanted = workspace.settings.collect
     age, batch_age = (hours * _HOUR for hours in (wanted.age_hours, wanted.batch_hours))
@@ -87,9 +90,13 @@ def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Colle
     going, since = due(found, _seen(workspace), now=now, age=age, batch_age=batch_age)
     held = _held(names, going)
     sizes = {name: _size(workspace, files) for name, files in held.items()}
+    remembered = dry_run or _remember(workspace, since)
     if not dry_run:
-        workspace.store.write_pointer(SEEN, json.dumps(since))
         going = _take_all(workspace, held, now - age)
+    checkpoints = tuple(_checkpoints(workspace, now - age, dry_run=dry_run))
+    logs = tuple(_logs(workspace, now - LOG_DAYS * 24 * _HOUR, dry_run=dry_run))
+    if not remembered:
+        workspace.store.write_pointer(SEEN, json.dumps(since))
     all_texts = documents.old_texts(float("inf"))  # asked before some of them go
     old_texts = _forget(documents.old_texts, documents.forget_texts, now - age, dry_run=dry_run)
     return Collected(
@@ -100,8 +107,8 @@ def collect(workspace: Workspace, now: float, *, dry_run: bool = False) -> Colle
         texts=old_texts,
         texts_waiting=all_texts - old_texts,
         idempotency_keys=_forget(documents.old_keys, documents.forget_keys, now - age, dry_run=dry_run),
-        checkpoints=tuple(_checkpoints(workspace, now - age, dry_run=dry_run)),
-        logs=tuple(_logs(workspace, now - LOG_DAYS * 24 * _HOUR, dry_run=dry_run)),
+        checkpoints=checkpoints,
+        logs=logs,
     )
 
 
@@ -149,6 +156,15 @@ def _seen(workspace: Workspace) -> Mapping[str, float]:
         return {}
     seen: Mapping[str, float] = json.loads(text) if text else {}
     return seen
+
+
+def _remember(workspace: Workspace, since: Mapping[str, float]) -> bool:
+    """Whether there was room for it. What is due was remembered by the looks before, and may go without."""
+    try:
+        workspace.store.write_pointer(SEEN, json.dumps(since))
+    except StorageFull:
+        return False
+    return True
 
 
 def _held(names: Sequence[str], going: Sequence[str]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ import pytest
 
 from kaizen import waste
 from kaizen.collect import LOG_DAYS
-from kaizen.errors import NotFound
+from kaizen.errors import NotFound, StorageFull
 from kaizen.indexing.generation import GenerationStore
 from kaizen.learning.dataset import read_dataset
 from kaizen.monitoring.reference import reference_name
@@ -38,6 +38,36 @@ def test_the_index_of_a_retired_release_goes_and_no_other(place: Place) -> None:
     assert place.shard(place.retired).load().view.seq == 0
     assert place.shard(place.stable).load().view.seq == 2
     assert place.after(100).gone == ()
+
+
+def full_until_something_goes(place: Place) -> Store:
+    """Its store, where nothing can be written before something was deleted."""
+    gone = set[str]()
+
+    def refuse(_count: int, verb: str) -> None:
+        gone.update({verb} - {"write_pointer", "put_directory"})
+        if not gone:
+            raise StorageFull("There is no room.")
+
+    return Store(place.workspace.store, refuse)
+
+
+def test_on_a_full_disk_what_is_due_goes_before_anything_is_written(place: Place) -> None:
+    place.after(25)
+    place.promote(place.workspace.ledger.releases.record({"index": {"fingerprint": "d" * 64}}))
+    done = place.after(50, full_until_something_goes(place))
+    assert done.gone == (index(place.retired),)
+    (found,) = done.waiting  # for the first time, on that full disk: it was remembered then
+    assert place.after(75).gone == (found,)
+
+
+def test_on_a_full_disk_where_nothing_is_due_yet_runs_of_training_go_and_it_says_so(place: Place) -> None:
+    run = place.workspace.settings.workspace.directory / "train" / "rung3-old"
+    run.mkdir(parents=True)
+    with pytest.raises(StorageFull):
+        place.after(25, full_until_something_goes(place))
+    assert not run.exists()
+    assert place.after(50).gone == ()  # nothing was remembered
 
 
 def test_a_release_that_was_made_today_keeps_its_index(place: Place) -> None:
