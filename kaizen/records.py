@@ -332,3 +332,8 @@ class Turn:
 def identity_of(key_id: str, user: str) -> str:
     """Who acts: the key, or the user that a key with scope `delegate` names."""
     return f"{key_id}/{user}" if user else key_id
+
+
+def is_same_caller(one: str, other: str) -> bool:
+    """Whether two identities are one and the same, or a user of this name with two keys: one was renewed, say."""
+    return one == other or one.partition("/")[2] == other.partition("/")[2] != ""

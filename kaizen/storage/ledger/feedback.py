@@ -10,13 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from kaizen.errors import InvalidInput
-from kaizen.records import Feedback, FeedbackKind
+from kaizen.records import Feedback, FeedbackKind, is_same_caller
 from kaizen.storage.ledger import idempotency, impressions
 from kaizen.storage.ledger.database import Database
 from kaizen.storage.ledger.tables import feedback
 from kaizen.storage.ledger.tables import impressions as shown
 
-_JUDGEMENT = ("impression_id", "kind", "chunk_id", "value", "text", "identity")
+_JUDGEMENT = ("impression_id", "kind", "chunk_id", "value", "text")
 
 
 class FeedbackStore:
@@ -118,7 +118,8 @@ def _under_key(connection: sa.Connection, judgement: Feedback) -> Feedback | Non
     if row is None:
         return None
     stored = _feedback(row)
-    if any(getattr(stored, name) != getattr(judgement, name) for name in _JUDGEMENT):
+    is_same = all(getattr(stored, name) == getattr(judgement, name) for name in _JUDGEMENT)
+    if not is_same or not is_same_caller(stored.identity, judgement.identity):
         raise idempotency.reused()
     return stored
 

@@ -77,6 +77,16 @@ def test_an_idempotency_key_counts_once(ledger: Ledger) -> None:
     assert ledger.feedback.counts(TENANT) == {"thumb": 1}
 
 
+def test_an_idempotency_key_counts_once_for_a_user_whose_application_has_a_renewed_api_key(ledger: Ledger) -> None:
+    ledger.impressions.record(impression())
+    first = dataclasses.replace(feedback("fb_1", key="k"), identity="k1/ann")
+    assert ledger.feedback.record(first) == (first, True)
+    assert ledger.feedback.record(dataclasses.replace(first, id="fb_2", identity="k2/ann")) == (first, False)
+    for other in ("k1/bob", "k2/bob", "k1", "k2"):
+        with pytest.raises(Conflict):
+            ledger.feedback.record(dataclasses.replace(first, identity=other))
+
+
 def test_feedback_on_what_was_not_shown_is_refused(ledger: Ledger) -> None:
     ledger.impressions.record(impression())
     with pytest.raises(NotFound):
