@@ -27,6 +27,14 @@ _KEY = re.compile(r"^([\"']?\w[^:\n]*):(?=\s|\Z)", re.MULTILINE)
 _NAMES_ACCESS = re.compile(
     rf"\b(?:{'|'.join(GROUP_FIELDS)})\b[^\w:=\n]*(?:[:=]|\n *:\s)|\"[^\"\\\n]*\\[^\"\n]*\" *[:=]", re.IGNORECASE
 )
+# What hardly ever means anything else, as a key that is not nested: nested, `group` is that of a menu.
+_NEARLY = r"group|acl|access[-_ ]?(?:groups?|list)|allowed[-_ ]?groups?"
+_NEARLY_NAMES_ACCESS = re.compile(rf"^[\"']?({_NEARLY})\b[^\w:=\n]*[:=]", re.IGNORECASE | re.MULTILINE)
+_LINE_NAMES_ACCESS = re.compile(
+    rf"^[^\w\n\[]{{0,16}}(?:{'|'.join(GROUP_FIELDS)}|{_NEARLY})\b[^\w:=\n]*(?::(?!:)|=(?!=))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_TITLE = re.compile(r".*(?:\n=+)?")
 _ASIDE = re.compile(r"^ *#.*|(?<=: )(?:\"[^\"\\\n]*\"|'[^'\n]*'),?$", re.MULTILINE)  # comments, and quoted values
 _COMMENT = re.compile(r"(\"[^\"]*\"|'[^']*')|(?:^|(?<=\s))#.*")
 _ITEM = re.compile(r"(?:\"[^\"]*\"|'[^']*'|[^,])+")
@@ -44,17 +52,49 @@ def split_front_matter(text: str) -> tuple[dict[str, object], str]:
     `key: value` lines up to another one is all text.
 
     Raises:
-        BadDocument: it begins with a rule, and what follows names an access list that is not understood.
+        BadDocument: it begins with a rule, and what follows names an access list that is not understood; or its first
+            lines name one where no front matter is.
     """
     text = LINE_ENDS.sub("\n", text)
     if not _RULE.match(text):
+        _refuse_unfenced(text)
         return {}, text
     front = _FRONT.match(text)
     if front and _KEY.search(front[1]):
-        return _fields(front[1]), text[front.end() :]
-    if _NAMES_ACCESS.search(_first_block(_without_asides(text))):
+        fields, body = _fields(front[1]), text[front.end() :]
+        if fields.keys().isdisjoint(GROUP_FIELDS):
+            _refuse_unfenced(body)
+        return fields, body
+    head = _first_block(_without_asides(text))
+    if _NAMES_ACCESS.search(head):
         raise _not_understood()
+    _refuse_nearly(head)
     return {}, text[front.end() :] if front and not front[1].strip() else text
+
+
+def _refuse_unfenced(text: str) -> None:
+    """Raise BadDocument if a line of the first paragraph names an access list, or of the second, behind a title."""
+    head = text.lstrip(" \t\n\ufeff\u200b")[:_MOST_CHARS]
+    first, _, rest = unicodedata.normalize("NFKC", normalise(head)).partition("\n\n")
+    if _TITLE.fullmatch(first):
+        second = rest.partition("\n\n")[0]
+        first = second if first.endswith("=") else f"{first}\n{second}"
+    lines = _ASIDE.sub("", first)
+    if _LINE_NAMES_ACCESS.search(lines) or (lines.startswith("{") and _NAMES_ACCESS.search(lines)):
+        raise BadDocument(
+            "Its first lines name an access list, but there is no front matter.",
+            advice="Write `groups: [hr, legal]` between two lines `---` at the top. Where no list is meant, let the "
+            "text begin with a sentence.",
+        )
+
+
+def _refuse_nearly(fields: str) -> None:
+    """Raise BadDocument if a key among `fields` is nearly that of an access list."""
+    if nearly := _NEARLY_NAMES_ACCESS.search(fields):
+        raise BadDocument(
+            f"Its front matter has {nearly[1]!r}, which is not read as an access list.",
+            advice="Write it as `groups: [hr, legal]`. Where it is none, write `groups: []` beside it.",
+        )
 
 
 def _fields(block: str) -> dict[str, object]:
@@ -77,6 +117,8 @@ def _fields(block: str) -> dict[str, object]:
     named = {field: names for field, names in access.items() if names}
     if not named and _NAMES_ACCESS.search(_without_asides("\n".join(others))):
         raise _not_understood()  # a nested one, say; beside one that is understood it is somebody else's
+    if not access:
+        _refuse_nearly(_without_asides("\n".join(others)))
     return {**fields, **named}
 
 

@@ -183,6 +183,62 @@ def test_an_access_list_in_front_matter_that_is_not_understood_never_means_every
 @pytest.mark.parametrize(
     "text",
     [
+        "groups: hr\ntitle: X\n\nbody",
+        "\ufeff\n title: X\r\nGroups: hr\r\n\r\nbody",
+        "title: X\ngroups: hr\n---\nbody",
+        "# Title\ngroups: hr\n\nbody",
+        "# Title\n\n**Groups:** hr\n\nbody",
+        "Title\n=====\n\nACL: hr\n\nbody",
+        "Title: X\n\naccess: [hr]\n\nbody",
+        "<!-- groups: hr -->\n\nbody",
+        "```yaml\ngroups: [hr]\n```\nbody",
+        '{"title": "X", "groups": ["hr"]}\n\nbody',
+        'groups = ["hr"]\n\nbody',
+        "groups\uff1a hr\n\nbody",
+        "allowed_groups: hr\n\nbody",
+        "---\ntitle: X\n---\n\ngroups: hr\n\nbody",
+    ],
+)
+def test_an_access_list_outside_of_front_matter_never_means_everybody(read: Read, text: str) -> None:
+    (item,) = read("a.md", text)
+    assert isinstance(item, Quarantined)
+    assert item.reason.startswith("Its first lines name an access list, but there is no front matter. Write `groups: [")
+
+
+@pytest.mark.parametrize("key", ["group", "Group", '"group"', "acl", "access_list", "access-groups", "allowed groups"])
+@pytest.mark.parametrize("front", ["---\ntitle: X\n{}: hr\n---\nbody", "----\n{}: hr\n----\nbody"])
+def test_a_key_that_is_nearly_an_access_list_never_means_everybody(read: Read, front: str, key: str) -> None:
+    (item,) = read("a.md", front.format(key))
+    assert isinstance(item, Quarantined)
+    assert "access list" in item.reason and "`groups: [hr, legal]`" in item.reason
+
+
+@pytest.mark.parametrize(("beside", "groups"), [("groups: [hr]", ("hr",)), ("groups: []", ("staff",))])
+def test_beside_an_access_list_a_group_is_metadata(read: Read, beside: str, groups: tuple[str, ...]) -> None:
+    document = _document(read("a.md", f"---\n{beside}\ngroup: Components\n---\nbody"))
+    assert (document.groups, document.metadata["group"]) == (groups, "Components")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Access: how to get it\n\nAsk.",
+        "Access: how to get it\n=====================\n\nAsk.",
+        "Tea\n\nAll groups have access: ask.\n\nGroups: hr, legal and others.\n\naccess: none",
+        "Two lines\nof prose.\n\nGroups: hr",
+        "[Access]: https://example.com\n\nSee [Access].",
+        "accessibility: of pages",
+        "group::member\nis how C++ writes it.",
+        "---\nmenu:\n  group: one\n---\nbody",
+    ],
+)
+def test_prose_that_speaks_of_access_is_text(read: Read, text: str) -> None:
+    assert _document(read("a.md", text)).groups == ("staff",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "---\n\nA rule above.",
         "---\n\nAbove: a rule.\n",
         "---\n\nBetween rules\n\n---\n\nand below.",
