@@ -14,6 +14,10 @@ from kaizen.text.decode import refuse_utf16
 _DELIMITERS = ",;\t|"
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _MEND = "Mend the quotes."
+_LONGEST_CODE = 64
+_SPACE = re.compile(r"\s")
+_WITH_DIGITS = re.compile(r"[^\W\d_]*\d[^\W_]*")
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 class Record(NamedTuple):
@@ -28,6 +32,7 @@ def records(file: BinaryIO, max_bytes: int) -> Iterator[Record]:
 
     A record whose quotes do not end as they should costs itself: what it swallowed is read again, each line on its
     own, and from where it broke all goes on as before. So no line is read more than three times, whatever there is.
+    So does one whose quotes are sound, but whose lines are records by all signs: see `_swallows`.
     """
     # Process-wide in the csv module, and by default 131,072 characters: only ever raised, `_Lines` sets the bound.
     csv.field_size_limit(max(csv.field_size_limit(), max_bytes))
@@ -41,6 +46,8 @@ def records(file: BinaryIO, max_bytes: int) -> Iterator[Record]:
         lines.start_record()
         try:
             cells = next(reader)
+            if lines.are_each_a_record() and _swallows(cells, lines):
+                raise BadDocument(f"A quote in it is closed only on line {lines.line}, among records.", advice=_MEND)
         except StopIteration:
             return
         except (BadDocument, csv.Error) as error:
@@ -64,6 +71,28 @@ def _salvaged(lines: _Lines, error: BadDocument | csv.Error) -> Iterator[Record]
         cells = _alone(text, lines.delimiter) if swallowed else []
         if cells:
             yield Record(lines.start, cells)
+
+
+def _swallows(cells: list[str], lines: _Lines) -> bool:
+    """Whether a record of several lines, each with as many fields as the header, is records behind a stray quote.
+
+    They are if one of the columns beside the cell with the line ends, such as the id, looks alike in all lines: prose
+    begins no line with a number, or a code, and a comma. Of words nothing can be told, so they are left a cell.
+    """
+    whole = [place for place, cell in enumerate(cells) if "\n" in cell]
+    if len(whole) != 1:
+        return False
+    before, after = cells[: whole[0]], cells[whole[0] + 1 :]
+    rows = [line.split(lines.delimiter) for line in lines.whole().split("\n") if line.strip()]
+    own = [*zip(before, range(len(before)), strict=True), *zip(after, range(-len(after), 0), strict=True)]
+    looks = [(_look(cell), column) for cell, column in own]
+    return any("0" in look and all(_look(row[column]) == look for row in rows) for look, column in looks)
+
+
+def _look(cell: str) -> str:
+    """What stays of a number or a code when digits and letters do not count; nothing of several words."""
+    bare = cell.strip()
+    return "" if len(bare) > _LONGEST_CODE or _SPACE.search(bare) else _WORD.sub("a", _WITH_DIGITS.sub("0", bare))
 
 
 def _but_for_blanks(lines: _Lines) -> list[str]:
@@ -124,7 +153,7 @@ class _Lines:
     def start_record(self) -> None:
         """Forget what was held."""
         self.start, self.first, self._begun = self.line + 1, "", self._offset
-        self._held = self._alike = 0
+        self._held = self._alike = self._blank = 0
         self._ended = False
 
     def alike(self) -> bool:
@@ -133,6 +162,11 @@ class _Lines:
         They are records then, that a stray quote swallowed; else they are lines of a cell that is cut off or too long.
         """
         return 2 * self._alike >= self.line - self.start
+
+    def are_each_a_record(self) -> bool:
+        """Return whether there are several lines, and each that is not blank has as many fields as the header."""
+        after = self.line - self.start
+        return 0 < after == self._alike + self._blank and self.first.count(self.delimiter) == self._delimiters
 
     def whole(self) -> str:
         """Return the text of all of the record's lines that were read, once more."""
@@ -169,6 +203,7 @@ class _Lines:
             self.first, self._second = text, self._offset
         else:
             self._alike += text.count(self.delimiter) == self._delimiters
+            self._blank += text.isspace()
         return text
 
     def _too_long(self, data: bytes) -> BadDocument:

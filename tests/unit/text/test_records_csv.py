@@ -57,6 +57,61 @@ def test_a_stray_quote_costs_one_record(after: str, stray: str, delimiter: str, 
     assert _read("\ufeff" + text(stray), max_bytes) == [(line, "" if line == 14 else cells) for line, cells in sound]
 
 
+@pytest.mark.parametrize(
+    ("header", "stray", "between", "last"),
+    [
+        ("id,text", '12,"19 inch rack', "13,b", '14,rack of 19"'),
+        ("id,text,year", '12,"19 inch rack,2024', "13,b,2024", '14,rack of 19",2024'),
+        ("id,text,year", '"12,19 inch rack,2024', "13,b,2024", '14,rack of 19",2024'),
+        ("id,title,text", '12,"19 inch rack,note', "13,b,c", '14,rack,of 19"'),
+        ("text,id", '"19 inch rack,12', "b,13", 'rack of 19",14'),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize("code", ["1", "A-1", "2024-03-1"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_stray_quote_that_another_one_closes_costs_one_record(
+    header: str, stray: str, between: str, last: str, delimiter: str, code: str, line_end: str
+) -> None:
+    def text(line: str) -> str:
+        lines = line_end.join([header, between, line, between, "", last, between])
+        return lines.replace(",", delimiter).replace("1", code)
+
+    sound = _read(text(stray.replace('"', "")))
+    assert _read(text(stray)) == [(line, "" if line == 3 else cells) for line, cells in sound]
+
+
+def test_what_a_quote_swallowed_that_another_one_closes_is_told_and_read(read: Read) -> None:
+    bad, two, three = read("a.csv", 'id,text\n1,"19 inch\n2,two\n3,of 19"\n')
+    assert isinstance(bad, Unread)
+    assert bad.reason == "line 2: A quote in it is closed only on line 4, among records. Mend the quotes."
+    assert [(item.id, item.text) for item in (two, three) if isinstance(item, Document)] == [
+        ("2", "two"),
+        ("3", 'of 19"'),
+    ]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "In short\nyes, sir",
+        "In short\n\nwell, well",
+        "one\ntwo, 2\n3 and, 4",
+        "see, this\n7,8\n9,10",
+        "a table\nA-7,8\nB-9,10",
+        "Dear Bob\nyes, it\nrains, it\npours, ha",
+    ],
+)
+@pytest.mark.parametrize("number", ["1", "b7", "red"])
+def test_a_cell_of_several_lines_is_one_cell(cell: str, number: str) -> None:
+    assert _read(f'id,text\n{number},"{cell}"\n2,x\n')[0] == (2, [number, cell])
+
+
+def test_a_table_of_the_same_ids_in_a_file_that_quotes_all_is_one_cell() -> None:
+    cell = "In short\n7,seven\n8,eight"
+    assert _read(f'"id","text"\n"1","{cell}"\n')[0] == (2, ["1", cell])
+
+
 def test_each_of_many_stray_quotes_costs_its_record() -> None:
     text = "id,text\n" + '1,"one\n2,b\n3,"three\n4,"four"\n5,"five\n'
     assert _read(text) == [(2, ""), (3, ["2", "b"]), (4, ""), (5, ["4", "four"]), (6, "")]
@@ -109,10 +164,24 @@ class _Counted(io.BytesIO):
 
 @pytest.mark.parametrize("header", ["id,text", "id,text,year", "text"])
 @pytest.mark.parametrize(
-    "line", ['x","z', '1,"19 inch', '"', ',"', '1,"a ""b', '1,""a""', '"Big" sale,"more', '1,"a",""', 'a"', "", '"a"",']
+    "line",
+    [
+        'x","z',
+        '1,"19 inch',
+        '"',
+        ',"',
+        '1,"a ""b',
+        '1,""a""',
+        '"Big" sale,"more',
+        '1,"a",""',
+        'a"',
+        "",
+        '"a"",',
+        '1,"a\n2,b\n3,c"',
+    ],
 )
 @pytest.mark.parametrize("max_bytes", [64, 4096, _LIMIT])
 def test_no_line_is_read_more_than_twice(header: str, line: str, max_bytes: int) -> None:
     file = _Counted((f"{header}\n" + f"{line}\n" * 2000).encode())
     assert list(records(file, max_bytes))
-    assert file.lines < 2 * 2001 + 10
+    assert file.lines < 2 * (1 + 2000 * len(line.split("\n"))) + 10
