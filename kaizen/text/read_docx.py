@@ -1,7 +1,8 @@
 """Word documents as text: paragraphs, lists and tables in their order, as one who accepts all changes reads them.
 
 By python-docx, but for the walk over the text, which it does not look for in insertions, content controls, fields,
-text boxes and tables within tables. Runs in the sandbox.
+text boxes and tables within tables, nor in notes and formulas. Headers and footers stay out: they are the same on every
+page, and mostly in every document. Runs in the sandbox.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any, BinaryIO
 
 import docx
 from docx.document import Document as WordDocument
+from docx.opc.constants import RELATIONSHIP_TYPE
+from docx.oxml import parse_xml
 from docx.oxml.ns import qn
 from docx.text.paragraph import Paragraph
 from lxml import etree
@@ -30,7 +33,16 @@ _RESAVE = "Save it again and send that."
 _PARAGRAPH, _TABLE, _ROW, _CELL, _CONTROL, _BOX = (
     qn(f"w:{name}") for name in ("p", "tbl", "tr", "tc", "sdt", "txbxContent")
 )
-_TEXT = frozenset(qn(f"w:{name}") for name in ("t", "tab", "ptab", "br", "cr", "noBreakHyphen"))
+_MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_MATH_TEXT = f"{_MATH}t"
+_MATH_MARKS = {f"{_MATH}den": "/", f"{_MATH}sup": "^", f"{_MATH}sub": "_"}  # before what they stand for, if anything
+_TEXT = frozenset(qn(f"w:{name}") for name in ("t", "tab", "ptab", "br", "cr", "noBreakHyphen")) | {
+    _MATH_TEXT,
+    *_MATH_MARKS,
+}
+_HIDDEN = f"{qn('w:rPr')}/{qn('w:vanish')}"
+_FOOTNOTE, _ENDNOTE = qn("w:footnoteReference"), qn("w:endnoteReference")
+_NOTES = {_FOOTNOTE: RELATIONSHIP_TYPE.FOOTNOTES, _ENDNOTE: RELATIONSHIP_TYPE.ENDNOTES}
 # What is struck out, how a word is pronounced, and what old programs show in place of a text box. Tabs of a paragraph's
 # properties are where tabs stop.
 _DROPPED = frozenset(
@@ -125,13 +137,51 @@ def _bomb(most: int) -> BadDocument:
 
 
 def _parts(document: WordDocument) -> Iterator[str]:
-    for block in _below(document.element.body, {_PARAGRAPH, _TABLE}, {_TABLE}):
-        text = _table(block) if block.tag == _TABLE else _paragraph(block, document)
-        if text.strip():
-            yield text
+    """Yield the text block by block; footnotes follow the block that refers to them, endnotes the whole."""
+    notes = {key: note for kind in _NOTES for key, note in _notes(document, kind)}
+    endnotes = []
+    for block in _blocks(document.element.body):
+        yield from _block(block, document)
+        for reference in _references(block) if notes else ():
+            note = notes.pop((reference.tag, reference.get(qn("w:id"))), None)  # only once, however often referred to
+            if note is not None and reference.tag == _ENDNOTE:
+                endnotes.append(note)
+            elif note is not None:
+                yield from _note(note, document)
+    for note in endnotes:
+        yield from _note(note, document)
 
 
-def _below(root: Any, wanted: Set[str], closed: Set[str]) -> Iterator[Any]:  # noqa: ANN401 (lxml ships no types)
+def _notes(document: WordDocument, kind: str) -> Iterator[tuple[tuple[str, str], Any]]:
+    """Yield the notes to which references of this `kind` lead, each as ((kind, id), element)."""
+    for relation in document.part.rels.values():
+        if relation.reltype == _NOTES[kind] and not relation.is_external:
+            for note in parse_xml(relation.target_part.blob):
+                if isinstance(note.tag, str):  # not a comment
+                    yield (kind, note.get(qn("w:id"))), note
+
+
+def _note(note: Any, document: WordDocument) -> Iterator[str]:  # noqa: ANN401 (lxml ships no types)
+    for block in _blocks(note):
+        yield from _block(block, document)
+
+
+def _references(block: Any) -> Iterator[Any]:  # noqa: ANN401
+    closed = set() if block.tag == _TABLE else {_BOX, _PARAGRAPH, _TABLE}
+    return (found for found in _below(block, set(_NOTES), closed) if not _is_hidden(found))
+
+
+def _blocks(root: Any) -> Iterator[Any]:  # noqa: ANN401
+    return _below(root, {_PARAGRAPH, _TABLE}, {_TABLE})
+
+
+def _block(block: Any, document: WordDocument) -> Iterator[str]:  # noqa: ANN401
+    text = _table(block) if block.tag == _TABLE else _paragraph(block, document)
+    if text.strip():
+        yield text
+
+
+def _below(root: Any, wanted: Set[str], closed: Set[str]) -> Iterator[Any]:  # noqa: ANN401
     """Yield the elements below `root` with a `wanted` tag, in their order, but none below one with a `closed` tag."""
     walk = etree.iterwalk(root, events=("start",), tag=[*wanted, *closed, *_DROPPED, _CONTROL])
     for _, element in walk:
@@ -160,7 +210,23 @@ def _paragraph(paragraph: Any, document: WordDocument) -> str:  # noqa: ANN401
 
 def _text(paragraph: Any) -> str:  # noqa: ANN401
     """Return the text of a paragraph; what its text boxes hold comes after it, as paragraphs of their own."""
-    return "".join(map(str, _below(paragraph, _TEXT, {_BOX, _PARAGRAPH, _TABLE})))
+    return "".join(map(_characters, _below(paragraph, _TEXT, {_BOX, _PARAGRAPH, _TABLE})))
+
+
+def _characters(element: Any) -> str:  # noqa: ANN401
+    if _is_hidden(element):
+        return ""
+    if element.tag == _MATH_TEXT:
+        return element.text or ""
+    if element.tag in _MATH_MARKS:
+        return _MATH_MARKS[element.tag] if next(element.iter(_MATH_TEXT), None) is not None else ""
+    return str(element)
+
+
+def _is_hidden(element: Any) -> bool:  # noqa: ANN401
+    """Whether the run that it is in is not shown."""
+    hidden = element.getparent().find(_HIDDEN)
+    return hidden is not None and hidden.get(qn("w:val")) not in ("0", "false", "off")
 
 
 def _table(table: Any) -> str:  # noqa: ANN401

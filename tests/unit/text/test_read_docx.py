@@ -6,6 +6,9 @@ import io
 
 import docx
 import pytest
+from docx.opc.constants import CONTENT_TYPE, RELATIONSHIP_TYPE
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
 from docx.oxml import parse_xml
 
 from kaizen.records import Document
@@ -14,13 +17,23 @@ from tests.unit.text.conftest import Read
 _NAMESPACES = (
     'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
     ' xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+    ' xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
 )
+_SEPARATOR = '<w:footnote w:type="separator" w:id="-1"><w:p><w:r><w:separator/></w:r></w:p></w:footnote>'
 
 
-def make_docx_of(body: str) -> bytes:
-    """A Word document with this XML as its body."""
+def make_docx_of(body: str, footnotes: str = "", endnotes: str = "") -> bytes:
+    """A Word document with this XML as its body and its notes."""
     file, document = io.BytesIO(), docx.Document()
     document.element.body[:] = parse_xml(f"<w:body {_NAMESPACES}>{body}</w:body>")[:]
+    for name, inner, type_, relation in (
+        ("footnotes", footnotes, CONTENT_TYPE.WML_FOOTNOTES, RELATIONSHIP_TYPE.FOOTNOTES),
+        ("endnotes", endnotes, CONTENT_TYPE.WML_ENDNOTES, RELATIONSHIP_TYPE.ENDNOTES),
+    ):
+        if inner:
+            xml = f"<w:{name} {_NAMESPACES}>{inner}</w:{name}>".encode()
+            part = Part(PackURI(f"/word/{name}.xml"), type_, xml, document.part.package)
+            document.part.relate_to(part, relation)
     document.save(file)
     return file.getvalue()
 
@@ -45,8 +58,24 @@ def _box(inner: str) -> str:
     return f"<w:r><w:pict><w:txbxContent>{inner}</w:txbxContent></w:pict></w:r>"
 
 
-def _document(read: Read, body: str) -> Document:
-    (item,) = read("a.docx", make_docx_of(body))
+def _note(id_: int, inner: str, kind: str = "footnote") -> str:
+    return f'<w:{kind} w:id="{id_}">{inner}</w:{kind}>'
+
+
+def _reference(id_: int, kind: str = "footnote") -> str:
+    return f'<w:r><w:{kind}Reference w:id="{id_}"/></w:r>'
+
+
+def _math(inner: str) -> str:
+    return f"<m:oMathPara><m:oMath>{inner}</m:oMath></m:oMathPara>"
+
+
+def _symbols(text: str) -> str:
+    return f"<m:r><m:t>{text}</m:t></m:r>"
+
+
+def _document(read: Read, body: str, footnotes: str = "", endnotes: str = "") -> Document:
+    (item,) = read("a.docx", make_docx_of(body, footnotes, endnotes))
     assert isinstance(item, Document), item
     return item
 
@@ -85,6 +114,19 @@ def _document(read: Read, body: str) -> Document:
             ),
             "before and after\n\nin a box",
         ),
+        (_p(_run("seen") + "<w:r><w:rPr><w:vanish/></w:rPr><w:t>not</w:t></w:r>"), "seen"),
+        (_p('<w:r><w:rPr><w:vanish w:val="0"/></w:rPr><w:t>seen</w:t></w:r>'), "seen"),
+        (
+            _p(
+                _run("So ")
+                + _math(
+                    f"<m:f><m:num>{_symbols('a')}</m:num><m:den>{_symbols('b')}</m:den></m:f>"
+                    f"{_symbols('=c')}<m:sSup><m:e>{_symbols('x')}</m:e><m:sup>{_symbols('2')}</m:sup></m:sSup>"
+                    f"<m:nary><m:sub/><m:sup/><m:e>{_symbols('+d')}</m:e></m:nary>"
+                )
+            ),
+            "So a/b=cx^2+d",
+        ),
         (
             "<w:tbl><w:tr>"
             + _cell(_p(_run("a")), '<w:vMerge w:val="restart"/>')
@@ -116,3 +158,42 @@ def test_a_heading_in_a_content_control_is_the_title(read: Read) -> None:
 def test_tables_as_deep_as_a_parser_takes_them(read: Read) -> None:
     head, tail = "<w:tbl><w:tr><w:tc>", "<w:p/></w:tc></w:tr></w:tbl>"
     assert _document(read, head * 80 + _p(_run("deep")) + tail * 80).text == "deep"
+
+
+def test_notes_are_read(read: Read) -> None:
+    body = (
+        _p(_run("Profit") + _reference(2) + _run(" rose.") + _reference(1, "endnote"))
+        + f"<w:tbl><w:tr>{_cell(_p(_run('in a table') + _reference(1)))}</w:tr></w:tbl>"
+        + _p(_run("Again.") + _reference(2) + _reference(9) + f"<w:del>{_reference(3)}</w:del>")
+    )
+    footnotes = (
+        _SEPARATOR
+        + _note(1, _p("<w:r><w:footnoteRef/></w:r>" + _run("Audited.")))
+        + _note(2, _p(_run("Before tax.")) + f"<w:tbl><w:tr>{_cell(_p(_run('2024')))}</w:tr></w:tbl>")
+        + _note(3, _p(_run("Struck out.")))
+        + _note(4, _p(_run("Never referred to.")))
+    )
+    assert _document(read, body, footnotes, _note(1, _p(_run("Source: us.")), "endnote")).text == (
+        "Profit rose.\n\nBefore tax.\n\n2024\n\nin a table\n\nAudited.\n\nAgain.\n\nSource: us."
+    )
+
+
+def test_a_note_counts_once_however_often_it_is_referred_to(read: Read) -> None:
+    body, note = _p(_run("x") + _reference(1) * 20_000), _note(1, _p(_run("long " * 10_000)))
+    assert len(_document(read, body, note).text) < 60_000
+
+
+def test_notes_count_towards_the_limit(read: Read) -> None:
+    (item,) = read(
+        "a.docx",
+        make_docx_of(_p(_run("x") + _reference(1)), _note(1, _p(_run("y" * 40_000)))),
+        max_document_bytes=39_000,
+    )
+    assert not isinstance(item, Document)
+    assert "39000 bytes of text" in item.reason
+
+
+def test_notes_that_are_no_xml_refuse_the_document(read: Read) -> None:
+    (item,) = read("a.docx", make_docx_of(_p(_run("x")), "<w:footnote>"))
+    assert not isinstance(item, Document)
+    assert item.reason.startswith("It is damaged")
