@@ -1,4 +1,5 @@
-"""14: the generator is slow, hangs or dies. Before the deadline there is an answer in the documents' own words."""
+"""14: the generator is slow, hangs or dies. Before the deadline there is an answer in the documents' own words, and who
+searches and writes meanwhile notices nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.chaos.conftest import Chaos, Flock, Flocks
+from tests.chaos.conftest import WORD, Chaos, Flock, Flocks
+from tests.chaos.history import Mix, final_state, traffic
 from tests.chaos.parts import GENERATOR, kill, the_only, until_replaced
 from tests.product import Product
 
@@ -23,6 +25,7 @@ EXTRACT = f"{LIGHTHOUSE} [1]"
 DEADLINE_SECONDS = 2.0
 # The deadline holds; a machine that is busy may need some more to say so.
 ANSWERED_WITHIN_SECONDS = 4.0
+MIX = Mix(query=WORD, searchers=1, writers=1, pause_seconds=0.1)
 
 
 def answer(flock: Flock, seconds: float) -> dict[str, Any]:
@@ -61,49 +64,62 @@ def slowed(process: psutil.Process, share: float) -> Iterator[None]:
         thread.join()
 
 
+@contextmanager
+def others(product: Product, one: Flock, chaos: Chaos, fault: str) -> Iterator[None]:
+    """Searches and writes while it is broken: none fails, and what was acknowledged is there."""
+    with traffic(product, one.key, MIX) as history:
+        yield
+    found = history.violations(final_state(product, one.tenant, one.key, history))
+    if found:
+        chaos.kept(ROW, fault, trials=0, violations=len(found))
+    assert found == []
+
+
 def test_killed_while_it_writes(product: Product, told: Flock, chaos: Chaos) -> None:
     body = {"question": ASKED, "stream": True, "timeout_seconds": 60}
     for _ in range(chaos.of(1, 5)):
         generator = the_only(product, GENERATOR)
-        with told.client.stream("POST", "/v1/answer", json=body, timeout=90) as response:
-            lines = response.iter_lines()
-            assert "event: delta" in lines  # reads up to the first one
-            since = kill(generator)
-            final = json.loads([line for line in lines if line][-1].removeprefix("data: "))
-        assert (final["answer"], final["degraded"]) == (EXTRACT, ["generator-unavailable"])
-        until_replaced(product, GENERATOR, generator)
-        seconds = time.monotonic() - since
+        with others(product, told, chaos, fault := "kill -9 while it writes"):
+            with told.client.stream("POST", "/v1/answer", json=body, timeout=90) as response:
+                lines = response.iter_lines()
+                assert "event: delta" in lines  # reads up to the first one
+                since = kill(generator)
+                final = json.loads([line for line in lines if line][-1].removeprefix("data: "))
+            assert (final["answer"], final["degraded"]) == (EXTRACT, ["generator-unavailable"])
+            until_replaced(product, GENERATOR, generator)
+            seconds = time.monotonic() - since
         assert set(answer(told, seconds=60)["degraded"]) <= {"ungrounded"}
-        chaos.kept(ROW, "kill -9 while it writes", trials=1, seconds=seconds)
+        chaos.kept(ROW, fault, trials=1, seconds=seconds)
 
 
 def test_it_hangs(product: Product, told: Flock, chaos: Chaos) -> None:
     """The deadline holds, and the fleet replaces it."""
     for _ in range(chaos.of(1, 3)):
         generator = the_only(product, GENERATOR)
-        generator.suspend()
-        since = time.monotonic()
-        found = answer(told, DEADLINE_SECONDS)
-        spent = time.monotonic() - since
-        assert (found["answer"], found["degraded"]) == (EXTRACT, ["generator-timeout"])
-        assert spent < ANSWERED_WITHIN_SECONDS
-        until_replaced(product, GENERATOR, generator)
-        seconds = time.monotonic() - since
+        with others(product, told, chaos, fault := "SIGSTOP"):
+            generator.suspend()
+            since = time.monotonic()
+            found = answer(told, DEADLINE_SECONDS)
+            spent = time.monotonic() - since
+            assert (found["answer"], found["degraded"]) == (EXTRACT, ["generator-timeout"])
+            assert spent < ANSWERED_WITHIN_SECONDS
+            until_replaced(product, GENERATOR, generator)
+            seconds = time.monotonic() - since
         assert set(answer(told, seconds=60)["degraded"]) <= {"ungrounded"}
-        chaos.kept(ROW, "SIGSTOP", trials=1, seconds=seconds)
+        chaos.kept(ROW, fault, trials=1, seconds=seconds)
 
 
 def test_it_is_slow(product: Product, told: Flock, chaos: Chaos) -> None:
     """A fiftieth of its speed: it answers pings, so nobody replaces it."""
     asked = chaos.of(1, 10)
     generator = the_only(product, GENERATOR)
-    with slowed(generator, 0.02):
+    with others(product, told, chaos, fault := "a fiftieth of its speed"), slowed(generator, 0.02):
         for _ in range(asked):
             since = time.monotonic()
             found = answer(told, DEADLINE_SECONDS)
             assert (found["answer"], found["degraded"]) == (EXTRACT, ["generator-timeout"])
             assert time.monotonic() - since < ANSWERED_WITHIN_SECONDS
-    chaos.kept(ROW, "a fiftieth of its speed", trials=asked)
+    chaos.kept(ROW, fault, trials=asked)
     assert set(answer(told, seconds=60)["degraded"]) <= {"ungrounded"}
     assert the_only(product, GENERATOR).pid == generator.pid
 
