@@ -27,4 +27,6 @@ def connected(settings: Settings, workers: int) -> AbstractContextManager[None]:
         "_system_config": {"prestart_worker_first_driver": False},  # those would be without the hook, and unused
     }
     address = os.environ.get("RAY_ADDRESS", settings.cluster.address)
+    if address == "local":  # who takes away its one node takes away all: Ray Train needs no process that looks for that
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     return connection(address, f"{settings.cluster.namespace}-train", private)

@@ -22,6 +22,7 @@ from train.learner import Task
 from train.meters import readings, shown
 from train.plan import Plan
 from train.run_record import KeepRecord, mend_record, put_aside
+from train.trainer import Trainer
 
 _CHANCES = 3  # times that a run goes on after its workers died
 _KEPT = 2  # checkpoints: the newest, and the one before it while the newest is written
@@ -58,7 +59,7 @@ def train(task: Task, plan: Plan, run: Path, *, what: str) -> Trained:
     """
     mend_record(run)
     gpu = ray.cluster_resources().get("GPU", 0) >= plan.workers
-    trainer = ray.train.torch.TorchTrainer(
+    trainer = Trainer(
         _work,
         train_loop_config={"task": task, "plan": plan, "meters": run / _METERS, "gpus": int(gpu)},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
@@ -77,7 +78,7 @@ def train(task: Task, plan: Plan, run: Path, *, what: str) -> Trained:
     return _trained(result, run)
 
 
-def _fit(trainer: ray.train.torch.TorchTrainer) -> ray.train.Result:
+def _fit(trainer: Trainer) -> ray.train.Result:
     try:
         return trainer.fit()
     except ray.train.TrainingFailedError as error:
