@@ -17,11 +17,13 @@ from typing import Any
 from kaizen.commands.client import Client, Endpoint
 from kaizen.commands.simulate import Plan, Summary, simulate
 from kaizen.evaluation.collection import Collection
+from kaizen.steward.record import state_of
 from tests.product import Product
 
 PARTS = 260
 SESSIONS = 1_000_000  # of a plan that is ended when it is enough
 USERS = 60
+CALM_SECONDS = 0.3
 SHOP: Mapping[str, Mapping[str, Any]] = {
     "fleet": {"shards": 1, "replicas": 1},
     "server": {"ingress": "proxy", "replicas": 1},
@@ -87,6 +89,12 @@ def custom(
         finally:
             over.set()
         people.result()
+
+
+def calm(product: Product) -> float:
+    """Seconds between two people: few come while nothing is watched on them, and leave the CPU to the turn's steps."""
+    turn = product.parts.ledger.turns.open()
+    return 0.0 if turn is not None and state_of(turn).phase in ("test", "guard") else CALM_SECONDS
 
 
 def _client(product: Product) -> Client:

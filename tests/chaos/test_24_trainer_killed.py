@@ -40,7 +40,7 @@ class Trainings:
         self._chance = chance
         self._folder = folder
         self._expected = by_hand(TOY_PLAN)
-        counted = {name: count_calls(work, folder / f"count-{name}", "", calls=CALLS[name]) for name in CALLS}
+        counted = count_calls(work, folder / "counted", "", calls=CALLS)
         self._calls = {name: count for name, count in counted.items() if count}
 
     def killed(self, name: str) -> tuple[int, list[str]]:

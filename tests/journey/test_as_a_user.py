@@ -15,9 +15,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +95,22 @@ def theirs(user: User) -> Iterator[Product]:
         yield product
 
 
+@pytest.fixture(scope="module")
+def unended(theirs: Product) -> Iterator[Sequence[Future[bytes]]]:
+    """What callers get who never end what they send: headers, a small body, and what is left of a larger one, of which
+    HAProxy passes on what it has. Others are served while they wait, for half a minute."""
+    host, _, port = theirs.state.url.removeprefix("http://").rpartition(":")
+    post = b"POST /v1/feedback HTTP/1.1\r\nHost: here\r\nContent-Type: text/plain\r\nContent-Length: 60000\r\n\r\n"
+
+    def send(begun: bytes) -> bytes:
+        with socket.create_connection((host, int(port)), timeout=30) as line, line.makefile("rb") as answer:
+            line.sendall(begun)
+            return answer.read()
+
+    with ThreadPoolExecutor(3) as pool:
+        yield [pool.submit(send, begun) for begun in (post[:40], post + b"{", post + b" " * 40_000)]
+
+
 def test_up_again_changes_nothing(user: User, product: Product) -> None:
     """Beside `product`, which is another installation on the same machine."""
     before = read_run_state(user.directory)
@@ -120,6 +135,7 @@ def listeners(product: Product) -> Iterator[tuple[psutil.Process, str, int]]:
                 yield process, connection.laddr.ip, connection.laddr.port
 
 
+@pytest.mark.usefixtures("unended")
 def test_the_front_end_listens_on_loopback_only(theirs: Product) -> None:
     found = list(listeners(theirs))
     haproxy = [(ip, port) for process, ip, port in found if process.name() == "haproxy"]
@@ -140,20 +156,6 @@ def _serves(url: str, content: bytes) -> bool:
     except httpx.HTTPError:
         return False
     return response.status_code == 200 and response.content.startswith(content)
-
-
-def test_who_never_ends_a_request_is_hung_up_on(theirs: Product) -> None:
-    """Headers, a small body, and what is left of a larger one, of which HAProxy passes on what it has."""
-    host, _, port = theirs.state.url.removeprefix("http://").rpartition(":")
-    post = b"POST /v1/feedback HTTP/1.1\r\nHost: here\r\nContent-Type: text/plain\r\nContent-Length: 60000\r\n\r\n"
-    begun = (post[:40], post + b"{", post + b" " * 40_000)
-    with ExitStack() as open_ones:
-        lines = [open_ones.enter_context(socket.create_connection((host, int(port)), timeout=30)) for _ in begun]
-        for line, part in zip(lines, begun, strict=True):
-            line.sendall(part)
-        answers = [open_ones.enter_context(line.makefile("rb")).read() for line in lines]
-    assert [answer.partition(b"\r\n")[0].split(b" ")[1] for answer in answers] == [b"408"] * 3
-    assert [b"urn:kaizen:too-slow" in answer for answer in answers] == [False, True, True]
 
 
 def test_a_header_that_serve_cannot_read_is_a_problem_and_no_fault(theirs: Product) -> None:
@@ -211,6 +213,12 @@ def test_the_generator_behind_an_endpoint_answers(theirs: Product, remote: Endpo
         with client.stream("POST", "/v1/answer", json=body) as response:
             deltas = [line for line in response.iter_lines() if line == "event: delta"]
     assert len(deltas) == len(SENTENCE.split(" "))
+
+
+def test_who_never_ends_a_request_is_hung_up_on(unended: Sequence[Future[bytes]]) -> None:
+    answers = [one.result() for one in unended]
+    assert [answer.partition(b"\r\n")[0].split(b" ")[1] for answer in answers] == [b"408"] * 3
+    assert [b"urn:kaizen:too-slow" in answer for answer in answers] == [False, True, True]
 
 
 def test_overload_is_told_to_come_back(theirs: Product, remote: Endpoint) -> None:

@@ -28,7 +28,7 @@ from kaizen.steward.policy import SWEEP_MIN_TRUSTED
 from kaizen.steward.record import ask as ask_for_a_turn
 from kaizen.steward.record import state_of
 from tests.product import Product, configure, eventually, started, title_of
-from tests.spare_parts import SHOP, ask, custom, fill, make_collection
+from tests.spare_parts import SHOP, ask, calm, custom, fill, make_collection
 
 TURNS = int(os.environ.get("STEWARD_TURNS", "1"))
 SEED = int(os.environ.get("STEWARD_SEED", secrets.randbelow(10_000)))
@@ -36,7 +36,6 @@ SEED = int(os.environ.get("STEWARD_SEED", secrets.randbelow(10_000)))
 PHASES = (("curate", 0), ("learn", 1), ("judge", 1), ("learn", 2), ("judge", 2), ("test", 2), ("guard", 2))
 KILLED = len(PHASES) if TURNS > 1 else 3  # phases of a turn that something is killed in
 PAUSE_SECONDS = (0.1, 1.5)  # from the begin of a phase; one that ends before is left in peace
-CALM_SECONDS = 0.3
 LOOK_SECONDS = 0.05
 TURN_SECONDS = 480.0  # a machine may be busy with more than this
 STEP = "kaizen.steward.step"
@@ -84,12 +83,6 @@ def trust(product: Product, collection: Collection) -> None:
             for document in collection.judgements[name]
         ]
     )
-
-
-def calm(product: Product) -> float:
-    """Seconds between two people: few come while nothing is watched on them, and leave the CPU to the turn's steps."""
-    turn = product.parts.ledger.turns.open()
-    return 0.0 if turn is not None and state_of(turn).phase in ("test", "guard") else CALM_SECONDS
 
 
 def turn_with_kills(product: Product, people: Future[Summary], chance: Random) -> tuple[list[str], float]:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,12 @@ def others() -> Iterator[Others]:
         yield Others(process, port, heard(process)["address"])
 
 
+def why_it_does_not_start(config: Path) -> str:
+    with pytest.raises(Unavailable) as refused, started(config):
+        raise AssertionError("it took the place of the first one")
+    return str(refused.value)
+
+
 @pytest.mark.timeout(900)
 def test_what_it_started_goes_with_it_and_what_a_killed_head_left_with_the_next(tmp_path: Path, others: Others) -> None:
     with started(others.configure(tmp_path / "one", replicas=1)) as product:
@@ -71,13 +78,11 @@ def test_what_it_started_goes_with_it_and_what_a_killed_head_left_with_the_next(
         assert others.look()["applications"] == ["kaizen", "theirs"]
         assert ["kaizen", "fleet"] in others.look()["actors"]
         before = others.look()
-        for namespace, why in (
-            ("kaizen", "Another installation uses the namespace"),
-            ("second", "Prefix / is being used"),
-        ):
-            config = others.configure(tmp_path / namespace, replicas=1, namespace=namespace)
-            with pytest.raises(Unavailable, match=why), started(config):
-                raise AssertionError("it took the place of the first one")
+        refused = {"kaizen": "Another installation uses the namespace", "second": "Prefix / is being used"}
+        configs = [others.configure(tmp_path / name, replicas=1, namespace=name) for name in refused]
+        with ThreadPoolExecutor(len(configs)) as pool:
+            reasons = list(pool.map(why_it_does_not_start, configs))
+        assert [why in reason for why, reason in zip(refused.values(), reasons, strict=True)] == [True] * 2, reasons
         assert others.look() == before
         product.wait_until_ready()
         head.kill()

@@ -18,7 +18,7 @@ from kaizen.release import with_parts
 from kaizen.retrieval.features import FEATURES
 from kaizen.steward.step import NICENESS
 from tests.product import Product, configure, eventually, started
-from tests.spare_parts import SHOP, ask, custom, fill, make_collection
+from tests.spare_parts import SHOP, ask, calm, custom, fill, make_collection
 
 TURN_SECONDS = 200
 
@@ -47,7 +47,7 @@ def test_a_turn_from_clicks_to_a_promoted_release(shop: tuple[Product, Collectio
     product, collection = shop
     before = product.parts.ledger.rollout.state().stable
     assert kaizen(product, "steward", "status")["turn"] is None
-    with custom(product, collection, seed=1):
+    with custom(product, collection, seed=1, pause=lambda: calm(product)):
         turn = kaizen(product, "steward", "run-once", "--wait", "--timeout-seconds", str(TURN_SECONDS))["turn"]
     print(json.dumps(turn))
     state = product.parts.ledger.rollout.state()
