@@ -48,7 +48,7 @@ test-product: $(VENV)/.dev
 check: $(VENV)/.dev ## Lint, format, types, import rules.
 	@echo "==> ruff" && $(BIN)/ruff check .
 	@echo "==> format" && $(BIN)/ruff format --check .
-	@echo "==> mypy" && $(BIN)/mypy kaizen
+	@echo "==> mypy" && $(BIN)/mypy --num-workers 2 kaizen
 	@echo "==> imports" && PYTHONPATH=. $(BIN)/lint-imports --no-cache
 
 BENCHES := ingest search peers writes startup memory shards growth served
