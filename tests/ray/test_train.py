@@ -150,11 +150,13 @@ def test_workers_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
     )
     root = Path(__file__).parents[2]
     with subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=root, stderr=subprocess.DEVNULL) as training:
-        eventually(lambda: list((tmp_path / "run" / "meters").glob("*.json")), 150, "it learns")
-        started = psutil.Process(training.pid).children(recursive=True)
-        titles = [title_of(one) for one in started]
-        workers = [one for one, title in zip(started, titles, strict=True) if title.startswith("ray::RayTrainWorker")]
-        training.kill()
+        try:
+            eventually(lambda: list((tmp_path / "run" / "meters").glob("*.json")), 150, "it learns")
+        finally:
+            started = psutil.Process(training.pid).children(recursive=True)
+            titles = [title_of(one) for one in started]
+            training.kill()
+    workers = [one for one, title in zip(started, titles, strict=True) if title.startswith("ray::RayTrainWorker")]
     try:
         # Ray's own agents try for a minute to tell somebody that it has ended.
         eventually(lambda: not any(alive(one) for one in workers), 10, "nobody learns on")
