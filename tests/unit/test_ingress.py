@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -116,6 +119,27 @@ async def sent(port: int, parts: Sequence[bytes], pause: float, host: str = "127
     answer = await asyncio.wait_for(reader.read(), 20)
     writer.close()
     return answer, time.monotonic() - began
+
+
+def test_haproxy_ends_with_who_started_it_and_lets_go_of_the_port(tmp_path: Path) -> None:
+    """Of a Ray that ends all at once nobody is left who would end it."""
+    port, metrics, replica = free_ports(3)
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(RAYS.format(metrics=metrics, port=port, replica=replica, caller=ingress.CALLER_SECONDS))
+    starts = "import subprocess, sys; subprocess.Popen(sys.argv[1:]); sys.stdin.read()"
+    command = [sys.executable, "-P", "-m", "cluster.mended_haproxy", "-db", "-f", str(file)]
+    with subprocess.Popen([sys.executable, "-c", starts, *command], stdin=subprocess.PIPE) as starter:
+        assert until(lambda: not ingress._is_free("127.0.0.1", port))
+        starter.kill()
+    assert until(lambda: ingress._is_free("127.0.0.1", port))
+
+
+def until(look: Callable[[], bool]) -> bool:
+    """Whether it is so within twenty seconds."""
+    pause, deadline = threading.Event(), time.monotonic() + 20
+    while not (seen := look()) and time.monotonic() < deadline:
+        pause.wait(0.02)
+    return seen
 
 
 def test_haproxy_waits_so_long_for_a_request_and_bothers_no_replica_meanwhile(
