@@ -35,6 +35,7 @@ from cluster.belongings import clear_leftovers, take_away
 from cluster.controller_pace import look_less_often
 from cluster.ending import Ending
 from cluster.ingress import free_ports, ingress_environment, serve_host
+from cluster.kept_gcs import keep_gcs
 from cluster.private_ray import start_private_ray
 from cluster.ray_token import keep_private, use_token
 from cluster.short_paths import short_temporary_folder
@@ -99,7 +100,7 @@ def _start(settings: Settings, config: Path | None, runtime: Path, ending: Endin
         with steps.step("Preparing the release and starting Ray"), _release_built(config) as release:
             local_key(directory, ledger.keys, tenant=settings.workspace.tenant)
             os.environ.update(ingress_environment(settings.server, runtime))
-            context = _start_ray(settings, ending, last)
+            context = _start_ray(settings, runtime, ending, last)
             withheld = _finish(release)
         if withheld:
             steps.note(withheld)
@@ -150,12 +151,13 @@ def _finish(release: subprocess.Popen[str]) -> str:
     return withheld
 
 
-def _start_ray(settings: Settings, ending: Ending, last: ExitStack) -> BaseContext:
+def _start_ray(settings: Settings, runtime: Path, ending: Ending, last: ExitStack) -> BaseContext:
     """A private Ray ends with all that is in it. No `serve.shutdown` before: it took half a minute to give up."""
     last.callback(ray.shutdown)
     cluster = settings.cluster
     if cluster.address == "local":
-        context = start_private_ray(cluster)
+        context = start_private_ray(cluster, runtime)
+        last.callback(keep_gcs())
     else:
         use_token()
         context = ray.init(address=cluster.address, namespace=cluster.namespace, log_to_driver=False)

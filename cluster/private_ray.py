@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+from pathlib import Path
 from unittest import mock
 
 import ray
 from ray._private import parameter
 
 from cluster.ingress import free_ports
+from cluster.kept_gcs import remembering
 from cluster.short_paths import short_temporary_folder
 from kaizen.config import Cluster
 
@@ -26,8 +28,12 @@ FRUGAL = {
 }
 
 
-def start_private_ray(cluster: Cluster) -> ray._private.worker.BaseContext:
-    """Start it and connect; it ends with `ray.shutdown()` or with this process."""
+def start_private_ray(cluster: Cluster, runtime: Path) -> ray._private.worker.BaseContext:
+    """Start it and connect; it ends with `ray.shutdown()` or with this process.
+
+    Args:
+        runtime: private directory that ends with it, for what its GCS remembers.
+    """
     # Ray gives its workers niceness 15: beside any other busy program the gateway and the generator would starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
     for name, value in FRUGAL.items():
@@ -39,6 +45,7 @@ def start_private_ray(cluster: Cluster) -> ray._private.worker.BaseContext:
         include_dashboard=True,
         dashboard_host="127.0.0.1",
         dashboard_port=cluster.dashboard_port or free_ports(1)[0],
+        _system_config=remembering(runtime / "gcs"),
     )
 
 

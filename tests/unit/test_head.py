@@ -59,6 +59,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
     for name, stand_in in {
         "ray": ray,
         "start_private_ray": made.does("private", CONTEXT),
+        "keep_gcs": made.does("keep", made.does("let go")),
         "clear_leftovers": made.does("clear"),
         "take_away": made.does("take away"),
         "start_fleet": made.does("fleet", made.fleet),
@@ -121,7 +122,7 @@ def test_why_the_release_could_not_be_made_is_told_in_words() -> None:
 def test_a_ray_of_its_own_ends_with_it(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     when_it_waits(parts, monkeypatch)
     parts.run("local")
-    assert parts.done == ["private", "fleet", "api", "slow down", "waiting", "disconnect"]
+    assert parts.done == ["private", "keep", "fleet", "api", "slow down", "waiting", "let go", "disconnect"]
 
 
 def test_ray_takes_the_signals_over_and_they_are_heard_all_the_same(
