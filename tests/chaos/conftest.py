@@ -86,6 +86,7 @@ SWITCHED_OFF = {
     "actors.fan_out:FanOut._search_one": "tests.chaos.stand_ins:patient",
     "actors.fleet:plan": "tests.chaos.stand_ins:never_replaces",
     "actors.generator_client:GeneratorCall.stream": "tests.chaos.stand_ins:no_end",
+    "kaizen.storage.ledger.group_commit:_FATAL": "tests.chaos.stand_ins:not_fatal",
     "kaizen.storage.ledger.rollout:_change": "tests.chaos.stand_ins:last_one_wins",
 }
 

@@ -87,3 +87,8 @@ def proxies(product: Product) -> list[psutil.Process]:
     """Whatever accepts HTTP from outside: HAProxy itself, or Serve's own proxy."""
     found = [process for process in product.tree() if title_of(process).split(" ")[0].endswith("haproxy")]
     return found or product.processes("ray::ProxyActor")
+
+
+def gcs_servers(product: Product) -> list[psutil.Process]:
+    """Ray's GCS; none while there is none."""
+    return [process for process in product.tree() if title_of(process).split(" ")[0].endswith("gcs_server")]

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 Function = Callable[..., Any]
@@ -132,3 +133,30 @@ def never(_: Function) -> Function:
 def mortal(original: Function) -> Function:
     """Serve's `get_controller_impl`: nobody starts it again."""
     return lambda *controller, **options: original(*controller, **options).options(max_restarts=0)
+
+
+def not_fatal(_: object) -> tuple[type[Exception], ...]:
+    """`group_commit._FATAL`: after a failed sync the writer goes on."""
+    return ()
+
+
+def fatal_when_full(original: tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
+    """The same: a full disk is taken for a broken one."""
+    from kaizen.errors import StorageFull
+
+    return (*original, StorageFull)
+
+
+def wall_clock(original: ModuleType) -> SimpleNamespace:
+    """The module `time` of one that counts seconds by the clock that somebody may set."""
+    return SimpleNamespace(**{**vars(original), "monotonic": original.time})
+
+
+def nobody(_: Function) -> Function:
+    """`keep_gcs`: nobody looks whether it lives."""
+    return lambda: lambda: None
+
+
+def nothing_happens(_: Function) -> Function:
+    """A function that does something: it does not."""
+    return lambda *_: None

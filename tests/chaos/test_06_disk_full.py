@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from unittest.mock import patch
+
+import pytest
 
 from kaizen.errors import KaizenError, StorageFull, Unavailable
 from kaizen.storage import durable
 from kaizen.storage.local_store import LocalStore
 from kaizen.workspace import Workspace
-from tests.chaos.conftest import Chaos
+from tests.chaos.conftest import TWINS, WORD, Chaos, Flock, Flocks
 from tests.chaos.disk import memory_disk
+from tests.chaos.history import History, Mix, final_state, recorded_releases, traffic
+from tests.chaos.model import FAILED, Operation
 from tests.chaos.small_index import (
     TENANT,
     SmallIndex,
@@ -24,6 +30,8 @@ from tests.chaos.small_index import (
     take_in,
     torn,
 )
+from tests.chaos.without import without
+from tests.product import Product, configure, eventually, started
 from tests.unit.storage.examples import document
 
 DISK_BYTES = 12 * 2**20
@@ -130,4 +138,97 @@ def test_a_pointer_is_whole_on_a_full_disk(chaos: Chaos, tmp_path: Path) -> None
     chaos.broken(
         6, "a pointer set on a full tmpfs", defence="files are written beside the old ones, then renamed", trials=1,
         violations=len(seen), seen="; ".join(seen),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- under traffic
+
+# Configuration and workspace of an installation lie on the disk, as where they have a volume of their own: ledger,
+# index, models, what waits to be recorded, its log. Ray's own files stay where the machine's temporary folder is.
+INSTALLATION_BYTES = 256 * 2**20
+IN_SERVICE = "a tmpfs with a few KiB left, under the workspace of an installation with traffic"
+MIX = Mix(query=WORD, searchers=2, writers=2, pause_seconds=0.05, explain=True)
+REFUSALS = 40  # that are seen before there is space again
+FULL_SECONDS = 10.0  # and so long at least: sealing, and what writes in the background, meet it too
+
+
+def disk_fills_up(product: Product, disk: Path, one: Flock, chance: Random) -> tuple[History, float | None]:
+    """Traffic while the disk is full, and when there is space again; seconds until a write is taken then, or None."""
+    with traffic(product, one.key, MIX) as history:
+        filler = space_left(disk, chance.randrange(0, 400_000))
+        since = time.monotonic()
+        try:
+            eventually(lambda: len(refused(history)) >= REFUSALS, 120, "writes are refused")
+            while time.monotonic() < since + FULL_SECONDS:
+                history.wait_for_more(20, "search")
+        finally:
+            filler.unlink()
+        since = time.monotonic()
+        try:
+            eventually(lambda: taken(history, since), 30, "a write is taken")
+        except AssertionError:
+            return history, None
+        seconds = taken(history, since)[0].ended - since
+        history.wait_for_more(60)
+    return history, seconds
+
+
+def refused(history: History) -> list[Operation]:
+    """Changes that the full disk did not take."""
+    return [each for each in history.of("write", "delete", "feedback") if each.status in (503, 507)]
+
+
+def taken(history: History, since: float) -> list[Operation]:
+    """Writes that were begun after `since` and acknowledged."""
+    return [each for each in history.of("write") if each.invoked > since and each.status == 200]
+
+
+def wrong(history: History) -> list[str]:
+    """What was answered as it should not be on a full disk."""
+    strange = []
+    for each in history.of():
+        if each.kind == "search":
+            well = each.status == each.first_status == 200 and each.coverage == 1
+        else:
+            well = each.outcome == "acknowledged" or {each.first_status, each.status} <= {200, 503, 507}
+        strange += [] if well else [f"{each.kind} {each.document}: {each.first_status}, {each.status}"]
+    return strange
+
+
+@contextmanager
+def on_a_small_disk(folder: Path) -> Iterator[tuple[Product, Path]]:
+    """An installation with its workspace on a disk of INSTALLATION_BYTES."""
+    with memory_disk(folder / "disk", INSTALLATION_BYTES) as disk, started(configure(disk, TWINS)) as product:
+        yield product, disk
+
+
+@pytest.mark.usefixtures("long_form")
+@pytest.mark.timeout(1200)
+def test_an_installation(tmp_path: Path, flocks: Flocks, chaos: Chaos) -> None:
+    chance = chaos.chance("disk full in service")
+    with on_a_small_disk(tmp_path) as (product, disk):
+        for _ in range(5):
+            one = flocks(product)
+            history, seconds = disk_fills_up(product, disk, one, chance)
+            final = final_state(product, one.tenant, one.key, history)
+            found = history.violations(final, recorded_releases(product))
+            broken = [violation for violation in found if violation.promise != FAILED]
+            count = len(broken) + len(wrong(history)) + (seconds is None)
+            statuses = sorted({each.status for each in refused(history)})
+            print(f"{len(history.of())} operations, {len(refused(history))} refused with {statuses}")
+            chaos.kept(6, IN_SERVICE, trials=1, violations=count, seconds=seconds)
+            assert (broken, wrong(history)) == ([], [])
+            assert seconds is not None, "no write was taken with space again"
+            one.check()
+            eventually(lambda: all(s["head_segments"] == 0 for s in product.shards().values()), 90, "all is sealed")
+
+
+@pytest.mark.usefixtures("long_form")
+def test_a_full_disk_taken_for_a_broken_one(tmp_path: Path, flocks: Flocks, chaos: Chaos) -> None:
+    stand_in = {"kaizen.storage.ledger.group_commit:_FATAL": "tests.chaos.stand_ins:fatal_when_full"}
+    with without(stand_in), on_a_small_disk(tmp_path) as (product, disk):
+        _, seconds = disk_fills_up(product, disk, flocks(product), chaos.chance("disk full, weak"))
+    chaos.broken(
+        6, IN_SERVICE, defence="a full disk does not end the ledger's writer", trials=1,
+        violations=int(seconds is None), seen="with space again no write was taken within 30 s",
     )  # fmt: skip

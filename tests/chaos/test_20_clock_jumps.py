@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from unittest.mock import patch
@@ -12,8 +13,14 @@ from unittest.mock import patch
 import pytest
 
 from kaizen.storage.ledger import changes
-from tests.chaos.conftest import Chaos
+from kaizen.storage.ledger.pages import rows_between
+from tests.chaos.clock import Clocks, clocks
+from tests.chaos.conftest import TWINS, WORD, Chaos, Flock, Flocks
+from tests.chaos.history import History, Mix, final_state, recorded_releases, traffic
+from tests.chaos.parts import FLEET, GATEWAY, pids_of, shard_names
 from tests.chaos.small_index import TENANT, SmallIndex, chunks_of, loaded, make_small_index, seal, take_in
+from tests.chaos.without import without
+from tests.product import Product, configure, started
 
 HOUR = 3600.0
 FILES = 5  # odd, so that a file is replaced at another hour than it was written at
@@ -75,4 +82,84 @@ def test_by_the_clock_an_earlier_write_would_win(chaos: Chaos, index: SmallIndex
     chaos.broken(
         20, FAULT, defence="changes are ordered by sequence number", trials=9, violations=len(found),
         seen="earlier texts were found" if found else "nothing",
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- under traffic
+
+IN_SERVICE = "the clock of {} jumps by an hour, on and back, under traffic"
+MIX = Mix(query=WORD, searchers=3, writers=2, pause_seconds=0.02, explain=True)
+SLOW_SECONDS = 10.0  # an operation that takes longer has waited for a clock
+JUMPS = (HOUR, -HOUR, 0.0)
+Jump = Callable[[float], None]
+
+
+def clock_jumps(product: Product, one: Flock, jump: Jump, between: float = 6.0) -> History:
+    """Traffic while a clock jumps; between two jumps all that looks after others has looked a few times."""
+    with traffic(product, one.key, MIX) as history:
+        for seconds in JUMPS:
+            jump(seconds)
+            enough = time.monotonic() + between
+            while time.monotonic() < enough:
+                history.wait_for_more(50)
+    return history
+
+
+def whose(product: Product, clocks: Clocks, chance: Random) -> dict[str, Jump]:
+    """Whose clock jumps, and how."""
+    gateway = chance.choice(product.processes(GATEWAY))
+    shard = pids_of(product, chance.choice(shard_names(product))).popitem()[1]
+    return {
+        "a gateway": partial(clocks.set_one, gateway.pid),
+        "a shard": partial(clocks.set_one, shard),
+        "all processes": clocks.set_all,
+    }
+
+
+def processes(product: Product) -> set[int]:
+    """All that a watch by the wrong clock would take for silent, and replace."""
+    gateways = {process.pid for process in product.processes(GATEWAY)}
+    return gateways | set(pids_of(product, *shard_names(product)).values())
+
+
+def hours_apart(product: Product, history: History) -> bool:
+    """Whether what was shown is on record with moments an hour apart: the clock has jumped."""
+    shown = {each.impression for each in history.of("search")}
+    moments = [each.at for _, each in rows_between(product.parts.ledger.impressions.after) if each.id in shown]
+    return max(moments) - min(moments) > HOUR
+
+
+@pytest.mark.usefixtures("long_form")
+@pytest.mark.timeout(900)
+def test_an_installation(tmp_path_factory: pytest.TempPathFactory, flocks: Flocks, chaos: Chaos) -> None:
+    chance = chaos.chance("clocks in service")
+    with clocks() as set_by_us, started(configure(tmp_path_factory.mktemp("clock"), TWINS)) as product:
+        before = processes(product)
+        for _ in range(3):
+            for who, jump in whose(product, set_by_us, chance).items():
+                one = flocks(product)
+                history = clock_jumps(product, one, jump)
+                final = final_state(product, one.tenant, one.key, history)
+                found = history.violations(final, recorded_releases(product))
+                odd = [each for each in history.of() if each.status != 200 or each.seconds > SLOW_SECONDS]
+                odd += history.partial() + history.retried()
+                chaos.kept(20, IN_SERVICE.format(who), trials=1, violations=len(found) + len(odd))
+                assert (found, odd) == ([], [])
+                assert who == "a shard" or hours_apart(product, history)
+                one.check()
+        assert processes(product) == before  # nobody was taken for silent
+
+
+@pytest.mark.usefixtures("long_form")
+def test_a_fleet_that_goes_by_the_clock(tmp_path_factory: pytest.TempPathFactory, flocks: Flocks, chaos: Chaos) -> None:
+    config = configure(tmp_path_factory.mktemp("wall"), TWINS)
+    off = {"actors.fleet:time": "tests.chaos.stand_ins:wall_clock"}
+    with clocks() as set_by_us, without(off), started(config) as product:
+        before, one = processes(product), flocks(product)
+        (fleet,) = product.processes(FLEET)
+        clock_jumps(product, one, partial(set_by_us.set_one, fleet.pid))
+        ended = len(before - processes(product))
+    chaos.broken(
+        20, IN_SERVICE.format("the fleet"), defence="silence is counted by a monotonic clock", trials=1,
+        violations=ended, seen=f"{ended} shards that were well were replaced",
     )  # fmt: skip

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -90,6 +90,8 @@ class Victim:
 @contextmanager
 def victim(work: Work, *arguments: object, strike: Strike | None = None, log: str = os.devnull) -> Iterator[Victim]:
     """Start a process that does `work(tell, *arguments)`, and end it with the block; skips where strace may not."""
+    if strike is not None and why_no_strace():
+        pytest.skip(why_no_strace())
     context = nursery()
     inbox, outbox = context.Pipe(duplex=False)
     gate, opener = context.Pipe(duplex=False)
@@ -98,7 +100,7 @@ def victim(work: Work, *arguments: object, strike: Strike | None = None, log: st
     outbox.close()
     gate.close()
     try:
-        with traced(process.pid or 0, strike, log):
+        with struck_by(process.pid or 0, strike, log):
             opener.send("go")
             yield Victim(process, inbox)
             process.kill()
@@ -110,16 +112,14 @@ def victim(work: Work, *arguments: object, strike: Strike | None = None, log: st
         opener.close()
 
 
-def count_calls(work: Work, *arguments: object, calls: Mapping[str, str]) -> dict[str, int]:
-    """How many calls of each kind (name -> strace's words) the thread that makes the most of them makes."""
-    kinds = {call: name for name, words in calls.items() for call in words.split(",")}
+def count_calls(work: Work, *arguments: object, calls: str) -> int:
+    """How many such calls the thread that makes the most of them makes."""
     with tempfile.NamedTemporaryFile("r") as log:
-        never = Strike(",".join(kinds), "signal=KILL", 65535)
+        never = Strike(calls, "signal=KILL", 65535)
         with victim(work, *arguments, strike=never, log=log.name) as one:
             assert one.end() == 0
-        made = [(thread, call.partition("(")[0]) for thread, call, *_ in map(str.split, log) if "(" in call]
-    counted = Counter((kinds[call], thread) for thread, call in made)
-    return {name: max((times for (kind, _), times in counted.items() if kind == name), default=0) for name in calls}
+        threads = Counter(line.split()[0] for line in log if "(" in line)
+    return max(threads.values(), default=0)
 
 
 def struck(work: Work, *arguments: object, strike: Strike | None = None) -> tuple[int | None, list[Any]]:
@@ -153,13 +153,11 @@ def _live(gate: Connection, outbox: Connection, work: Work, arguments: tuple[obj
 
 
 @contextmanager
-def traced(pid: int, strike: Strike | None, log: str = os.devnull) -> Iterator[None]:
-    """A process, whoever started it, that is struck in the block; skips where strace may not."""
+def struck_by(pid: int, strike: Strike | None, log: str = os.devnull) -> Iterator[None]:
+    """Have the calls of a process, and of its threads, struck inside the block; `log` gets a line for each."""
     if strike is None:
         yield
         return
-    if why_no_strace():
-        pytest.skip(why_no_strace())
     command = [which("strace") or "strace", "-f", "-p", str(pid), "-o", log, *strike.options()]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None

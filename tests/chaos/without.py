@@ -25,6 +25,7 @@ from typing import Any
 from unittest import mock
 
 VARIABLE = "CHAOS_WITHOUT"
+CLOCK_VARIABLE = "CHAOS_CLOCK"  # see tests.chaos.clock
 ROOT = Path(__file__).parents[2]
 HOOK = "from tests.chaos.without import install\n\ninstall()\n"
 
@@ -47,6 +48,8 @@ def install() -> None:
         wanted.setdefault(module, []).append((attribute, stand_in))
     if wanted:
         sys.meta_path.insert(0, _Finder(wanted))
+    if folder := os.environ.get(CLOCK_VARIABLE):
+        importlib.import_module("tests.chaos.clock").install(Path(folder))
 
 
 class _Finder(MetaPathFinder):
