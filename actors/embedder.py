@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ import ray
 
 from kaizen.config import Settings
 from kaizen.errors import ConfigError
-from kaizen.indexing.prepare import prepare
+from kaizen.indexing.prepare import Prepared, prepare
+from kaizen.indexing.remembered import Remembered
 from kaizen.indexing.unsearchable import tell_refused
 from kaizen.models.embedder import Embedder as Model
 from kaizen.models.embedder import open_embedder
@@ -29,8 +30,6 @@ from kaizen.text.chunk import Chunker
 from kaizen.text.tokens import TokenCounter
 from kaizen.workspace import open_workspace
 
-# Copies of a shard ask for the same documents within moments of each other.
-REMEMBERED_DOCUMENTS = 512
 # Who searches goes first: while another index is built, for minutes, their p99 is 74 ms instead of 90.
 NICENESS = 10
 # Copies of shards that wait with documents must not hold the threads that embed queries.
@@ -45,7 +44,6 @@ class Embedder:
         index = index_of(release)
         spec = EmbedderSpec.from_record(release.parts["embedder"])
         artifact = workspace.store.fetch_directory(index.embedder)
-        self._ledger = workspace.ledger
         counter = TokenCounter.from_directory(artifact, prompt=spec.document_prompt, lowercase=spec.lowercase)
         self._chunker = Chunker(counter, index.chunking)
         on_gpu = settings.embedder.placement == "actor"
@@ -68,18 +66,13 @@ class Embedder:
             )
         )
         self._lock = threading.Lock()  # the chunker is not thread-safe, and two batches side by side gain nothing
-        self._remembered: OrderedDict[tuple[str, str, str], pa.Table] = OrderedDict()
+        self._remembered = Remembered(self._prepare, partial(tell_refused, workspace.ledger))
 
     @ray.method(concurrency_group=DOCUMENTS)
     def prepare(self, documents: Sequence[Document]) -> pa.Table:
         """Chunk rows with `vector` of `documents` in order. One that cannot be embedded is quarantined and left out."""
         with self._lock:
-            keys = [(d.tenant, d.id, d.content_sha256()) for d in documents]
-            fresh = [d for d, key in zip(documents, keys, strict=True) if key not in self._remembered]
-            made = self._make(fresh)
-            tables = [self._remembered[key] if key in self._remembered else made[key] for key in keys]
-            self._remember(made)
-        return pa.concat_tables(tables)
+            return self._remembered.rows(documents)
 
     def embed_queries(self, texts: list[str]) -> np.ndarray:
         """(n, dim) float32, normalised; raises BadModel, and ConfigError where queries are embedded elsewhere."""
@@ -92,20 +85,5 @@ class Embedder:
         """State, node and process."""
         return "serving", ray.get_runtime_context().get_node_id(), os.getpid()
 
-    def _make(self, documents: Sequence[Document]) -> dict[tuple[str, str, str], pa.Table]:
-        if not documents:
-            return {}
-        done = prepare(documents, self._chunker, self._documents)
-        tell_refused(self._ledger, documents, done.refused)
-        names = done.table.column("document_id").to_pylist()
-        tenants = done.table.column("tenant").to_pylist()
-        made = {}
-        for document in documents:
-            own = [t == document.tenant and n == document.id for t, n in zip(tenants, names, strict=True)]
-            made[document.tenant, document.id, document.content_sha256()] = done.table.filter(pa.array(own, pa.bool_()))
-        return made
-
-    def _remember(self, made: dict[tuple[str, str, str], pa.Table]) -> None:
-        self._remembered.update(made)
-        while len(self._remembered) > REMEMBERED_DOCUMENTS:
-            self._remembered.popitem(last=False)
+    def _prepare(self, documents: Sequence[Document]) -> Prepared:
+        return prepare(documents, self._chunker, self._documents)

@@ -10,6 +10,7 @@ from typing import Literal
 from kaizen.errors import Corrupt, InvalidInput, NotFound, TooLarge
 from kaizen.ids import check_document_id
 from kaizen.indexing.batch import read_document
+from kaizen.indexing.unsearchable import NO_VECTOR
 from kaizen.records import Document, DocumentState, Principal
 from kaizen.text.document import make_document
 from kaizen.text.metadata import access_groups
@@ -46,7 +47,11 @@ class DocumentWriter:
             )
         # Megabytes of text take a while to normalise, hash and pack: not on the event loop.
         change = await asyncio.to_thread(self._submit, principal, documents, key)
-        return await self._acknowledge(committed(change), wait)
+        done = await self._acknowledge(committed(change), wait)
+        # The embedder tells of what it refused before an index has come so far.
+        if done.searchable and await asyncio.to_thread(self._any_refused, principal, documents):
+            return done.model_copy(update={"searchable": False})
+        return done
 
     async def delete(self, principal: Principal, document_id: str, wait: Wait) -> ChangeResponse:
         """Delete one document; raises NotFound."""
@@ -81,6 +86,10 @@ class DocumentWriter:
 
     def _submit(self, principal: Principal, documents: list[DocumentWithId], key: str | None) -> Future[int]:
         return self._ledger.documents.submit_upsert_many([_document(principal, one) for one in documents], key)
+
+    def _any_refused(self, principal: Principal, documents: list[DocumentWithId]) -> bool:
+        ids = [document.id for document in documents]
+        return bool(self._ledger.quarantine.told(principal.tenant, "", ids, NO_VECTOR))
 
     def _read(self, tenant: str, document_id: str) -> tuple[DocumentState, Document]:
         state, document = self._ledger.documents.get(tenant, document_id)

@@ -341,7 +341,10 @@ class ChangeResponse(Reply):
     """The change is durable; a search with `min_seq` = `seq` will see it."""
 
     seq: int
-    searchable: bool = Field(description="True when `wait_for=searchable` was asked for and reached.")
+    searchable: bool = Field(
+        description="True when `wait_for=searchable` was asked for and reached. False also when the embedder has no "
+        "usable vector for a document: it is stored, in quarantine, and tried again when it is sent again."
+    )
 
 
 class DocumentResponse(Reply):

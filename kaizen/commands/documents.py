@@ -71,6 +71,8 @@ def _send(method: str, document_id: str, body: object, wait: bool, config: Path 
         print_json(answer)
     else:
         Terminal().line(f"Durable at seq {answer['seq']}.", style="green")
+        if wait and not answer["searchable"]:
+            Terminal().line("Searches do not see it yet: `kaizen quarantine list` and `kaizen status` may say why.")
 
 
 def _read(file: str) -> str:

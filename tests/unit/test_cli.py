@@ -222,6 +222,8 @@ def test_documents_go_in_and_out(service: Service, capsys: pytest.CaptureFixture
     body = {"title": "T", "text": "Grüße", "metadata": {"year": 2026}, "groups": ["g"]}
     assert service.requests == [("PUT", f"{path}?wait_for=searchable", "Bearer kz_test", body)]
     assert json.loads(run(capsys, "documents", "delete", "a/b?c", "--json")[1]) == {"seq": 3, "searchable": True}
+    service.reply(path, {"seq": 4, "searchable": False})
+    assert "quarantine list" in run(capsys, "documents", "delete", "a/b?c", "--wait")[1]
 
 
 def test_a_file_that_is_not_text_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

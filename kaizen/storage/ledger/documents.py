@@ -51,7 +51,8 @@ class Documents:
     def upsert(self, document: Document, idempotency_key: str | None = None) -> int:
         """Store a document durably and return the `seq` of the change.
 
-        A document equal to what is stored under its id (content and source) adds no change: its `seq` is returned.
+        A document equal to what is stored under its id (content and source) adds no change: its `seq` is returned. One
+        that is in quarantine does: whoever sends it again wants it tried again.
 
         Raises:
             InvalidInput: the id, the text or a metadata value cannot be stored, or a field has another type.
@@ -299,7 +300,8 @@ def _upsert_one(connection: sa.Connection, item: _Prepared) -> int:
     document = item.document
     present = _states(connection, document.tenant, [document.id]).get(document.id)
     if present and (present.content_sha256, present.source) == (item.content_sha256, document.source):
-        return present.seq
+        if not quarantine.holds(connection, document.tenant, document.source, document.id):
+            return present.seq
     if item.fields:
         metadata_schema.register(connection, document.tenant, item.fields)
     seq = changes.append(connection, document.tenant, "upsert", document_id=document.id, payload=item.payload)

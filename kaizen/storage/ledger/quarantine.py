@@ -73,3 +73,11 @@ def clear(connection: sa.Connection, tenant: str, source: str, ids: Sequence[str
     mine = sa.delete(quarantine).where(quarantine.c.tenant == tenant, quarantine.c.source == source)
     for part in parts(ids):
         connection.execute(mine.where(quarantine.c.document_id.in_(part)))
+
+
+def holds(connection: sa.Connection, tenant: str, source: str, document_id: str) -> bool:
+    """Whether a document of a source is in quarantine; within the caller's transaction."""
+    query = sa.select(sa.literal(1)).where(
+        quarantine.c.tenant == tenant, quarantine.c.source == source, quarantine.c.document_id == document_id
+    )
+    return connection.execute(query).first() is not None

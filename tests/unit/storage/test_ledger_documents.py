@@ -242,6 +242,16 @@ def test_what_is_deleted_leaves_quarantine(ledger: Ledger, many: bool) -> None:
     assert ledger.quarantine.list(TENANT) == bad[1:]
 
 
+def test_what_is_in_quarantine_is_a_change_when_it_is_sent_again(ledger: Ledger) -> None:
+    first = ledger.documents.upsert(document("a"))
+    assert ledger.documents.upsert(document("a")) == first
+    ledger.quarantine.add_many([Quarantined(tenant=TENANT, source="", document_id="a", reason="-", at=1.0)])
+    again = ledger.documents.upsert(document("a"), "key")
+    assert (again > first, ledger.documents.upsert(document("a"), "key")) == (True, again)
+    ledger.quarantine.clear(TENANT, "", ["a"])
+    assert ledger.documents.upsert(document("a")) == again
+
+
 def test_source_and_content_are_found_again_within_the_tenant(ledger: Ledger) -> None:
     entries = [(f"d{number:04}", f"sha-{number % 1200}", "s3://b/x") for number in range(1250)]
     ledger.documents.append_batch(TENANT, "batches/1", entries, {})
