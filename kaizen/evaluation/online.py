@@ -3,7 +3,8 @@
 Pure: the same rows give the same decision, in whatever portions they are folded, so it can be computed again.
 
     interleave   each (identity, query) has one vote: the team of its first liked hit. Challenger against one half, also
-                 without any one of the identities: nobody's opinion alone makes a release.
+                 without any one of the identities: nobody's opinion alone makes a release, or takes a challenger back;
+                 back, but not forth, the opinion of whoever makes more than half of all requests is enough.
     ab           each identity is one observation (its impressions depend on each other): its mean reward in the first
                  `window_impressions` of everybody after it came, against chance's assignment of identities. The reward
                  is that of its searches, or of its answers where the two releases write them differently.
@@ -23,11 +24,23 @@ import numpy as np
 
 from kaizen.evaluation.guards import GuardBounds, guard_evidence
 from kaizen.evaluation.interleaving import credit
-from kaizen.evaluation.observed import Key, Level, Rewards, Seen, Unit, earned, level, liking, tells, unit_rewards
+from kaizen.evaluation.observed import (
+    Key,
+    Level,
+    Rewards,
+    Seen,
+    Unit,
+    earned,
+    level,
+    liking,
+    main_client,
+    tells,
+    unit_rewards,
+)
 from kaizen.evaluation.sequential import gain, mean_above, share_above, share_interval
 from kaizen.records import Feedback, Impression, Rollout
 
-RULES = 2  # number of the rules by which rows decide; raise it with each change that makes any figure another one
+RULES = 3  # number of the rules by which rows decide; raise it with each change that makes any figure another one
 Action = Literal["promote", "rollback", "continue"]
 _ENOUGH_BESIDE = 100  # impressions of the stable release beside the test, from which they are its level
 _SENTENCES = {
@@ -185,22 +198,42 @@ def _interleaved(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> O
     balance: Counter[str] = Counter()
     for (identity, _), vote in test.votes.items():
         balance[identity] += vote
-    for_it, against = (sum(sign * lead > 0 for lead in balance.values()) for sign in (1, -1))
+    for_it, against = _sides(balance)
     better = share_above(wins, losses, 0.5, bounds.vote_prior)
     worse = share_above(losses, wins, 0.5, bounds.vote_prior)
-    of_others = _of_others(counted, bounds)
+    main = main_client(Counter(one.unit[0] for one in test.seen.values()))
+    of_others, worse_of_others = _of_others(counted, bounds, 1), _of_others(counted, bounds, -1, main)
     low, high = share_interval(wins, losses, bounds.error_rate)
     figures |= {
         "wins": wins,
         "losses": losses,
         "share": [round(low, 4), round(high, 4)],
         "identities": {"for": for_it, "against": against},
-        "evidence": {"better": round(better, 3), "better_of_others": round(of_others, 3), "worse": round(worse, 3)},
+        "evidence": {
+            "better": round(better, 3),
+            "better_of_others": round(of_others, 3),
+            "worse": round(worse, 3),
+            "worse_of_others": round(worse_of_others, 3),
+        },
     }
     said = f"{wins} of {wins + losses} votes are for it"
     carried = for_it > against and of_others >= _need(bounds)
     many = len(balance) >= bounds.min_identities and carried
-    return _verdict(better, worse, many, said, bounds, figures)
+    lost = _outvoted(balance, main, worse_of_others, bounds)
+    return _verdict(better, worse, many, lost, said, bounds, figures)
+
+
+def _outvoted(balance: Mapping[str, int], main: str | None, worse_of_others: float, bounds: Bounds) -> bool:
+    """Whether it is not one identity alone that a challenger lost to: more are against it than for it, or the main
+    client is; and without any other one's votes the evidence is enough, too."""
+    for_it, against = _sides(balance)
+    outvoted = against > for_it or (main is not None and balance.get(main, 0) < 0)
+    return outvoted and worse_of_others >= _need(bounds)
+
+
+def _sides(balance: Mapping[str, int]) -> tuple[int, int]:
+    """How many identities have more votes for the challenger than against it, and the other way round."""
+    return sum(lead > 0 for lead in balance.values()), sum(lead < 0 for lead in balance.values())
 
 
 def _compared(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> Outcome:
@@ -223,19 +256,22 @@ def _compared(test: OnlineTest, bounds: Bounds, figures: dict[str, Any]) -> Outc
     said = (
         f"the mean reward of {of}{sides[0]} identities is {means[0]}, of {sides[1]} with the stable release {means[1]}"
     )
-    return _verdict(better, worse, min(sides) >= bounds.min_identities, said, bounds, figures)
+    return _verdict(better, worse, min(sides) >= bounds.min_identities, True, said, bounds, figures)
 
 
-def _verdict(better: float, worse: float, many: bool, said: str, bounds: Bounds, figures: Mapping[str, Any]) -> Outcome:
+def _verdict(
+    better: float, worse: float, many: bool, lost: bool, said: str, bounds: Bounds, figures: Mapping[str, Any]
+) -> Outcome:
+    """What the evidence says. many, lost: whether enough identities are behind it, for the challenger or against."""
     need = _need(bounds)
     chance = f"once in {exp(min(50, max(better, worse))):.3g} tests"
     odds = f"{said}; were it no {{}}, evidence as strong would come at most {chance}."
-    if worse >= need:
+    if worse >= need and lost:
         reason = "People prefer the stable release: " + odds.format("worse")
         return Outcome(action="rollback", code="worse", reason=reason, figures=figures)
-    if better < need:
+    if max(better, worse) < need:
         return Outcome(action="continue", code="undecided", reason=f"So far {said}.", figures=figures)
-    if not many:
+    if worse >= need or not many:
         reason = f"So far {said}, but that rests on too few identities."
         return Outcome(action="continue", code="few-identities", reason=reason, figures=figures)
     return Outcome(
@@ -257,15 +293,18 @@ def _tally(votes: Votes) -> tuple[int, int]:
     return wins, len(votes) - wins
 
 
-def _of_others(votes: Votes, bounds: Bounds) -> float:
-    """The least evidence for the challenger that is left when any one identity's votes are taken away."""
+def _of_others(votes: Votes, bounds: Bounds, side: int, main: str | None = None) -> float:
+    """The least evidence on one side (1: for the challenger, -1: against it) that is left when any one identity's votes
+    are taken away, but never those of the `main` client."""
     own: dict[str, list[int]] = {}
     for identity, vote in votes:
-        own.setdefault(identity, []).append(vote)
-    wins, losses = _tally(votes)
-    parts = {(each.count(1), each.count(-1)) for each in own.values()}
-    left = (share_above(wins - its_wins, losses - its_losses, 0.5, bounds.vote_prior) for its_wins, its_losses in parts)
-    return min(left, default=0.0)
+        own.setdefault(identity, []).append(vote * side)
+    total = [vote * side for _, vote in votes]
+    parts = {(each.count(1), each.count(-1)) for identity, each in own.items() if identity != main}
+    if not parts:
+        parts = {(0, 0)}
+    left = (share_above(total.count(1) - won, total.count(-1) - lost, 0.5, bounds.vote_prior) for won, lost in parts)
+    return min(left)
 
 
 def _capped(votes: Mapping[Unit, int], bounds: Bounds) -> Votes:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from bench.people import CHALLENGER, Habits, Traffic, begun
+from bench.people import CHALLENGER, Habits, Rows, Traffic, begun
 from kaizen.evaluation import online
 from kaizen.evaluation.online import Bounds, OnlineTest, decide, fold
 from kaizen.learning import curation
@@ -24,7 +24,8 @@ CLICKS = "one identity that agrees with all others clicks documents of its own c
 ALONE = "one identity has all votes of an interleaved trial"
 IN_AB = "one identity, every second search of an A/B test of equals, likes all that the challenger finds"
 AMONG_OTHERS = "one identity, every second search of an interleaved trial of equals, likes what the challenger finds"
-EQUAL = Habits()
+AGAINST = "{}, every second search of {}, dislike all that a good challenger finds"
+EQUAL, GOOD = Habits(), Habits(good_first=0.8)
 
 
 def flooded(chance: Random, clicks: int) -> World:
@@ -102,7 +103,7 @@ def others_prefer_it(test: OnlineTest, bounds: Bounds) -> bool:
     """Whether the votes of everybody else are enough for the challenger."""
     its_own = {one.unit[0] for one in test.seen.values() if FLOOD in one.unit[0]}
     others = {unit: vote for unit, vote in test.votes.items() if unit[0] not in its_own}
-    with patch.object(online, "_of_others", lambda votes, bounds: float("inf")):
+    with patch.object(online, "_of_others", lambda *_: float("inf")):
         return bool(others) and decide(replace(test, votes=others), bounds).action == "promote"
 
 
@@ -113,6 +114,66 @@ def like(impression: Impression) -> Feedback | None:
         id=f"fb_{impression.id}", at=impression.at, tenant=impression.tenant, impression_id=impression.id,
         kind="click", chunk_id=hit.chunk_id, value=1.0, text="", identity=impression.identity, idempotency_key="",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FloodAgainst:
+    """A good challenger, and `identities` that dislike what it finds, together half of all that search."""
+
+    mode: str
+    looks: int
+    identities: int
+    others: int = OTHERS
+    every: int = 20
+
+    def takes_back(self, seed: int) -> bool:
+        """Whether the challenger (mode off: the release that was promoted) is taken back at one of the looks."""
+        traffic = Traffic(seed, identities=self.others)
+        stable = GOOD if self.mode == "off" else EQUAL  # after a promotion the good one answers
+        before = (
+            Traffic(seed + 1, identities=self.others).rows(400, "off", EQUAL, EQUAL) if self.mode == "off" else None
+        )
+        test = begun(self.mode, before)
+        for _ in range(self.looks):
+            test = fold(test, *traffic.rows(self.every, self.mode, stable, GOOD))
+            made = traffic.rows(self.every, self.mode, stable, GOOD)[0]
+            impressions = [(seq, self._its_own(number, one)) for number, (seq, one) in enumerate(made)]
+            judged = [dislike(one) for _, one in impressions]
+            test = fold(test, impressions, [(test.feedback_seq, given) for given in judged if given])
+            outcome = decide(test, Bounds())
+            if outcome.action != "continue":
+                return outcome.action == "rollback"
+        return False
+
+    def _before(self, seed: int) -> Rows:
+        """What people did with the release that was replaced."""
+        return Traffic(seed + 1, identities=self.others).rows(400, "off", EQUAL, EQUAL)
+
+    def _its_own(self, number: int, impression: Impression) -> Impression:
+        made = replace(impression, user=f"{FLOOD}{number % self.identities}")
+        return replace(made, arm="challenger", release=CHALLENGER) if self.mode == "ab" else made
+
+    @property
+    def fault(self) -> str:
+        """What happens, for the page."""
+        trial = {"interleave": "an interleaved trial", "ab": "an A/B test", "off": "the time after a promotion"}
+        who = "one identity" if self.identities == 1 else f"one caller with {self.identities} keys"
+        return AGAINST.format(who, trial[self.mode]).replace("dislike", "dislikes", 1)
+
+
+def dislike(impression: Impression) -> Feedback | None:
+    """A thumb down on the first hit of the challenger, as far as it has one; else nothing is liked."""
+    hit = next((one for one in impression.shown if one.team == "challenger"), None)
+    return hit and Feedback(
+        id=f"fb_{impression.id}", at=impression.at, tenant=impression.tenant, impression_id=impression.id,
+        kind="thumb", chunk_id=hit.chunk_id, value=-1.0, text="", identity=impression.identity, idempotency_key="",
+    )  # fmt: skip
+
+
+def taken_back(chaos: Chaos, flood: FloodAgainst, trials: int) -> int:
+    """How many of so many good challengers are taken back."""
+    chance = chaos.chance(f"flood against in {flood}")
+    return sum(flood.takes_back(chance.randrange(10**6)) for _ in range(trials))
 
 
 def promoted(chaos: Chaos, flood: Flood, trials: int, bounds: Bounds | None = None) -> int:
@@ -136,9 +197,41 @@ def test_it_promotes_nothing(chaos: Chaos, fault: str, flood: Flood) -> None:
     assert violations == 0
 
 
+LOOKS = {"interleave": 12, "ab": 40, "off": 40}
+
+
+@pytest.mark.parametrize("mode", LOOKS)
+def test_it_takes_no_good_challenger_back(chaos: Chaos, mode: str) -> None:
+    trials, flood = chaos.of(5, 100), FloodAgainst(mode, LOOKS[mode], identities=1)
+    violations = taken_back(chaos, flood, trials)
+    chaos.kept(23, flood.fault, trials=trials, violations=violations)
+    assert violations == 0
+
+
+@pytest.mark.usefixtures("long_form")
+@pytest.mark.parametrize("keys", [2, 3, 4, 5])
+@pytest.mark.parametrize("mode", LOOKS)
+def test_several_keys_can(chaos: Chaos, mode: str, keys: int) -> None:
+    """Nothing tells one caller with several keys from several people: how often it has its way is told, not prevented.
+    It costs an improvement, and harms nobody."""
+    trials, flood = 100, FloodAgainst(mode, LOOKS[mode], identities=keys)
+    violations = taken_back(chaos, flood, trials)
+    chaos.kept(23, flood.fault, trials=trials, violations=violations)
+
+
+def test_where_its_own_votes_may_decide_it_takes_one_back(chaos: Chaos) -> None:
+    trials, flood = 10, FloodAgainst("interleave", LOOKS["interleave"], identities=1)
+    with patch.object(online, "_outvoted", lambda *_: True):
+        violations = taken_back(chaos, flood, trials)
+    chaos.broken(
+        23, flood.fault, defence="a challenger must lose to more than one identity", trials=trials,
+        violations=violations, seen=f"{violations} of {trials} good challengers were taken back",
+    )  # fmt: skip
+
+
 def test_where_one_identity_is_enough_it_promotes(chaos: Chaos) -> None:
     trials, flood = 10, Flood("interleave", looks=12, others=0)
-    with patch.object(online, "_of_others", lambda votes, bounds: float("inf")):
+    with patch.object(online, "_of_others", lambda *_: float("inf")):
         violations = promoted(chaos, flood, trials, Bounds(min_identities=1))
     chaos.broken(
         23, ALONE, defence="a promotion needs several identities", trials=trials, violations=violations,
@@ -148,7 +241,7 @@ def test_where_one_identity_is_enough_it_promotes(chaos: Chaos) -> None:
 
 def test_where_its_own_votes_may_decide_it_promotes(chaos: Chaos) -> None:
     trials, flood = 10, Flood("interleave", looks=12)
-    with patch.object(online, "_of_others", lambda votes, bounds: float("inf")):
+    with patch.object(online, "_of_others", lambda *_: float("inf")):
         violations = promoted(chaos, flood, trials)
     chaos.broken(
         23, AMONG_OTHERS, defence="a challenger must win without any one identity", trials=trials,

@@ -11,7 +11,7 @@ import pytest
 
 from bench.people import CHALLENGER, Habits, Rows, Traffic, begun
 from kaizen.evaluation.online import Bounds, OnlineTest, Outcome, decide, fold
-from kaizen.records import Impression
+from kaizen.records import Feedback, Impression
 
 BOUNDS = Bounds()
 GOOD, POOR, SO_SO = Habits(good_first=0.8), Habits(good_first=0.1, click=0.4), Habits()
@@ -241,6 +241,37 @@ def test_one_identity_promotes_nothing_however_often_it_clicks() -> None:
     outcome, _ = run(begun("interleave"), traffic, Habits(good_first=0), Habits(good_first=1), looks=10)
     assert (outcome.action, outcome.code) == ("continue", "few-identities")
     assert outcome.figures["wins"] == BOUNDS.identity_votes
+
+
+def test_one_identity_takes_no_challenger_back_however_often_it_dislikes() -> None:
+    decided = []
+    for seed in range(6):
+        traffic, test = Traffic(seed), begun("interleave")
+        for _ in range(10):
+            test = fold(test, *traffic.rows(20, "interleave", SO_SO, GOOD))
+            flood = [(seq, replace(made, user="flood")) for seq, made in traffic.rows(20, "interleave", SO_SO, GOOD)[0]]
+            test = fold(test, flood, [(test.feedback_seq, each) for _, made in flood for each in dislikes(made)])
+            decided.append(decide(test, BOUNDS).action)
+    assert "rollback" not in decided
+
+
+def dislikes(made: Impression) -> list[Feedback]:
+    """A thumb down on what the challenger found."""
+    return [
+        Feedback(
+            id=f"fb_{made.id}", at=made.at, tenant=made.tenant, impression_id=made.id, kind="thumb",
+            chunk_id=hit.chunk_id, value=-1.0, text="", identity=made.identity, idempotency_key="",
+        )
+        for hit in made.shown
+        if hit.team == "challenger"
+    ]  # fmt: skip
+
+
+def test_the_one_client_of_an_installation_takes_a_challenger_back() -> None:
+    outcome, _ = run(
+        begun("interleave"), Traffic(6, identities=1), Habits(good_first=1), Habits(good_first=0), looks=10
+    )
+    assert (outcome.action, outcome.code) == ("rollback", "worse")
 
 
 def test_what_an_identity_repeats_is_one_vote() -> None:
