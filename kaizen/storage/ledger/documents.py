@@ -299,9 +299,9 @@ def _upsert_all(connection: sa.Connection, tenant: str, prepared: Sequence[_Prep
 def _upsert_one(connection: sa.Connection, item: _Prepared) -> int:
     document = item.document
     present = _states(connection, document.tenant, [document.id]).get(document.id)
-    if present and (present.content_sha256, present.source) == (item.content_sha256, document.source):
-        if not quarantine.holds(connection, document.tenant, document.source, document.id):
-            return present.seq
+    same = present and (present.content_sha256, present.source) == (item.content_sha256, document.source)
+    if present and same and not quarantine.holds(connection, document.tenant, document.source, document.id):
+        return present.seq
     if item.fields:
         metadata_schema.register(connection, document.tenant, item.fields)
     seq = changes.append(connection, document.tenant, "upsert", document_id=document.id, payload=item.payload)
