@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.chaos import report
-from tests.chaos.without import without
+from tests.chaos.spoilt import spoilable
 from tests.product import Product, configure, eventually, started
 
 T = TypeVar("T")
@@ -100,8 +100,9 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 @pytest.fixture(scope="session")
 def weak_twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """One shard in two copies, without SWITCHED_OFF."""
-    with without(SWITCHED_OFF), started(configure(tmp_path_factory.mktemp("weak"), WEAK)) as running:
+    """One shard in two copies, without SWITCHED_OFF; its models can be spoilt, and that is looked at."""
+    folder = tmp_path_factory.mktemp("weak")
+    with spoilable(folder, SWITCHED_OFF), started(configure(folder, WEAK)) as running:
         yield running
 
 

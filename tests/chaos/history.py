@@ -110,7 +110,7 @@ class Client:
     def judge(self, impression: str, key: str) -> Operation:
         """Give a thumb."""
         body = {"impression_id": impression, "kind": "thumb", "value": 1, "idempotency_key": key}
-        return self._do("feedback", "POST", "/v1/feedback", body, lambda _: {}, key=key)
+        return self._do("feedback", "POST", "/v1/feedback", body, _judged, key=key)
 
     def _do(
         self,
@@ -167,7 +167,11 @@ def _searched(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {"seq": body["seq"]}
+    return {"seq": body["seq"], "searchable": body["searchable"]}
+
+
+def _judged(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"stored": body["feedback_id"]}
 
 
 # ---------------------------------------------------------------------------------------------- traffic

@@ -36,7 +36,8 @@ class Operation:
         document, text: what was written, deleted, or looked for by a word that no other document holds.
         seq: of a change that was acknowledged; of the index that answered a search.
         found: document -> text, of a search's hits.
-        key: idempotency key of feedback.
+        searchable: of a change: whether it was said that searches see it.
+        key: idempotency key of feedback. stored: the name of the judgement that counts under it, as it was told.
         retry_after: the header, of what was refused for now.
         impression: names the response in feedback.
     """
@@ -54,7 +55,9 @@ class Operation:
     coverage: float = 1.0
     degraded: tuple[str, ...] = ()
     found: Mapping[str, str] = field(default_factory=dict)
+    searchable: bool = False
     key: str = ""
+    stored: str = ""
     retry_after: str = ""
     impression: str = ""
 
@@ -222,13 +225,18 @@ def _to_be_recorded(operations: Iterable[Operation]) -> set[str]:
 
 
 def _feedback_at_the_end(ordered: Sequence[Operation], final: Final) -> Iterator[Violation]:
+    given: dict[str, list[Operation]] = defaultdict(list)
     for operation in ordered:
         if operation.kind == "feedback" and operation.key:
-            count = final.feedback.get(operation.key, 0)
-            if count > 1:
-                yield Violation(ONCE, f"feedback {operation.key} is stored {count} times")
-            if count == 0 and operation.outcome == "acknowledged":
-                yield Violation(DURABLE, f"feedback {operation.key} is not stored")
+            given[operation.key].append(operation)
+    for key, tries in given.items():
+        count, names = final.feedback.get(key, 0), {one.stored for one in tries} - {""}
+        if count > 1:
+            yield Violation(ONCE, f"feedback {key} is stored {count} times")
+        if count == 0 and any(one.outcome == "acknowledged" for one in tries):
+            yield Violation(DURABLE, f"feedback {key} is not stored")
+        if len(names) > 1:
+            yield Violation(ONCE, f"feedback {key} was told to be {sorted(names)}")
 
 
 def _words(text: str | None) -> str:

@@ -43,7 +43,7 @@ PROMISES: Mapping[int, tuple[str, str]] = {
     20: ("the clock jumps by an hour", "order by sequence number, monotonic timeouts"),
     21: ("bad input", "4xx, or quarantined with a reason; time and memory bounded; the rest continues"),
     22: ("duplicate or late feedback", "counted once"),
-    23: ("feedback flood by one identity", "its weight is capped; no promotion from it"),
+    23: ("feedback flood by one identity", "its weight is capped; no promotion from it, no good challenger taken back"),
     24: ("the trainer is killed in a checkpoint", "goes on from the last whole one"),
 }  # fmt: skip
 MIXED = 0  # the row of random faults one after the other

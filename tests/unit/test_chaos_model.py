@@ -44,7 +44,8 @@ GOOD = [
     operation("search", 3, seq=2, found={"b": "text of b"}),  # an index that had not come to the deletion yet
     operation("search", 4, document="a", seq=3, coverage=0.5, degraded=("shard-unavailable",), impression="i1"),
     operation("search", 4, degraded=("impression-not-recorded",), impression="i3"),
-    operation("feedback", 4, key="k1"),
+    operation("feedback", 4, key="k1", stored="fb_1"),
+    operation("feedback", 5, key="k1", stored="fb_1"),
     operation("feedback", 4, key="k2", status=0),
     operation("search", 5, 429, retry_after="1"),
 ]  # fmt: skip
@@ -98,6 +99,7 @@ def test_the_end_differs(final: Final, promise: str) -> None:
         (operation("search", 6, release="r1", fingerprints={"r1": RELEASES["r2"]}), ONE_RELEASE),
         (operation("answer", 6, release="r1", fingerprints=RELEASES), ONE_RELEASE),
         (operation("delete", 6, 404, document="a"), DURABLE),
+        (operation("feedback", 6, key="k1", stored="fb_2"), ONCE),
     ],
 )
 def test_one_operation_too_many(more: Operation, promise: str) -> None:
