@@ -12,6 +12,7 @@ from kaizen.ids import check_document_id
 from kaizen.indexing.batch import read_document
 from kaizen.indexing.unsearchable import NO_VECTOR
 from kaizen.records import Document, DocumentState, Principal
+from kaizen.text.access_list import unread_access_list
 from kaizen.text.document import make_document
 from kaizen.text.metadata import access_groups
 from kaizen.workspace import Workspace
@@ -116,6 +117,12 @@ def with_id(document_id: str, body: DocumentBody) -> DocumentWithId:
 def _document(principal: Principal, body: DocumentWithId) -> Document:
     if "\0" in body.text or "\0" in body.title:
         raise InvalidInput("The text has NUL characters.", advice="Send text, not binary data.")
+    unread = "" if body.groups else unread_access_list(body.metadata)
+    if unread:
+        raise InvalidInput(
+            f"The metadata of {body.id!r} has {unread!r}, which is not read as an access list.",
+            advice='Send it as `groups`: ["hr", "legal"], beside `metadata`. Where it is none, name it otherwise.',
+        )
     return make_document(
         tenant=principal.tenant,
         id=body.id,

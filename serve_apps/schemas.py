@@ -311,7 +311,10 @@ class DocumentBody(Body):
     title: Annotated[str, Field(max_length=4096, json_schema_extra=WITHOUT_NUL)] = ""
     metadata: Annotated[
         dict[Name, MetadataItem],
-        Field(max_length=MAX_FIELDS, description="What can be filtered on."),
+        Field(
+            max_length=MAX_FIELDS,
+            description="What can be filtered on. Without `groups`, one that seems to be an access list is refused.",
+        ),
         BeforeValidator(_few_fields),
     ] = Field({})
     groups: list[Name] = Field(

@@ -11,9 +11,9 @@ import re
 import unicodedata
 
 from kaizen.errors import BadDocument, InvalidInput
+from kaizen.text.access_list import GROUP_FIELDS, NEARLY_GROUP_FIELDS
 from kaizen.text.metadata import field_name
 from kaizen.text.normalise import LINE_ENDS, normalise
-from kaizen.text.rows import GROUP_FIELDS
 
 _MOST_CHARS = 16_384
 _RULE = re.compile(r"[\s\ufeff\u200b]*(?:---|\+\+\+)")
@@ -27,8 +27,8 @@ _KEY = re.compile(r"^([\"']?\w[^:\n]*):(?=\s|\Z)", re.MULTILINE)
 _NAMES_ACCESS = re.compile(
     rf"\b(?:{'|'.join(GROUP_FIELDS)})\b[^\w:=\n]*(?:[:=]|\n *:\s)|\"[^\"\\\n]*\\[^\"\n]*\" *[:=]", re.IGNORECASE
 )
-# What hardly ever means anything else, as a key that is not nested: nested, `group` is that of a menu.
-_NEARLY = r"group|acl|access[-_ ]?(?:groups?|list)|allowed[-_ ]?groups?"
+# As a key that is not nested: nested, `group` is that of a menu.
+_NEARLY = rf"group|{NEARLY_GROUP_FIELDS}"
 _NEARLY_NAMES_ACCESS = re.compile(rf"^[\"']?({_NEARLY})\b[^\w:=\n]*[:=]", re.IGNORECASE | re.MULTILINE)
 _LINE_NAMES_ACCESS = re.compile(
     rf"^[^\w\n\[]{{0,16}}(?:{'|'.join(GROUP_FIELDS)}|{_NEARLY})\b[^\w:=\n]*(?::(?!:)|=(?!=))",

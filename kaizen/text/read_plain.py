@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from kaizen.text.access_list import GROUP_FIELDS
 from kaizen.text.front_matter import split_front_matter
 from kaizen.text.metadata import MAX_FIELDS, MAX_VALUE_CHARS
-from kaizen.text.rows import GROUP_FIELDS, OWN_FIELDS
+from kaizen.text.rows import OWN_FIELDS
 
 _CODE_FENCE = re.compile(r" {0,3}(?:(`{3,})([^`]*)|(~{3,})(.*))")
 _HEADING = re.compile(r"^#[ \t](.*)$", re.MULTILINE)  # trimmed outside: within, one line of blanks would take hours
@@ -23,7 +24,7 @@ def read_text(text: str) -> dict[str, Any]:
 
 
 def read_markdown(text: str) -> dict[str, Any]:
-    """Return Markdown without its front matter: title, text, metadata, and the access list if it names one.
+    """Return Markdown without its front matter: title, text, metadata, and the access list, empty if it names none.
 
     The title is that of the front matter, else the first heading, else the first line outside code. Values too
     long to filter on are left out.
@@ -34,7 +35,8 @@ def read_markdown(text: str) -> dict[str, Any]:
     fields, body = split_front_matter(text)
     title = str(fields.get("title", "")) or _heading(_prose(body[:_HEADING_WITHIN_CHARS]))
     metadata = {name: value for name, value in fields.items() if name not in OWN_FIELDS and _short(value)}
-    groups = {name: fields[name] for name in GROUP_FIELDS if name in fields}
+    # An empty one, too, so that what else its front matter holds is not taken for one: that is judged already.
+    groups = {"groups": [], **{name: fields[name] for name in GROUP_FIELDS if name in fields}}
     return {"title": title, "text": body, "metadata": dict(list(metadata.items())[: MAX_FIELDS - 1]), **groups}
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 
 from kaizen.errors import BadDocument
 from kaizen.records import Document
+from kaizen.text.access_list import GROUP_FIELDS, is_access_list, unread_access_list
 from kaizen.text.document import make_document
 from kaizen.text.metadata import MAX_VALUE_CHARS, access_groups
 
 ID_FIELDS = ("_id", "id", "document_id")
 TEXT_FIELDS = ("text", "content", "body")
-GROUP_FIELDS = ("groups", "access")
 OWN_FIELDS = frozenset({*ID_FIELDS, *TEXT_FIELDS, *GROUP_FIELDS, "title", "metadata"})
 
 Row = Mapping[str, object]
@@ -25,20 +25,23 @@ def document_from_row(
     """Return the document that `row` describes.
 
     The id is the first of `_id`, `id`, `document_id` that is set, else what `default_id` returns; the text is the
-    first of `text`, `content`, `body` that is not blank, else the title. The access list in `groups` (or `access`)
-    replaces the `groups` given here; one that is absent, null or empty does not. Metadata is the object in
-    `metadata`; without one it is all the remaining fields that are scalars of at most 1024 characters.
+    first of `text`, `content`, `body` that is not blank, else the title. The access list in `groups` (or `access`,
+    in capitals or with blanks around it, too) replaces the `groups` given here; one that is absent, null or empty does
+    not. Metadata is the object in `metadata`; without one it is all the remaining fields that are scalars of at most
+    1024 characters.
 
     Raises:
-        InvalidInput, BadDocument: the row cannot be a document; the message names fields, never their values.
+        InvalidInput, BadDocument: the row cannot be a document, or has what seems to be an access list and is not read
+            as one; the message names fields, never their values.
     """
+    metadata = _metadata(row)
     return make_document(
         tenant=tenant,
         id=_id(row) or default_id(),
         title=_title(row),
         text=_text(row),
-        metadata=_metadata(row),
-        groups=_groups(row) or groups,
+        metadata=metadata,
+        groups=_groups(row, metadata) or groups,
         source=source,
     )
 
@@ -70,11 +73,24 @@ def _title(row: Row) -> str:
     return "" if value is None else str(value)
 
 
-def _groups(row: Row) -> tuple[str, ...]:
-    given = [row[name] for name in GROUP_FIELDS if row.get(name) is not None and row[name] != ""]
-    if len(given) > 1:
-        raise BadDocument("It has both 'groups' and 'access'.", advice="Send one access list.")
-    return access_groups(given[0]) if given else ()
+def _groups(row: Row, metadata: Mapping[str, object]) -> tuple[str, ...]:
+    given = [value for name, value in row.items() if is_access_list(name) and value is not None and value != ""]
+    if not given:
+        _refuse_unread("field", row)
+        _refuse_unread("metadata field", metadata)
+    named = [groups for groups in map(access_groups, given) if groups]
+    if len(named) > 1:
+        raise BadDocument("It has two access lists.", advice="Send one, as `groups`.")
+    return named[0] if named else ()
+
+
+def _refuse_unread(kind: str, fields: Mapping[str, object]) -> None:
+    if name := unread_access_list(fields):
+        raise BadDocument(
+            f"Its {kind} {name!r} is not read as an access list.",
+            advice='Write it as `groups`: ["hr", "legal"], beside the text. Where it is none, write `groups`: [] there '
+            "(in CSV an empty column), or name it otherwise.",
+        )
 
 
 def _metadata(row: Row) -> Mapping[str, object]:
@@ -87,7 +103,7 @@ def _metadata(row: Row) -> Mapping[str, object]:
 
 
 def _filterable(name: str, value: object) -> bool:
-    if name in OWN_FIELDS or value == "" or not isinstance(value, str | int | float | bool):
+    if name in OWN_FIELDS or is_access_list(name) or value == "" or not isinstance(value, str | int | float | bool):
         return False
     return not isinstance(value, str) or len(value) <= MAX_VALUE_CHARS
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from kaizen.errors import BadDocument
+from kaizen.text.access_list import is_access_list
 from kaizen.text.records_csv import records
-from kaizen.text.rows import GROUP_FIELDS, OWN_FIELDS, TEXT_FIELDS, Row
+from kaizen.text.rows import OWN_FIELDS, TEXT_FIELDS, Row
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,17})?(?:[eE][+-]?\d{1,3})?")  # no leading zeros: codes stay text
 _BOOLEANS = {"true": True, "false": False}
@@ -64,7 +65,8 @@ class _Columns:
             raise BadDocument("Two columns have one name, or one has none.", advice="Name each column once.")
         if not set(self._names) & {*TEXT_FIELDS, "title"}:
             raise BadDocument("No column holds the text.", advice=f"Name one of: {', '.join(TEXT_FIELDS)}.")
-        self._kinds = {name: {"number", "boolean"} for name in self._names if name not in OWN_FIELDS}
+        self._access = frozenset(filter(is_access_list, self._names))
+        self._kinds = {name: {"number", "boolean"} for name in self._names if name not in OWN_FIELDS | self._access}
 
     def learn(self, cells: list[str]) -> None:
         """Take the types of one record into account."""
@@ -83,7 +85,7 @@ class _Columns:
 
     def _typed(self, name: str, cell: str) -> object:
         bare = cell.strip()
-        if name in GROUP_FIELDS:
+        if name in self._access:
             return [group.strip() for group in re.split("[,;|]", bare) if group.strip()]
         kinds = self._kinds.get(name, set()) & _kinds(bare)
         if "boolean" in kinds:

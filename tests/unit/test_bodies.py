@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +22,14 @@ from kaizen.body import MOST_FIELDS, Body
 from kaizen.config import Settings
 from kaizen.errors import NotAuthenticated, TooSlow
 from kaizen.offline import offline_queries
-from kaizen.records import SCOPES, Principal
+from kaizen.records import SCOPES, Document, Principal
 from kaizen.retrieval.filters import parse
 from kaizen.security.keys import Known
 from serve_apps import body_time
 from serve_apps.api import build_api
 from serve_apps.body_limit import MOST_ELSEWHERE
 from serve_apps.callers import Callers
+from serve_apps.documents import DocumentWriter
 from serve_apps.entrance import MOST_BYTES
 from serve_apps.problems import MOST_ERRORS
 from serve_apps.schemas import AnswerRequest, DocumentBatch, SearchRequest
@@ -107,6 +109,37 @@ def test_one_unknown_field_among_many_is_named(api: TestClient) -> None:
     response = api.post(SEARCH, json={"query": "a", "colour": "red"}, headers=KNOWN)
     assert response.json()["type"] == "urn:kaizen:unknown-field"
     assert response.json()["errors"] == [{"at": "body.colour", "message": "Extra inputs are not permitted"}]
+
+
+@pytest.mark.parametrize("name", ["groups", "Groups", " access ", "acl", "allowed_groups"])
+def test_metadata_that_is_nearly_an_access_list_never_means_everybody(name: str) -> None:
+    written: list[Document] = []
+
+    def submit(documents: list[Document], _: str) -> Future[int]:
+        written.extend(documents)
+        seq: Future[int] = Future()
+        seq.set_result(1)
+        return seq
+
+    ledger = SimpleNamespace(documents=SimpleNamespace(submit_upsert_many=submit))
+    workspace: Any = SimpleNamespace(ledger=ledger, store=None, settings=Settings())
+    indices: Any = SimpleNamespace(poke=lambda: None)
+    metrics = SimpleNamespace(response=lambda *_: None)
+    api = TestClient(served(metrics, documents=DocumentWriter(workspace, indices)))
+    one = {"text": "t", "metadata": {name: ["hr"]}}
+    for refused in (
+        api.put("/v1/documents/a", json=one, headers=KNOWN),
+        api.post(BATCH, json={"documents": [{"id": "b", "text": "t"}, {"id": "a", **one}]}, headers=KNOWN),
+    ):
+        problem = refused.json()
+        assert (refused.status_code, written) == (422, [])
+        assert problem["detail"] == f"The metadata of 'a' has {name.strip()!r}, which is not read as an access list."
+        assert problem["advice"].startswith('Send it as `groups`: ["hr", "legal"]')
+    plain = {"text": "t", "metadata": {"group": "Components", "accessibility": "good"}}
+    assert api.put("/v1/documents/a", json=plain, headers=KNOWN).status_code == 200
+    meant = {"text": "t", "metadata": {"acl": ["x"]}, "groups": ["hr"]}
+    assert api.put("/v1/documents/a", json=meant, headers=KNOWN).status_code == 200
+    assert [document.groups for document in written] == [(), ("hr",)]
 
 
 def test_only_documents_may_be_large(api: TestClient) -> None:

@@ -219,6 +219,11 @@ def test_beside_an_access_list_a_group_is_metadata(read: Read, beside: str, grou
     assert (document.groups, document.metadata["group"]) == (groups, "Components")
 
 
+def test_what_front_matter_says_is_no_access_list_is_metadata(read: Read) -> None:
+    document = _document(read("a.md", "---\ngroups: []\nacl: x\ngroup: [Components]\n---\nbody"))
+    assert document.metadata == {"format": "md", "acl": "x", "group": ("Components",)}
+
+
 @pytest.mark.parametrize(
     "text",
     [

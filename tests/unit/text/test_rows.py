@@ -61,6 +61,11 @@ def test_a_row(read: Read, row: dict[str, object], expected: tuple[object, ...])
         ({"groups": []}, ("staff",)),
         ({"groups": ["b", "a", "b"]}, ("a", "b")),
         ({"access": "hr"}, ("hr",)),
+        ({" Groups ": ["hr"]}, ("hr",)),
+        ({"ACCESS": ["hr"], "groups": []}, ("hr",)),
+        ({"groups": ["hr"], "acl": "x", "metadata": {"access": "open"}}, ("hr",)),
+        ({"groups": [], "acl": "x", "metadata": {"group": ["Components"]}}, ("staff",)),
+        ({"acl": None, "group": "Components", "metadata": {"groups": []}}, ("staff",)),
     ],
 )
 def test_an_access_list_replaces_the_one_of_the_source(
@@ -68,6 +73,47 @@ def test_an_access_list_replaces_the_one_of_the_source(
 ) -> None:
     (document,) = _documents(read("a.jsonl", json.dumps({"text": "t", **access})))
     assert document.groups == groups
+    assert document.metadata.keys() <= {"access", "acl", "group"} or not document.metadata["groups"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"acl": ["hr"]}, "field 'acl'"),
+        ({"ACL": {"read": ["hr"]}}, "field 'ACL'"),
+        ({"accessGroups": "hr"}, "field 'accessGroups'"),
+        ({"allowed_groups": "hr", "groups": None}, "field 'allowed_groups'"),
+        ({"groups?": "hr"}, "field 'groups'"),
+        ({"gro\u00adups": "hr"}, "field 'groups'"),
+        ({"\uff27roups": "hr"}, "field 'Groups'"),
+        ({"group": ["hr"]}, "field 'group'"),
+        ({"metadata": {"groups": ["hr"]}}, "metadata field 'groups'"),
+        ({"metadata": {" Access": "hr"}}, "metadata field 'Access'"),
+        ({"metadata": '{"groups": "hr"}'}, "metadata field 'groups'"),
+    ],
+)
+def test_a_field_that_is_nearly_an_access_list_never_means_everybody(
+    read: Read, fields: dict[str, object], said: str
+) -> None:
+    (item,) = read("a.jsonl", json.dumps({"text": "t", **fields}))
+    assert isinstance(item, Quarantined)
+    assert item.reason.startswith(f"line 1: Its {said} is not read as an access list. Write it as `groups`: [")
+
+
+def test_an_access_list_of_a_table_is_read_whatever_its_case(read: Read) -> None:
+    for items in (
+        read("a.csv", 'text, Groups ,n\nt,"hr, legal",1\nu,,2\n'),
+        read("a.parquet", make_parquet({"text": ["t", "u"], "Groups": [["hr", "legal"], None], "n": [1, 2]})),
+    ):
+        one, two = _documents(items)
+        assert (one.groups, two.groups) == (("hr", "legal"), ("staff",))
+        assert (one.metadata, two.metadata) == ({"n": 1}, {"n": 2})
+
+
+def test_an_empty_column_of_csv_says_that_another_is_no_access_list(read: Read) -> None:
+    assert _reasons(read("a.csv", "text,acl\nt,hr\n")) == ["line 2: Its field 'acl' is not read as an access list"]
+    (document,) = _documents(read("b.csv", "text,acl,groups,access\nt,hr,,\n"))
+    assert (document.groups, document.metadata) == (("staff",), {"acl": "hr"})
 
 
 @pytest.mark.parametrize(
@@ -88,7 +134,7 @@ def test_an_access_list_replaces_the_one_of_the_source(
         ('{"id": "a\\u0000", "text": "t"}', "The document id has control characters"),
         ('{"id": "\\ud800", "text": "t"}', "The document id has control characters"),
         ('{"text": "t", "groups": {"a": 1}}', "Its access list is not a list of group names"),
-        ('{"text": "t", "groups": ["a"], "access": ["b"]}', "It has both 'groups' and 'access'"),
+        ('{"text": "t", "groups": ["a"], "access": ["b"]}', "It has two access lists"),
         (
             '{"text": "t", "metadata": {"x": {"y": 1}}}',
             "The metadata field 'x' is neither a string, a number, a boolean nor a list of strings",
