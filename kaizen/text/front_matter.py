@@ -11,7 +11,7 @@ import re
 import unicodedata
 
 from kaizen.errors import BadDocument, InvalidInput
-from kaizen.text.access_list import GROUP_FIELDS, NEARLY_GROUP_FIELDS
+from kaizen.text.access_list import GROUP_FIELDS, NEARLY_GROUP_FIELDS, is_access_list
 from kaizen.text.metadata import field_name
 from kaizen.text.normalise import LINE_ENDS, normalise
 
@@ -70,6 +70,16 @@ def split_front_matter(text: str) -> tuple[dict[str, object], str]:
         raise _not_understood()
     _refuse_nearly(head)
     return {}, text[front.end() :] if front and not front[1].strip() else text
+
+
+def refuse_front_matter(text: str) -> None:
+    """Raise BadDocument if front matter of what is not Markdown names an access list: nobody would read it."""
+    front = _FRONT.match(LINE_ENDS.sub("\n", text))
+    if front and any(is_access_list(_bare(key)) for key in _KEY.findall(front[1])):
+        raise BadDocument(
+            "It begins with front matter that names an access list, which is read of Markdown only.",
+            advice="Give the file the extension .md. Where no list is meant, take away the rules above and below it.",
+        )
 
 
 def _refuse_unfenced(text: str) -> None:

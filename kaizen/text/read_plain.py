@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from kaizen.text.access_list import GROUP_FIELDS
-from kaizen.text.front_matter import split_front_matter
+from kaizen.text.front_matter import refuse_front_matter, split_front_matter
 from kaizen.text.metadata import MAX_FIELDS, MAX_VALUE_CHARS
 from kaizen.text.rows import OWN_FIELDS
 
@@ -19,7 +19,12 @@ _HEADING_WITHIN_CHARS = 65_536  # a heading further down is not the title
 
 
 def read_text(text: str) -> dict[str, Any]:
-    """Return plain text as it is: title, text, metadata."""
+    """Return plain text as it is: title, text, metadata.
+
+    Raises:
+        BadDocument: it begins with front matter that names an access list.
+    """
+    refuse_front_matter(text)
     return {"title": "", "text": text, "metadata": {}}
 
 

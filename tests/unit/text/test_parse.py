@@ -219,6 +219,27 @@ def test_beside_an_access_list_a_group_is_metadata(read: Read, beside: str, grou
     assert (document.groups, document.metadata["group"]) == (groups, "Components")
 
 
+@pytest.mark.parametrize("key", ["groups", "Groups ", '"access"'])
+def test_an_access_list_in_front_matter_of_plain_text_never_means_everybody(read: Read, key: str) -> None:
+    (item,) = read("a.txt", f"\ufeff---\r\ntitle: X\r\n{key}: hr\r\n---\r\nbody")
+    assert isinstance(item, Quarantined)
+    assert "names an access list" in item.reason and "extension .md" in item.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\ntitle: X\ngroup: one\n---\nbody",
+        "---\nAll groups have access: ask.\nnote: x\n---\nbody",
+        "---\ntitle: X\n\ngroups: hr",
+        "title: X\ngroups: hr\n\nbody",
+        "-----\ngroups: hr\n-----\nbody",
+    ],
+)
+def test_plain_text_is_no_front_matter(read: Read, text: str) -> None:
+    assert _document(read("a.txt", text)).text == text
+
+
 def test_what_front_matter_says_is_no_access_list_is_metadata(read: Read) -> None:
     document = _document(read("a.md", "---\ngroups: []\nacl: x\ngroup: [Components]\n---\nbody"))
     assert document.metadata == {"format": "md", "acl": "x", "group": ("Components",)}
