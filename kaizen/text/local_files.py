@@ -14,8 +14,9 @@ from kaizen.text.source_file import SourceFile, format_of, matches, reaches, spl
 
 # Reasons to skip which leave open what the source holds: what was there before may be there still.
 _UNREADABLE = "unreadable directory"
+_UNREADABLE_FILE = "unreadable file"
 _BROKEN = "broken link"
-INCOMPLETE = frozenset({_UNREADABLE, _BROKEN})
+INCOMPLETE = frozenset({_UNREADABLE, _UNREADABLE_FILE, _BROKEN})
 
 
 def path_of(uri: str) -> Path:
@@ -54,10 +55,14 @@ def _walk(root: str, pattern: str, skipped: Counter[str]) -> Iterator[str]:
         skipped[_UNREADABLE] += 1
 
     for directory, folders, names in os.walk(root or "/", onerror=unreadable):
+        if not _can_be_entered(directory):
+            skipped[_UNREADABLE] += 1
+            folders.clear()
+            continue
         below = os.path.relpath(directory, root or "/")
         prefix = "" if below == "." else f"{below}/"
         reached = [name for name in folders if reaches(f"{prefix}{name}", pattern)]
-        linked = [name for name in reached if (Path(directory) / name).is_symlink()]
+        linked = [name for name in reached if _is_link(Path(directory) / name)]
         hidden = [name for name in reached if name.startswith(".")]
         skipped["linked directory"] += len(linked)
         skipped["hidden"] += len(hidden)
@@ -66,13 +71,27 @@ def _walk(root: str, pattern: str, skipped: Counter[str]) -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
+def _can_be_entered(directory: str) -> bool:
+    """Whether what lies in it can be looked at: the right to list its names alone does not give that."""
+    try:
+        os.lstat(f"{directory}/.")
+    except OSError:
+        return False
+    return True
+
+
+def _is_link(file: Path) -> bool:
+    # Not Path.is_symlink: of what cannot be looked at it raises, where this leaves it to be told as unreadable.
+    return os.path.islink(file)  # noqa: PTH114
+
+
 def _within(root: str, paths: Iterator[str], skipped: Counter[str]) -> Iterator[str]:
     """Leave out links that lead out of the root: what they name was not offered."""
     real_root = os.path.realpath(root or "/")
     for path in paths:
         file = Path(root) / path
         # Not Path.resolve: of a link to itself it raises, where this leaves it to be told as a broken link.
-        if file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(real_root):
+        if _is_link(file) and not Path(os.path.realpath(file)).is_relative_to(real_root):
             skipped["link out of the source"] += 1
         else:
             yield path
@@ -83,12 +102,14 @@ def _listed(source: str, root: Path, paths: Iterator[str], skipped: Counter[str]
         reason = why_skipped(path)
         file = root / path
         kind = format_of(path)
-        if not reason:
-            reason = _not_regular(file)
-        if reason or kind is None:
+        status = None if reason else _status(file)
+        if status is None:
+            reason = reason or (_BROKEN if _is_link(file) else _UNREADABLE_FILE)
+        elif not stat.S_ISREG(status.st_mode):
+            reason = "not a regular file"  # a pipe or device would block its reader for ever
+        if reason or kind is None or status is None:
             skipped[reason] += 1
             continue
-        status = file.stat()
         yield SourceFile(
             source=source,
             uri=file.as_uri(),
@@ -101,9 +122,9 @@ def _listed(source: str, root: Path, paths: Iterator[str], skipped: Counter[str]
         )
 
 
-def _not_regular(file: Path) -> str:
-    # A pipe or device would block its reader for ever.
+def _status(file: Path) -> os.stat_result | None:
+    """None of what is gone, leads nowhere or may not be looked at."""
     try:
-        return "" if stat.S_ISREG(file.stat().st_mode) else "not a regular file"
+        return file.stat()
     except OSError:
-        return _BROKEN
+        return None

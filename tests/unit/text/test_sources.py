@@ -159,6 +159,51 @@ def test_a_source_with_an_unreadable_directory_is_incomplete(docs: Path, monkeyp
     assert expand([str(docs / "*.txt")]).incomplete == set(), "nothing below it could match"
 
 
+def test_a_folder_that_may_be_listed_but_not_entered_is_told(docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (docs / "sub" / "deep" / "deeper").mkdir()
+    (docs / "sub" / "deep" / "deeper" / "e.txt").write_text("text")
+    stat, lstat = os.stat, os.lstat
+
+    def below(path: str | Path) -> None:
+        if "/deep/" in str(path):
+            raise PermissionError(13, "Permission denied", path)
+
+    def refuse(path: str | Path, **options: bool) -> os.stat_result:
+        below(path)
+        return stat(path, **options)
+
+    def refuse_link(path: str | Path) -> os.stat_result:
+        below(path)
+        return lstat(path)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(os, "lstat", refuse_link)
+    found = expand([str(docs)])
+    assert [file.path for file in found.files] == ["a.md", "b.txt", "sub/c.HTML"]
+    assert (found.incomplete, found.skipped["unreadable directory"]) == ({docs.as_uri()}, 1)
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_a_file_that_goes_while_it_is_listed_is_told(docs: Path, monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
+    stat, left = os.stat, looks
+
+    def gone(path: str | Path, *, follow_symlinks: bool = True, **options: int) -> os.stat_result:
+        nonlocal left
+        if str(path).endswith("b.txt") and follow_symlinks:
+            left -= 1
+            if left < 0:
+                raise FileNotFoundError(2, "No such file or directory", path)
+        return stat(path, follow_symlinks=follow_symlinks, **options)
+
+    monkeypatch.setattr(os, "stat", gone)
+    found = expand([str(docs)])
+    assert ("b.txt" in [file.path for file in found.files]) == bool(looks)
+    assert (found.incomplete, found.skipped.get("unreadable file", 0)) == (
+        set() if looks else {docs.as_uri()},
+        1 - looks,
+    )
+
+
 def test_folders_that_a_glob_cannot_reach_are_neither_walked_nor_counted(
     docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
