@@ -139,17 +139,17 @@ def _bomb(most: int) -> BadDocument:
 def _parts(document: WordDocument) -> Iterator[str]:
     """Yield the text block by block; footnotes follow the block that refers to them, endnotes the whole."""
     notes = {key: note for kind in _NOTES for key, note in _notes(document, kind)}
-    endnotes = []
+    endnotes, styles = [], _Styles(document)
     for block in _blocks(document.element.body):
-        yield from _block(block, document)
+        yield from _block(block, styles)
         for reference in _references(block) if notes else ():
             note = notes.pop((reference.tag, reference.get(qn("w:id"))), None)  # only once, however often referred to
             if note is not None and reference.tag == _ENDNOTE:
                 endnotes.append(note)
             elif note is not None:
-                yield from _note(note, document)
+                yield from _note(note, styles)
     for note in endnotes:
-        yield from _note(note, document)
+        yield from _note(note, styles)
 
 
 def _notes(document: WordDocument, kind: str) -> Iterator[tuple[tuple[str, str], Any]]:
@@ -161,9 +161,9 @@ def _notes(document: WordDocument, kind: str) -> Iterator[tuple[tuple[str, str],
                     yield (kind, note.get(qn("w:id"))), note
 
 
-def _note(note: Any, document: WordDocument) -> Iterator[str]:  # noqa: ANN401 (lxml ships no types)
+def _note(note: Any, styles: _Styles) -> Iterator[str]:  # noqa: ANN401 (lxml ships no types)
     for block in _blocks(note):
-        yield from _block(block, document)
+        yield from _block(block, styles)
 
 
 def _references(block: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -175,8 +175,8 @@ def _blocks(root: Any) -> Iterator[Any]:  # noqa: ANN401
     return _below(root, {_PARAGRAPH, _TABLE}, {_TABLE})
 
 
-def _block(block: Any, document: WordDocument) -> Iterator[str]:  # noqa: ANN401
-    text = _table(block) if block.tag == _TABLE else _paragraph(block, document)
+def _block(block: Any, styles: _Styles) -> Iterator[str]:  # noqa: ANN401
+    text = _table(block) if block.tag == _TABLE else _paragraph(block, styles)
     if text.strip():
         yield text
 
@@ -203,9 +203,9 @@ def _is_filled_by_word(element: Any) -> bool:  # noqa: ANN401
     return contents or properties.find(qn("w:showingPlcHdr")) is not None
 
 
-def _paragraph(paragraph: Any, document: WordDocument) -> str:  # noqa: ANN401
+def _paragraph(paragraph: Any, styles: _Styles) -> str:  # noqa: ANN401
     text = _text(paragraph)
-    return f"- {text}" if text.strip() and _style(paragraph, document).startswith("List") else text
+    return f"- {text}" if text.strip() and styles.name(paragraph).startswith("List") else text
 
 
 def _text(paragraph: Any) -> str:  # noqa: ANN401
@@ -248,11 +248,22 @@ def _title(document: WordDocument) -> str:
     title = str(document.core_properties.title).strip()
     if title:
         return title
+    styles = _Styles(document)
     paragraphs = _below(document.element.body, {_PARAGRAPH}, {_TABLE})
-    headings = (_text(p) for p in paragraphs if _style(p, document) in ("Title", "Heading 1"))
+    headings = (_text(p) for p in paragraphs if styles.name(p) in ("Title", "Heading 1"))
     return next((text for text in headings if text.strip()), "")
 
 
-def _style(paragraph: Any, document: WordDocument) -> str:  # noqa: ANN401
-    style = Paragraph(paragraph, document).style
-    return str(style.name or "") if style else ""
+class _Styles:
+    """The names of paragraph styles, each looked up once: python-docx goes through all of them for every paragraph."""
+
+    def __init__(self, document: WordDocument) -> None:
+        self._document = document
+        self._names: dict[str | None, str] = {}
+
+    def name(self, paragraph: Any) -> str:  # noqa: ANN401
+        """Return the name of a paragraph's style, as Word shows it; empty if the document has none for it."""
+        if paragraph.style not in self._names:
+            style = Paragraph(paragraph, self._document).style
+            self._names[paragraph.style] = str(style.name or "") if style else ""
+        return self._names[paragraph.style]

@@ -10,8 +10,10 @@ from docx.opc.constants import CONTENT_TYPE, RELATIONSHIP_TYPE
 from docx.opc.packuri import PackURI
 from docx.opc.part import Part
 from docx.oxml import parse_xml
+from docx.oxml.styles import CT_Styles
 
 from kaizen.records import Document
+from kaizen.text.read_docx import rows
 from tests.unit.text.conftest import Read
 
 _NAMESPACES = (
@@ -153,6 +155,21 @@ def test_text_in_any_part_of_a_word_document(read: Read, body: str, text: str) -
 def test_a_heading_in_a_content_control_is_the_title(read: Read) -> None:
     heading = _control(_p('<w:pPr><w:pStyle w:val="Heading1"/></w:pPr>' + _run("Tea")))
     assert _document(read, _p(_run("2024")) + heading).title == "Tea"
+
+
+def test_each_style_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up, by_id = [], CT_Styles.get_by_id
+
+    def note(styles: CT_Styles, style_id: str) -> object:
+        looked_up.append(style_id)
+        return by_id(styles, style_id)
+
+    monkeypatch.setattr(CT_Styles, "get_by_id", note)
+    item = '<w:p><w:pPr><w:pStyle w:val="{}"/></w:pPr>' + _run("tea") + "</w:p>"
+    body = (item.format("ListBullet") + item.format("Heading2") + item.format("Unknown")) * 3
+    (document,) = rows(io.BytesIO(make_docx_of(body)), {"max_expansion": 100, "max_document_bytes": 10_000})
+    assert document["text"] == "\n\n".join(["- tea", "tea", "tea"] * 3)
+    assert all(looked_up.count(name) <= 2 for name in looked_up), "for the title, and for the text"
 
 
 def test_tables_as_deep_as_a_parser_takes_them(read: Read) -> None:
