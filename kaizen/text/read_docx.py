@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import re
 import struct
 import zipfile
 import zlib
@@ -36,7 +37,19 @@ _PARAGRAPH, _TABLE, _ROW, _CELL, _CONTROL, _BOX = (
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _MATH_TEXT = f"{_MATH}t"
 _MATH_MARKS = {f"{_MATH}den": "/", f"{_MATH}sup": "^", f"{_MATH}sub": "_"}  # before what they stand for, if anything
+_SYMBOL = qn("w:sym")
+# What the codes of the font Symbol show; those of the others (Wingdings, Webdings) are pictures, and left out.
+_SYMBOL_FONT = dict(
+    zip(
+        (*range(0x20, 0x7F), *range(0xA1, 0xBD), *range(0xC0, 0xD2), *range(0xD5, 0xE2), 0xE5, 0xF1, 0xF2),
+        " !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼"  # noqa: RUF001
+        "ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇∏√⋅¬∧∨⇔⇐⇑⇒⇓◊⟨∑⟩∫",  # noqa: RUF001
+        strict=True,
+    )
+)
+_CODE = re.compile(r"[0-9A-Fa-f]{4}")
 _TEXT = frozenset(qn(f"w:{name}") for name in ("t", "tab", "ptab", "br", "cr", "noBreakHyphen")) | {
+    _SYMBOL,
     _MATH_TEXT,
     *_MATH_MARKS,
 }
@@ -220,7 +233,17 @@ def _characters(element: Any) -> str:  # noqa: ANN401
         return element.text or ""
     if element.tag in _MATH_MARKS:
         return _MATH_MARKS[element.tag] if next(element.iter(_MATH_TEXT), None) is not None else ""
-    return str(element)
+    return _symbol(element) if element.tag == _SYMBOL else str(element)
+
+
+def _symbol(element: Any) -> str:  # noqa: ANN401
+    """Return the character of a font that the text names by its code; "" if only the font knows what it shows."""
+    said = element.get(qn("w:char"), "")
+    code = int(said, 16) if _CODE.fullmatch(said) else 0
+    if element.get(qn("w:font")) == "Symbol" and code >> 8 in (0, 0xF0):
+        return _SYMBOL_FONT.get(code & 0xFF, "")
+    # Lower ones may be a font's own, too; surrogates and private use are nobody's.
+    return chr(code) if 0x100 <= code < 0xD800 or code >= 0xF900 else ""
 
 
 def _is_hidden(element: Any) -> bool:  # noqa: ANN401

@@ -72,6 +72,10 @@ def _math(inner: str) -> str:
     return f"<m:oMathPara><m:oMath>{inner}</m:oMath></m:oMathPara>"
 
 
+def _symbol(font: str, char: str) -> str:
+    return f'<w:r><w:sym w:font="{font}" w:char="{char}"/></w:r>'
+
+
 def _symbols(text: str) -> str:
     return f"<m:r><m:t>{text}</m:t></m:r>"
 
@@ -118,6 +122,9 @@ def _document(read: Read, body: str, footnotes: str = "", endnotes: str = "") ->
         ),
         (_p(_run("seen") + "<w:r><w:rPr><w:vanish/></w:rPr><w:t>not</w:t></w:r>"), "seen"),
         (_p('<w:r><w:rPr><w:vanish w:val="0"/></w:rPr><w:t>seen</w:t></w:r>'), "seen"),
+        (_p(_run("5 ") + _symbol("Symbol", "F06D") + _run("m ") + _symbol("Symbol", "00A3") + _run(" 6")), "5 μm ≤ 6"),
+        (_p(_run("a ") + _symbol("Arial", "2192") + _run(" b") + _symbol("Wingdings", "004A")), "a → b"),
+        (_p(_run("a") + _symbol("Wingdings", "F0E0") + _symbol("Symbol", "x") + _symbol("Symbol", "F0FF")), "a"),
         (
             _p(
                 _run("So ")
