@@ -97,8 +97,7 @@ class LocalStore:
             if path.is_file():
                 path.unlink()
             elif (path / MANIFEST_FILE).exists():
-                with self._staging() as staging:
-                    path.rename(staging / "deleted")
+                self._take_away(path)
             if path.parent.is_dir():
                 durable.sync_directory(path.parent)
 
@@ -147,6 +146,12 @@ class LocalStore:
                 finally:
                     shutil.rmtree(staging, ignore_errors=True)
                 return
+
+    def _take_away(self, directory: Path) -> None:
+        """Out of sight at once, and as rubbish: a full disk has no room for a directory to put it into."""
+        rubbish = self._root / _INCOMING / uuid.uuid4().hex
+        directory.rename(rubbish)
+        shutil.rmtree(rubbish, ignore_errors=True)
 
     def _clear_rubbish(self) -> None:
         """Remove what writers that died have left."""

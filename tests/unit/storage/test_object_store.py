@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from kaizen.errors import ConfigError, Conflict, Corrupt, InvalidInput, KaizenError, NotFound, Unavailable
+from kaizen.errors import ConfigError, Conflict, Corrupt, InvalidInput, KaizenError, NotFound, StorageFull, Unavailable
 from kaizen.storage.manifest import MANIFEST_FILE, FileSum, Manifest
 from kaizen.storage.names import decode_pointer, encode_pointer
 from kaizen.storage.object_store import ObjectStore, open_store
@@ -193,6 +195,18 @@ def test_listing_and_deleting(store: ObjectStore, source: Path) -> None:
         store.fetch_directory("segments/1")
     store.put_directory("segments/1", source)
     assert _read(store.fetch_directory("segments/1")) == FILES
+
+
+def test_a_full_disk_has_no_room_for_another_directory_yet_lets_go(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path / "objects"))
+    store.put_directory("segments/a", source)
+    monkeypatch.setattr("os.mkdir", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(StorageFull):
+        store.put_directory("segments/b", source)
+    store.delete("segments/a")
+    assert not [path for path in (tmp_path / "objects").rglob("*") if path.is_file()]
 
 
 def test_a_name_that_climbs_or_is_strange_is_refused(store: ObjectStore, source: Path) -> None:
