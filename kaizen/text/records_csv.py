@@ -77,16 +77,24 @@ def _swallows(cells: list[str], lines: _Lines) -> bool:
     """Whether a record of several lines, each with as many fields as the header, is records behind a stray quote.
 
     They are if one of the columns beside the cell with the line ends, such as the id, looks alike in all lines: prose
-    begins no line with a number, or a code, and a comma. Of words nothing can be told, so they are left a cell.
+    begins no line with a number, or a code, and a comma, without a blank behind it: `80331, Munich`. Of words nothing
+    can be told, so they are left a cell.
     """
     whole = [place for place, cell in enumerate(cells) if "\n" in cell]
     if len(whole) != 1:
         return False
     before, after = cells[: whole[0]], cells[whole[0] + 1 :]
     rows = [line.split(lines.delimiter) for line in lines.whole().split("\n") if line.strip()]
+    if all(_blanks(row) - _blanks(rows[0]) for row in rows[1:]):
+        return False
     own = [*zip(before, range(len(before)), strict=True), *zip(after, range(-len(after), 0), strict=True)]
     looks = [(_look(cell), column) for cell, column in own]
     return any("0" in look and all(_look(row[column]) == look for row in rows) for look, column in looks)
+
+
+def _blanks(row: list[str]) -> set[int]:
+    """Behind which of the delimiters a blank is."""
+    return {place for place, cell in enumerate(row[1:]) if cell.startswith(" ")}
 
 
 def _look(cell: str) -> str:

@@ -65,6 +65,8 @@ def test_a_stray_quote_costs_one_record(after: str, stray: str, delimiter: str, 
         ("id,text,year", '"12,19 inch rack,2024', "13,b,2024", '14,rack of 19",2024'),
         ("id,title,text", '12,"19 inch rack,note', "13,b,c", '14,rack,of 19"'),
         ("text,id", '"19 inch rack,12', "b,13", 'rack of 19",14'),
+        ("id,text", '12,"19 inch rack', "13, b", '14,rack of 19"'),
+        ("id,text,more", '12, a,"19 inch rack', "13, b,c", '14, d,rack of 19"'),
     ],
 )
 @pytest.mark.parametrize("delimiter", [",", ";"])
@@ -100,6 +102,9 @@ def test_what_a_quote_swallowed_that_another_one_closes_is_told_and_read(read: R
         "see, this\n7,8\n9,10",
         "a table\nA-7,8\nB-9,10",
         "Dear Bob\nyes, it\nrains, it\npours, ha",
+        "5 High St.\n80331, Munich",
+        "Steps:\n1, open it\n\n2, close it",
+        "On a day\nb7, in red",
     ],
 )
 @pytest.mark.parametrize("number", ["1", "b7", "red"])
