@@ -20,13 +20,13 @@ from kaizen.commands.half_started import half_started, remove_half_started, writ
 from kaizen.commands.options import ConfigOption, JsonOption, configuration
 from kaizen.commands.output import Terminal, print_json
 from kaizen.commands.processes import end_tree, heeding_signals, start_head
+from kaizen.config import LOOPBACK
 from kaizen.config_sources import Loaded
 from kaizen.errors import Conflict, DeadlineExceeded, KaizenError, PermanentError, Unavailable
 from kaizen.run_state import LOG_FILE, RUN_FILE, STEPS_FILE, RunState, head_process, read_run_state
 
 POLL_SECONDS = 0.2
 LOG_LINES = 20
-PRIVATE_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,5 +182,5 @@ def _welcome(terminal: Terminal, state: RunState, loaded: Loaded, already: bool)
             "next": "kaizen ingest FOLDER; kaizen ask QUESTION; kaizen down",
         }
     )
-    if loaded.settings.server.host not in PRIVATE_HOSTS:
+    if loaded.settings.server.host not in LOOPBACK:
         terminal.line(f"It listens on {loaded.settings.server.host}: others can reach it.", style="yellow")

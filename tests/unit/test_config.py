@@ -221,7 +221,7 @@ def test_a_host_is_an_address_or_a_name(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "*", "[::1]", "fe80::1%eth0", "127.0.0.1:8420", "http://here", "a b", "a\nbind b"]
+    "host", ["", "*", "[::1]", "fe80::1%eth0", "127.0.0.1:8420", "http://here", "a b", "a\nbind b", "a..b", "a" * 64]
 )
 def test_what_is_no_host_is_refused_with_what_to_leave_out(host: str) -> None:
     with pytest.raises(ValueError, match="leave out brackets, a zone, and the port"):
