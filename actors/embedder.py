@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from actors.background import ends_with_its_writer
 from kaizen.config import Settings
 from kaizen.errors import ConfigError
 from kaizen.indexing.prepare import Prepared, prepare
@@ -69,6 +70,7 @@ class Embedder:
         self._remembered = Remembered(self._prepare, partial(tell_refused, workspace.ledger))
 
     @ray.method(concurrency_group=DOCUMENTS)
+    @ends_with_its_writer
     def prepare(self, documents: Sequence[Document]) -> pa.Table:
         """Chunk rows with `vector` of `documents` in order. One that cannot be embedded is quarantined and left out."""
         with self._lock:
