@@ -51,7 +51,6 @@ def test_what_was_written_is_there_after_a_restart(tmp_path: Path, s3: str, ledg
         {
             "objects": {"uri": "s3://kaizen/state", "endpoint_url": s3},
             "ledger": {"url": ledger_url},
-            "server": {"replicas": 1},
             "index": {"seal_seconds": 1.0},
             "generator": {"kind": "extractive"},
         },

@@ -68,7 +68,6 @@ def test_everything_is_killed_then_files_are_damaged(tmp_path: Path) -> None:
     config = configure(
         tmp_path,
         {
-            "server": {"replicas": 1},
             "fleet": {"shards": SHARDS, "replicas": 1},
             "index": {"seal_seconds": 1.0},
             "generator": {"kind": "extractive"},
