@@ -10,7 +10,7 @@ import pytest
 from actors import background
 from actors.embedder import DOCUMENTS, Embedder
 from kaizen.errors import BadModel, WriterStopped
-from kaizen.records import Document
+from kaizen.indexing.remembered import Remembered
 
 
 class Ended(BaseException):
@@ -21,10 +21,10 @@ def test_it_ends_when_its_ledgers_writer_has_stopped_and_for_nothing_else(monkey
     embedder = Embedder.__new__(Embedder)
     embedder._lock = threading.Lock()
     monkeypatch.setattr(background.os, "_exit", Mock(side_effect=Ended))
-    document = Mock(spec=Document)
-    document.content_sha256.side_effect = [BadModel("It answers nonsense."), WriterStopped("A sync failed.")]
+    embedder._remembered = Mock(spec=Remembered)
+    embedder._remembered.rows.side_effect = [BadModel("It answers nonsense."), WriterStopped("A sync failed.")]
     with pytest.raises(BadModel):
-        embedder.prepare([document])
+        embedder.prepare([])
     with pytest.raises(Ended):
-        embedder.prepare([document])
+        embedder.prepare([])
     assert Embedder.prepare.__ray_concurrency_group__ == DOCUMENTS

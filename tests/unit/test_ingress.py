@@ -127,11 +127,11 @@ def test_haproxy_ends_with_who_started_it_and_lets_go_of_the_port(tmp_path: Path
     file = tmp_path / "haproxy.cfg"
     file.write_text(RAYS.format(metrics=metrics, port=port, replica=replica, caller=ingress.CALLER_SECONDS))
     starts = "import subprocess, sys; subprocess.Popen(sys.argv[1:]); sys.stdin.read()"
-    command = [sys.executable, "-P", "-m", "cluster.mended_haproxy", "-db", "-f", str(file)]
+    command = [sys.executable, "-P", "-m", "cluster.mended_haproxy", "127.0.0.1", "-db", "-f", str(file)]
     with subprocess.Popen([sys.executable, "-c", starts, *command], stdin=subprocess.PIPE) as starter:
-        assert until(lambda: not ingress._is_free("127.0.0.1", port))
+        assert until(lambda: not is_free("127.0.0.1", port))
         starter.kill()
-    assert until(lambda: ingress._is_free("127.0.0.1", port))
+    assert until(lambda: is_free("127.0.0.1", port))
 
 
 def until(look: Callable[[], bool]) -> bool:
