@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -112,14 +112,16 @@ def victim(work: Work, *arguments: object, strike: Strike | None = None, log: st
         opener.close()
 
 
-def count_calls(work: Work, *arguments: object, calls: str) -> int:
-    """How many such calls the thread that makes the most of them makes."""
+def count_calls(work: Work, *arguments: object, calls: Mapping[str, str]) -> dict[str, int]:
+    """How many calls of each kind (name -> strace's words) the thread that makes the most of them makes."""
+    kinds = {call: name for name, words in calls.items() for call in words.split(",")}
     with tempfile.NamedTemporaryFile("r") as log:
-        never = Strike(calls, "signal=KILL", 65535)
+        never = Strike(",".join(kinds), "signal=KILL", 65535)
         with victim(work, *arguments, strike=never, log=log.name) as one:
             assert one.end() == 0
-        threads = Counter(line.split()[0] for line in log if "(" in line)
-    return max(threads.values(), default=0)
+        made = [(thread, call.partition("(")[0]) for thread, call, *_ in map(str.split, log) if "(" in call]
+    counted = Counter((kinds[call], thread) for thread, call in made)
+    return {name: max((times for (kind, _), times in counted.items() if kind == name), default=0) for name in calls}
 
 
 def struck(work: Work, *arguments: object, strike: Strike | None = None) -> tuple[int | None, list[Any]]:
