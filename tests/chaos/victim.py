@@ -17,12 +17,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from shutil import which
 from typing import Any
 
 import pytest
+
+from tests.chaos.without import with_all_defences
 
 SYNC = "fsync,fdatasync"
 _PRELOADED = (
@@ -136,6 +139,8 @@ def nursery() -> ForkServerContext:
     """Where the processes come from."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_PRELOADED))
+    with with_all_defences():
+        forkserver.ensure_running()
     return context
 
 

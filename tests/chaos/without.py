@@ -40,6 +40,14 @@ def without(replaced: Mapping[str, str]) -> Iterator[None]:
             yield
 
 
+@contextmanager
+def with_all_defences() -> Iterator[None]:
+    """Processes started inside the block have nothing switched off, also while an installation lives that has."""
+    others = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    with mock.patch.dict(os.environ, others, clear=True):
+        yield
+
+
 def install() -> None:
     """Called by `sitecustomize` when a process begins."""
     wanted: dict[str, list[tuple[str, str]]] = {}

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 
 from kaizen.fleet import plan
-from tests.chaos.without import without
+from tests.chaos.without import with_all_defences, without
 
 SEEN = "from kaizen.fleet import plan, Patience as p; print(plan, p().may_start('x', 0))"
 CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-P', '-c', {SEEN!r}], check=True)"
@@ -31,6 +31,11 @@ def test_a_function_and_a_method_are_replaced() -> None:
     with without(names):
         assert (said(SEEN), said(CHILD)) == ("a stand-in False", "a stand-in False")
     assert said(SEEN).endswith("True")
+
+
+def test_beside_an_installation_that_has_something_switched_off_others_have_all() -> None:
+    with without({"kaizen.fleet:plan": f"{__name__}:replaced"}), with_all_defences():
+        assert said(SEEN).startswith("<function plan")
 
 
 def test_what_is_not_there_any_more_is_noticed() -> None:
