@@ -59,7 +59,7 @@ promises a refusal, or nothing can answer). The others break storage, files, mod
 gateway, without traffic, and compare what is there afterwards with what was acknowledged, or what is decided with what
 is true; row 21 also sends what is no request to a running service. A zero means little without its number of trials, so
 that stands beside it. The last column is the same check with one defence switched off: a test that cannot fail proves
-nothing.
+nothing. Rows 6, 7, 12 to 15, 20 and 22 have traffic since 2026-12-01: a line of an earlier day ran without it.
 
 `make chaos` runs all rows at length and ten minutes of random faults (`MINUTES=30` for more), and writes this page;
 `make chaos-4` runs row 4. A short form is part of `make test`. Seeds are printed; `--chaos-seed` repeats one.
