@@ -285,11 +285,12 @@ def final_state(product: Product, tenant: str, key: str, history: History) -> Fi
     head = product.parts.ledger.documents.head()
     cohorts = sorted({cohort(operation.document) for operation in history.of("write")})
     with product.client(key) as http:
-        found = [pair for word in cohorts for pair in _all_with(http, word, head)]
+        found = [pair for word in cohorts for pair in all_with(http, word, head)]
     return Final(documents=found, feedback=_stored_feedback(product, tenant), impressions=_recorded(product))
 
 
-def _all_with(http: httpx.Client, word: str, head: int) -> list[tuple[str, str]]:
+def all_with(http: httpx.Client, word: str, head: int) -> list[tuple[str, str]]:
+    """Id and text of everything that holds `word`, as a complete search finds it in an index that holds `head`."""
     body = {"query": word, "mode": "lexical", "k": 1000, "min_seq": head, "timeout_seconds": 30}
 
     def complete() -> dict[str, Any] | None:
