@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 from unittest.mock import Mock
 
 import pytest
@@ -71,7 +73,8 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
     }.items():
         monkeypatch.setattr(head, name, stand_in)
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield made
+    with mock.patch.dict(os.environ):  # a head has its process, and that environment, for itself
+        yield made
     for number, handler in before.items():
         signal.signal(number, handler)
 
