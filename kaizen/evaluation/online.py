@@ -298,13 +298,10 @@ def _of_others(votes: Votes, bounds: Bounds, side: int, main: str | None = None)
     are taken away, but never those of the `main` client."""
     own: dict[str, list[int]] = {}
     for identity, vote in votes:
-        own.setdefault(identity, []).append(vote * side)
-    total = [vote * side for _, vote in votes]
-    parts = {(each.count(1), each.count(-1)) for identity, each in own.items() if identity != main}
-    if not parts:
-        parts = {(0, 0)}
-    left = (share_above(total.count(1) - won, total.count(-1) - lost, 0.5, bounds.vote_prior) for won, lost in parts)
-    return min(left)
+        own.setdefault(identity, []).append(vote)
+    all_for, all_against = (sum(vote == sign for _, vote in votes) for sign in (side, -side))
+    parts = {(each.count(side), each.count(-side)) for identity, each in own.items() if identity != main} or {(0, 0)}
+    return min(share_above(all_for - won, all_against - lost, 0.5, bounds.vote_prior) for won, lost in parts)
 
 
 def _capped(votes: Mapping[Unit, int], bounds: Bounds) -> Votes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import inf
 
@@ -53,25 +53,24 @@ class Remembered:
         """Chunk rows with `vector` of `documents` in order, without those that were refused."""
         keys = [(d.tenant, d.id, d.content_sha256()) for d in documents]
         known = {key: self._made[key] for key in keys if key in self._made and self._made[key].until > self._clock()}
-        fresh = [d for d, key in zip(documents, keys, strict=True) if key not in known]
-        made = self._make(fresh)
+        made = self._make({key: d for key, d in zip(keys, documents, strict=True) if key not in known})
         found = known | made
         self._tell(documents, {(tenant, name) for (tenant, name, _), one in found.items() if one.refused})
         self._remember(made)
         return pa.concat_tables([found[key].rows for key in keys])
 
-    def _make(self, documents: Sequence[Document]) -> dict[_Key, _Made]:
+    def _make(self, documents: Mapping[_Key, Document]) -> dict[_Key, _Made]:
         if not documents:
             return {}
-        done = self._prepare(documents)
+        done = self._prepare(list(documents.values()))
         names = done.table.column("document_id").to_pylist()
         tenants = done.table.column("tenant").to_pylist()
         made = {}
-        for document in documents:
-            own = [t == document.tenant and n == document.id for t, n in zip(tenants, names, strict=True)]
-            refused = (document.tenant, document.id) in done.refused
+        for key in documents:
+            tenant, name, _ = key
+            own = [t == tenant and n == name for t, n in zip(tenants, names, strict=True)]
+            refused = (tenant, name) in done.refused
             until = self._clock() + REFUSED_SECONDS if refused else inf
-            key = (document.tenant, document.id, document.content_sha256())
             made[key] = _Made(done.table.filter(pa.array(own, pa.bool_())), refused, until)
         return made
 

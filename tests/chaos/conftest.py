@@ -106,6 +106,15 @@ def weak_twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         yield running
 
 
+@pytest.fixture(params=["product", "twins"])
+def either(request: pytest.FixtureRequest, chaos: Chaos) -> Product:
+    """Behind Serve's own proxy, which only the long form asks, and behind HAProxy."""
+    if request.param == "product" and not chaos.long:
+        pytest.skip("long form only: --chaos long")
+    running: Product = request.getfixturevalue(request.param)
+    return running
+
+
 @dataclass(slots=True)
 class Flock:
     """Documents with WORD in them; `written` are those that were acknowledged."""

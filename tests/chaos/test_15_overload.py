@@ -3,7 +3,6 @@ let in comes out in good time, memory does not grow with the demand, and what wa
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from tests.chaos.conftest import TWINS, WORD, Chaos, Flock, Flocks
 from tests.chaos.history import Mix, final_state, traffic
 from tests.chaos.parts import memory_bytes
 from tests.chaos.without import without
-from tests.product import Product, configure, started
+from tests.product import Product, configure, meanwhile, started
 
 ROW = 15
 TIMES = 10
@@ -45,19 +44,13 @@ class Seen:
 
 @contextmanager
 def memory_of(product: Product) -> Iterator[Seen]:
-    seen, over = Seen(memory_bytes(product)), threading.Event()
+    seen = Seen(memory_bytes(product))
 
     def look() -> None:
-        while not over.wait(0.5):
-            seen.most = max(seen.most, memory_bytes(product))
+        seen.most = max(seen.most, memory_bytes(product))
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with meanwhile(look, 0.5):
         yield seen
-    finally:
-        over.set()
-        thread.join()
 
 
 class Rush:

@@ -17,27 +17,23 @@ FAULT = "kill -9 of the controller"
 MIX = Mix(query=WORD, searchers=3, writers=1)
 
 
-@pytest.mark.parametrize("name", ["product", "twins"])
-def test_no_request_fails(request: pytest.FixtureRequest, name: str, flocks: Flocks, chaos: Chaos) -> None:
-    if name == "product" and not chaos.long:
-        pytest.skip("long form only: --chaos long")
-    running: Product = request.getfixturevalue(name)
+def test_no_request_fails(either: Product, flocks: Flocks, chaos: Chaos) -> None:
     for _ in range(chaos.of(1, 3)):
-        one = flocks(running)
-        controller = the_only(running, CONTROLLER)
-        gateways = {process.pid for process in running.processes(GATEWAY)}
-        with traffic(running, one.key, MIX) as history:
+        one = flocks(either)
+        controller = the_only(either, CONTROLLER)
+        gateways = {process.pid for process in either.processes(GATEWAY)}
+        with traffic(either, one.key, MIX) as history:
             since = kill(controller)
-            until_replaced(running, CONTROLLER, controller)
+            until_replaced(either, CONTROLLER, controller)
             seconds = time.monotonic() - since
             history.wait_for_more(50)
-        found = history.violations(final_state(running, one.tenant, one.key, history))
+        found = history.violations(final_state(either, one.tenant, one.key, history))
         count = len(found) + len(history.retried())
         chaos.kept(ROW, FAULT, trials=1, violations=count, seconds=seconds)
         assert (found, history.retried(), history.partial()) == ([], [], [])
-        assert {process.pid for process in running.processes(GATEWAY)} == gateways  # it took the living ones over
+        assert {process.pid for process in either.processes(GATEWAY)} == gateways  # it took the living ones over
     if chaos.long:
-        replaces_a_replica(running, len(gateways))
+        replaces_a_replica(either, len(gateways))
 
 
 def replaces_a_replica(running: Product, wanted: int, seconds: float = 60) -> None:

@@ -58,21 +58,17 @@ def gcs_killed(product: Product, one: Flock, seconds: float) -> tuple[History, f
     return history, back
 
 
-@pytest.mark.parametrize("name", ["product", "twins"])
 @pytest.mark.timeout(1200)
-def test_the_gcs(request: pytest.FixtureRequest, name: str, flocks: Flocks, chaos: Chaos) -> None:
+def test_the_gcs(either: Product, flocks: Flocks, chaos: Chaos) -> None:
     """No request fails, and what is lost next is replaced as ever."""
-    if name == "product" and not chaos.long:
-        pytest.skip("long form only: --chaos long")
-    running: Product = request.getfixturevalue(name)
     for trial in range(chaos.of(1, 3)):
-        one = flocks(running)
-        history, seconds = gcs_killed(running, one, RAYS_PATIENCE_SECONDS + 15 if chaos.long and trial == 0 else 0)
-        found = history.violations(final_state(running, one.tenant, one.key, history))
+        one = flocks(either)
+        history, seconds = gcs_killed(either, one, RAYS_PATIENCE_SECONDS + 15 if chaos.long and trial == 0 else 0)
+        found = history.violations(final_state(either, one.tenant, one.key, history))
         count = len(found) + len(history.retried()) + len(history.partial())
         chaos.kept(ROW, GCS_KILLED, trials=1, violations=count, seconds=seconds)
         assert (found, history.retried(), history.partial()) == ([], [], [])
-        replaces(running, also_gateways=chaos.long)
+        replaces(either, also_gateways=chaos.long)
         one.check()
 
 

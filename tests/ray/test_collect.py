@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from kaizen.offline import OfflineIndex
 from kaizen.records import Release
 from kaizen.release import index_id, with_parts
 from kaizen.rollout import promote, retire
-from tests.product import Product, eventually
+from tests.product import Product, eventually, meanwhile
 from tests.ray.conftest import Handbook
 
 DAY = 24 * 3600.0
@@ -35,20 +34,10 @@ def look(product: Product, days: float) -> Collected:
 @contextmanager
 def searching(handbook: Handbook) -> Iterator[list[httpx.Response]]:
     """Somebody searches all the while; each response."""
-    over, answers = threading.Event(), list[httpx.Response]()
-
-    def search() -> None:
-        while not over.wait(0.05):
-            body = {"query": "goggles at the lathe", "mode": "lexical", "k": 5, "timeout_seconds": 10}
-            answers.append(handbook.client.post("/v1/search", json=body))
-
-    thread = threading.Thread(target=search)
-    thread.start()
-    try:
+    answers = list[httpx.Response]()
+    body = {"query": "goggles at the lathe", "mode": "lexical", "k": 5, "timeout_seconds": 10}
+    with meanwhile(lambda: answers.append(handbook.client.post("/v1/search", json=body)), 0.05):
         yield answers
-    finally:
-        over.set()
-        thread.join()
 
 
 def change(product: Product, step: Any, *arguments: str) -> None:  # noqa: ANN401 (a transition of kaizen.rollout)

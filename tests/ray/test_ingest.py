@@ -6,7 +6,6 @@ import logging
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from cluster.throwaway import environment
 from tests.corpus import HOSTILE, ROWS, WORDS, write_corpus, write_hostile, write_texts
-from tests.product import Product, eventually, title_of
+from tests.product import Product, eventually, meanwhile, title_of
 
 
 @pytest.fixture(scope="module")
@@ -159,19 +158,8 @@ def running(product: Product, titles: tuple[str, ...]) -> set[str]:
 def seen(product: Product, titles: tuple[str, ...]) -> Iterator[set[str]]:
     """Those titles that a process of the installation had meanwhile."""
     there: set[str] = set()
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.2):
-            there.update(running(product, titles))
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
+    with meanwhile(lambda: there.update(running(product, titles)), 0.2):
         yield there
-    finally:
-        over.set()
-        watching.join()
 
 
 def test_a_source_that_is_not_there_is_an_error(product: Product, tmp_path: Path) -> None:
