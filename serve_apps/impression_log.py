@@ -66,18 +66,19 @@ class ImpressionLog:
             self._well_again.set()
         return True
 
-    async def arrival(self, tenant: str, name: str) -> None:
+    async def arrives(self, tenant: str, name: str) -> bool:
         """Wait for an impression that may be on its way from another gateway, which tells nobody when it has arrived.
 
-        Raises Unavailable when it has not within a moment, or too many wait.
+        Returns whether it has within a moment. Raises Unavailable when too many wait.
         """
-        if not self._arrivals.locked():
-            async with self._arrivals:
-                for pause in ARRIVAL_SECONDS:
-                    await asyncio.sleep(pause)
-                    if await asyncio.to_thread(self._ledger.impressions.has, tenant, name):
-                        return
-        raise Unavailable("This impression is not on record yet.", advice="Send the same again in some seconds.")
+        if self._arrivals.locked():
+            raise Unavailable("Too many ask for impressions that are not on record.", advice="Send the same again.")
+        async with self._arrivals:
+            for pause in ARRIVAL_SECONDS:
+                await asyncio.sleep(pause)
+                if await asyncio.to_thread(self._ledger.impressions.has, tenant, name):
+                    return True
+        return False
 
     async def keep_up(self) -> None:
         """Store what gateways of this host left that were killed, and what the ledger refused. A killed process tells

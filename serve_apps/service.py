@@ -13,7 +13,7 @@ from typing import Any
 from actors.fleet_client import READY_SECONDS, FleetClient
 from kaizen.config import Settings
 from kaizen.config_sources import mask_secrets
-from kaizen.errors import KaizenError, NotFound
+from kaizen.errors import KaizenError, NotFound, Unavailable
 from kaizen.ids import made_at, new_id
 from kaizen.records import Feedback, Principal, Release, identity_of
 from kaizen.security.keys import Authenticator
@@ -132,13 +132,22 @@ class Service:
         return FeedbackResponse(feedback_id=stored.id, created=created)
 
     async def _judged(self, judgement: Feedback) -> tuple[Feedback, bool]:
+        """Look again for what may be on its way from another gateway: whose clock may be off, so only what to say of
+        an impression that does not arrive is left to clocks."""
+        write = self._ledger.feedback.submit_record
         try:
-            return await committed(self._ledger.feedback.submit_record(judgement))
+            return await committed(write(judgement))
         except NotFound:
-            if not _just_made(judgement.impression_id):
+            made = _made_at(judgement.impression_id)
+            if made is None:
                 raise
-        await self._impressions.arrival(judgement.tenant, judgement.impression_id)
-        return await committed(self._ledger.feedback.submit_record(judgement))
+            if not await self._impressions.arrives(judgement.tenant, judgement.impression_id):
+                if abs(time.time() - made) > JUST_MADE_SECONDS:
+                    raise
+                raise Unavailable(
+                    "This impression is not on record yet.", advice="Send the same again in some seconds."
+                ) from None
+        return await committed(write(judgement))
 
     async def releases(self) -> ReleasesResponse:
         """All releases, newest first."""
@@ -202,8 +211,9 @@ def _shown(value: object) -> object:
     return mask_secrets(value) if isinstance(value, str) else value
 
 
-def _just_made(name: str) -> bool:
+def _made_at(name: str) -> float | None:
+    """By the clock of the gateway that made it; None: it is no id of ours."""
     try:
-        return abs(time.time() - made_at(name)) < JUST_MADE_SECONDS
+        return made_at(name)
     except ValueError:
-        return False
+        return None

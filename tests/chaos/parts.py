@@ -15,6 +15,7 @@ GENERATOR = "ray::GeneratorActor"
 EMBEDDER = "ray::Embedder"
 FLEET = "ray::Fleet"
 CONTROLLER = "ray::ServeController"
+HAPROXY_MANAGER = "ray::HAProxyManager"
 BACK_SECONDS = 120.0
 
 

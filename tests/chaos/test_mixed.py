@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from random import Random
 
 import psutil
 import pytest
@@ -35,13 +36,13 @@ MIX = Mix(
     query=WORD, question=f"Where does the {WORD} stand?", searchers=2, writers=1, askers=1, pause_seconds=0.1,
     retry_seconds=6.0, explain=True,
 )  # fmt: skip
-Fault = Callable[[Product, Chaos], None]
+Fault = Callable[[Product, Random], None]
 
 
 def _killed(title: str) -> Fault:
-    def do(product: Product, chaos: Chaos) -> None:
+    def do(product: Product, chance: Random) -> None:
         running = product.processes(title)
-        victim = chaos.chance(f"mixed {title} {time.monotonic()}").choice(running)
+        victim = chance.choice(running)
         kill(victim)
         until_replaced(product, title, victim, wanted=len(running))
 
@@ -49,7 +50,7 @@ def _killed(title: str) -> Fault:
 
 
 def _hung(title: str) -> Fault:
-    def do(product: Product, _: Chaos) -> None:
+    def do(product: Product, _: Random) -> None:
         product.wait_until_ready()  # who is starting may be silent for minutes: to stop it then is another fault
         victim = product.processes(title)[0]
         victim.suspend()
@@ -61,9 +62,9 @@ def _hung(title: str) -> Fault:
 def _shards_killed(count: int | None) -> Fault:
     """`count` of them, chosen at random; None: all."""
 
-    def do(product: Product, chaos: Chaos) -> None:
+    def do(product: Product, chance: Random) -> None:
         names = shard_names(product)
-        chosen = chaos.chance(f"mixed shards {time.monotonic()}").sample(names, count or len(names))
+        chosen = chance.sample(names, count or len(names))
         old = pids_of(product, *chosen)
         kill_shards(product, *chosen)
         until_shards_are_new(product, old)
@@ -71,22 +72,22 @@ def _shards_killed(count: int | None) -> Fault:
     return do
 
 
-def _shard_hung(product: Product, chaos: Chaos) -> None:
+def _shard_hung(product: Product, chance: Random) -> None:
     product.wait_until_ready()
-    name = chaos.chance(f"mixed hung {time.monotonic()}").choice(shard_names(product))
+    name = chance.choice(shard_names(product))
     old = pids_of(product, name)
     psutil.Process(old[name]).suspend()
     until_shards_are_new(product, old, 90)
 
 
-def _proxy_killed(product: Product, chaos: Chaos) -> None:
-    kill(chaos.chance(f"mixed proxy {time.monotonic()}").choice(proxies(product)))
+def _proxy_killed(product: Product, chance: Random) -> None:
+    kill(chance.choice(proxies(product)))
     with product.client(seconds=5) as client:
         eventually(lambda: client.get("/healthz").status_code == 200, 60, "the proxy is back")
     product.wait_until_ready()
 
 
-def _swapped(product: Product, _: Chaos) -> None:
+def _swapped(product: Product, _: Random) -> None:
     """Another release, and back."""
     with product.client() as client:
         client.post(f"/v1/releases/{variant(product, 'mixed')}:promote", json={}).raise_for_status()
@@ -116,10 +117,11 @@ LONG_FAULTS: dict[str, Fault] = {
 
 def run(product: Product, key: str, chaos: Chaos, faults: dict[str, Fault], order: Iterable[str]) -> History:
     """Traffic while one fault after the other happens and is mended."""
+    chance = chaos.chance("mixed victims")
     with traffic(product, key, MIX) as history:
         for name in order:
             since, before = time.monotonic(), len(history.failed())
-            faults[name](product, chaos)
+            faults[name](product, chance)
             threading.Event().wait(1)
             failed = history.failed()[before:]
             how = [(operation.kind, operation.first_status, operation.status) for operation in failed]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -63,17 +65,25 @@ def test_an_unknown_impression_is_a_404(handbook: Handbook) -> None:
     assert (response.status_code, response.json()["type"]) == (404, "urn:kaizen:not-found")
 
 
-def test_an_impression_that_is_still_on_its_way_is_waited_for(handbook: Handbook, shown: dict[str, Any]) -> None:
-    """Another gateway showed it, and its write has not arrived: four looks within .7 s."""
+@pytest.mark.parametrize("off_seconds", [0, 3600, -3600])
+def test_an_impression_that_is_still_on_its_way_is_waited_for(
+    handbook: Handbook, shown: dict[str, Any], off_seconds: int
+) -> None:
+    """Another gateway showed it, whose clock may be off, and its write has not arrived: four looks within .7 s."""
     ledger = handbook.product.parts.ledger
-    late = replace(handbook.impression(shown["impression_id"]), id=new_id("imp"))
+    moment = time.time() + off_seconds
+    with patch.object(time, "time", lambda: moment):
+        late = replace(handbook.impression(shown["impression_id"]), id=new_id("imp"))
     body = {"impression_id": late.id, "kind": "comment", "text": "quick"}
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(handbook.client.post, "/v1/feedback", json=body)
         threading.Event().wait(0.2)
         ledger.impressions.record(late)
         assert answer.result().status_code == 200
-    body["impression_id"] = new_id("imp")
+
+
+def test_of_an_impression_of_a_moment_ago_nobody_says_that_there_is_none(handbook: Handbook) -> None:
+    body = {"impression_id": new_id("imp"), "kind": "comment", "text": "quick"}
     never = handbook.client.post("/v1/feedback", json=body)
     assert (never.status_code, "Retry-After" in never.headers) == (503, True), "who may say that nobody showed it?"
 
