@@ -15,7 +15,7 @@ from collections.abc import Callable
 import ray
 from ray.actor import ActorHandle
 
-from actors.background import run_in_background
+from actors.background import run_in_background, wait_before_the_end
 from actors.names import STEWARD
 from kaizen.config import Settings
 from kaizen.errors import KaizenError, WriterStopped
@@ -25,8 +25,6 @@ from kaizen.steward.process import StepRunner
 from kaizen.workspace import open_workspace
 
 log = logging.getLogger("kaizen.steward")
-# So long after its ledger's writer has stopped the process ends: where every sync fails, the next one stops as soon.
-LAST_SECONDS = 30.0
 
 
 class Steward:
@@ -63,8 +61,7 @@ def _done(tick: Callable[[], bool]) -> bool:
     try:
         return tick()
     except WriterStopped as error:
-        log.critical("%s: %s This process ends in %.0f s.", tick.__qualname__, error, LAST_SECONDS)
-        threading.Event().wait(LAST_SECONDS)
+        wait_before_the_end(tick.__qualname__, error)
         raise
     except KaizenError as error:
         log.warning("%s: %s", tick.__qualname__, error)

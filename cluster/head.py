@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ from cluster.belongings import clear_leftovers, take_away
 from cluster.controller_pace import look_less_often
 from cluster.ending import Ending
 from cluster.ingress import free_ports, ingress_environment, serve_host
-from cluster.kept_gcs import keep_gcs
+from cluster.kept_gcs import keep_gcs, place_to_remember
 from cluster.private_ray import start_private_ray
 from cluster.ray_token import keep_private, use_token
 from cluster.short_paths import short_temporary_folder
@@ -48,6 +47,7 @@ from kaizen.printed import in_words
 from kaizen.run_state import STEPS_FILE, RunState, birth, remove_run_state, write_run_state
 from kaizen.security.keys import local_key
 from kaizen.storage.ledger import Ledger
+from kaizen.storage.scratch import Scratch
 from kaizen.workspace import open_workspace
 from serve_apps.gateway import gateway_app
 
@@ -84,11 +84,11 @@ def run(config: Path | None, holder: int | None) -> None:
     settings = load_settings(config).settings
     if settings.cluster.address == "local":  # else Serve listens on another machine
         check_host(settings.server.host)
-    folder = tempfile.TemporaryDirectory(prefix="kaizen-", dir=short_temporary_folder())
+    folder = Scratch("up", short_temporary_folder())
     with suppress(KeyboardInterrupt), folder as runtime, ExitStack() as last, Ending() as ending:
         if holder is not None:
             ending.come_with(holder)
-        _start(settings, config, Path(runtime), ending, last)
+        _start(settings, config, runtime, ending, last)
         ending.wait()
 
 
@@ -100,7 +100,7 @@ def _start(settings: Settings, config: Path | None, runtime: Path, ending: Endin
         with steps.step("Preparing the release and starting Ray"), _release_built(config) as release:
             local_key(directory, ledger.keys, tenant=settings.workspace.tenant)
             os.environ.update(ingress_environment(settings.server, runtime))
-            context = _start_ray(settings, runtime, ending, last)
+            context = _start_ray(settings, ending, last)
             withheld = _finish(release)
         if withheld:
             steps.note(withheld)
@@ -151,14 +151,16 @@ def _finish(release: subprocess.Popen[str]) -> str:
     return withheld
 
 
-def _start_ray(settings: Settings, runtime: Path, ending: Ending, last: ExitStack) -> BaseContext:
+def _start_ray(settings: Settings, ending: Ending, last: ExitStack) -> BaseContext:
     """A private Ray ends with all that is in it. No `serve.shutdown` before: it took half a minute to give up."""
-    last.callback(ray.shutdown)
     cluster = settings.cluster
     if cluster.address == "local":
-        context = start_private_ray(cluster, runtime)
+        remembered = last.enter_context(Scratch("gcs", place_to_remember(cluster.object_store_bytes)))
+        last.callback(ray.shutdown)
+        context = start_private_ray(cluster, remembered)
         last.callback(keep_gcs())
     else:
+        last.callback(ray.shutdown)
         use_token()
         context = ray.init(address=cluster.address, namespace=cluster.namespace, log_to_driver=False)
     ending.heed()  # Ray has its own way with SIGTERM: it aborts the process

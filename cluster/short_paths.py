@@ -9,7 +9,7 @@ from pathlib import Path
 MOST_BYTES = 97
 _NODE_ID = 56
 HAPROXY_SOCKET = "s"
-_OWN = f"/kaizen-{'x' * 8}/{'x' * _NODE_ID}/{HAPROXY_SOCKET}"
+_OWN = f"/kaizen-up-{'x' * 8}/{'x' * _NODE_ID}/{HAPROXY_SOCKET}"
 _SHORT = Path("/tmp")  # noqa: S108 (what is made in it has a random name and is its owner's alone)
 
 

@@ -26,8 +26,12 @@ def check_host(host: str) -> None:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether nobody listens there. Raises OSError for a name that nobody knows."""
-    return all(trouble is None or trouble.errno in _NOT_OURS for trouble in _troubles(host, port))
+    """Whether nobody of this machine listens there; it may be another machine's name, that nobody knows here."""
+    try:
+        troubles = _troubles(host, port)
+    except socket.gaierror:
+        return True
+    return all(trouble is None or trouble.errno in _NOT_OURS for trouble in troubles)
 
 
 def _troubles(host: str, port: int) -> list[OSError | None]:

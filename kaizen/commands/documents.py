@@ -72,7 +72,8 @@ def _send(method: str, document_id: str, body: object, wait: bool, config: Path 
     else:
         Terminal().line(f"Durable at seq {answer['seq']}.", style="green")
         if wait and not answer["searchable"]:
-            Terminal().line("Searches do not see it yet: `kaizen quarantine list` and `kaizen status` may say why.")
+            trouble = "may show it still" if method == "DELETE" else "do not see it yet"
+            Terminal().line(f"Searches {trouble}: `kaizen quarantine list` and `kaizen status` may say why.")
 
 
 def _read(file: str) -> str:

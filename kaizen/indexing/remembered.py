@@ -55,8 +55,8 @@ class Remembered:
         known = {key: self._made[key] for key in keys if key in self._made and self._made[key].until > self._clock()}
         made = self._make({key: d for key, d in zip(keys, documents, strict=True) if key not in known})
         found = known | made
+        self._remember(made)  # first: where the ledger refuses, the same is asked for again and again
         self._tell(documents, {(tenant, name) for (tenant, name, _), one in found.items() if one.refused})
-        self._remember(made)
         return pa.concat_tables([found[key].rows for key in keys])
 
     def _make(self, documents: Mapping[_Key, Document]) -> dict[_Key, _Made]:

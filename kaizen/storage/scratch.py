@@ -1,4 +1,4 @@
-"""A folder of this machine for what a remote store was asked for. It goes with its process, however that ends.
+"""A folder of this machine for what a process needs while it runs. It goes with its process, however that ends.
 
 The process locks its folder, and the kernel drops the lock with the process: whoever makes one clears away those that
 nobody has locked. A folder gets the name by which they are found only when it is locked.
@@ -15,21 +15,31 @@ from pathlib import Path
 
 from kaizen.storage import durable
 
-_NAMED = "kaizen-fetched-"  # not as versions before named theirs, which they do not lock
-_UNNAMED = f".{_NAMED}"
-
 
 class Scratch:
-    """A fresh folder at `path`; gone when nobody holds this any more."""
+    """A fresh folder at `path`, its owner's alone; gone after a block `with` it, or when nobody holds this any more.
 
-    def __init__(self) -> None:
-        with durable.disk_faults("what is fetched"):
-            _clear_rubbish(Path(tempfile.gettempdir()))
-            unnamed = Path(tempfile.mkdtemp(prefix=_UNNAMED))
+    Args:
+        purpose: in its name, and not one that versions before used, which lock nothing.
+        place: where it is made; among temporary files unless told.
+    """
+
+    def __init__(self, purpose: str = "fetched", place: Path | None = None) -> None:
+        name = f"kaizen-{purpose}-"
+        with durable.disk_faults("temporary files"):
+            place = place or Path(tempfile.gettempdir())
+            _clear_rubbish(place, name)
+            unnamed = Path(tempfile.mkdtemp(prefix=f".{name}", dir=place))
             lock = ExitStack()
             lock.enter_context(durable.locked(unnamed))
             self.path = unnamed.rename(unnamed.with_name(unnamed.name.removeprefix(".")))
-        weakref.finalize(self, _remove, self.path, lock)
+        self._remove = weakref.finalize(self, _remove, self.path, lock)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
 
 
 def _remove(path: Path, lock: ExitStack) -> None:
@@ -37,9 +47,9 @@ def _remove(path: Path, lock: ExitStack) -> None:
     lock.close()
 
 
-def _clear_rubbish(place: Path) -> None:
+def _clear_rubbish(place: Path, name: str) -> None:
     """Remove what processes of this user that were killed have left."""
-    for left in place.glob(f"{_NAMED}*"):
+    for left in place.glob(f"{name}*"):
         if _is_mine(left):
             with durable.locked(left) as locked:
                 if locked:

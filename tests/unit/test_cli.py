@@ -223,7 +223,9 @@ def test_documents_go_in_and_out(service: Service, capsys: pytest.CaptureFixture
     assert service.requests == [("PUT", f"{path}?wait_for=searchable", "Bearer kz_test", body)]
     assert json.loads(run(capsys, "documents", "delete", "a/b?c", "--json")[1]) == {"seq": 3, "searchable": True}
     service.reply(path, {"seq": 4, "searchable": False})
-    assert "quarantine list" in run(capsys, "documents", "delete", "a/b?c", "--wait")[1]
+    told = run(capsys, "documents", "delete", "a/b?c", "--wait")[1]
+    assert ("may show it still" in told, "quarantine list" in told) == (True, True)
+    assert "do not see it yet" in run(capsys, "documents", "put", *arguments)[1]
 
 
 def test_a_file_that_is_not_text_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

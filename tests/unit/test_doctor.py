@@ -84,6 +84,8 @@ def test_on_another_ray_no_dashboard_is_opened(tmp_path: Path) -> None:
         own, other = Cluster(dashboard_port=port), Cluster(address="10.0.0.1:6379", dashboard_port=port)
         assert ports(in_workspace(tmp_path, server=Server(port=0), cluster=own)).level == "fail"
         assert ports(in_workspace(tmp_path, server=Server(port=0), cluster=other)).level == "ok"
+    elsewhere = Server(host="head.invalid", port=8000)
+    assert ports(in_workspace(tmp_path, server=elsewhere, cluster=other)).level == "ok"
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "nobody.invalid"])

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from actors import steward
+from actors import background, steward
 from actors.steward import Steward
 from kaizen.config import Settings
 from kaizen.errors import StorageFull, WriterStopped
@@ -23,7 +23,7 @@ def test_a_full_disk_is_asked_again_and_a_writer_that_has_stopped_ends_the_proce
 ) -> None:
     threads: dict[str, Callable[[], None]] = {}
     monkeypatch.setattr(steward, "run_in_background", lambda task: threads.update({task.__name__: task}))
-    monkeypatch.setattr(steward, "LAST_SECONDS", 0.01)
+    monkeypatch.setattr(background, "LAST_SECONDS", 0.01)
     for hands in (Keeper, Guard):  # each does nothing but write
         monkeypatch.setattr(hands, "tick", lambda self: self._ledger.turns.pause(True) is None)
     Steward(Settings.model_validate({"workspace": {"directory": tmp_path}, "learning": {"poll_seconds": 0.01}}))

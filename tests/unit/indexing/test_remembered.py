@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from unittest.mock import Mock
 
 import numpy as np
+import pytest
 
+from kaizen.errors import StorageFull
 from kaizen.indexing.prepare import Prepared
 from kaizen.indexing.remembered import REFUSED_SECONDS, REMEMBERED_DOCUMENTS, Remembered
 from kaizen.records import Chunk, Document
@@ -50,6 +53,18 @@ def test_each_document_is_embedded_once_for_all_copies() -> None:
     assert model.asked == ["a", "b"]
     assert ids(remembered, document("a", "another pump")) == ["a"]
     assert model.asked == ["a", "b", "a"]
+
+
+def test_where_nobody_can_be_told_nothing_is_embedded_again() -> None:
+    model = Model()
+    tell = Mock(side_effect=[StorageFull("No room."), None])
+    remembered = Remembered(model.prepare, tell)
+    bad = document("b", "the valve")
+    with pytest.raises(StorageFull):
+        remembered.rows([bad])
+    assert ids(remembered, bad) == []
+    assert model.asked == ["b"]
+    assert [refused for _, refused in (call.args for call in tell.call_args_list)] == [{(bad.tenant, "b")}] * 2
 
 
 def test_only_the_newest_are_kept() -> None:

@@ -67,6 +67,19 @@ def test_a_folder_of_a_process_that_was_killed_goes_and_that_of_a_living_one_sta
     assert not path.exists()
 
 
+def test_a_block_has_one_of_its_own_purpose_and_place(place: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    killed = there / "kaizen-up-1"
+    for folder in (killed, there / "kaizen-gcs-1", place / "kaizen-up-2"):
+        folder.mkdir(parents=True)
+    with Scratch("up", there) as path:
+        assert sorted(there.iterdir()) == sorted([there / "kaizen-gcs-1", path])
+        assert (path.parent, path.name.startswith("kaizen-up-"), path.stat().st_mode & 0o777) == (there, True, 0o700)
+        (path / "launcher").write_bytes(b"x")
+    assert list(there.iterdir()) == [there / "kaizen-gcs-1"]
+    assert [each.name for each in place.iterdir()] == ["kaizen-up-2"]
+
+
 def test_what_others_have_is_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half_made = place / ".kaizen-fetched-1"
     others = place / "kaizen-fetched-2"
