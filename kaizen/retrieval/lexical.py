@@ -237,7 +237,15 @@ class LexicalIndex:
         )
 
     def top(
-        self, terms: Sequence[str], statistics: TermStatistics, allowed: Mask | None, k: int, *, k1: float, b: float
+        self,
+        terms: Sequence[str],
+        statistics: TermStatistics,
+        allowed: Mask | None,
+        k: int,
+        *,
+        k1: float,
+        b: float,
+        floor: float = 0.0,
     ) -> tuple[Rows, npt.NDArray[np.float32]]:
         """Return the k best rows by BM25 and their scores, best first, equal ones by row.
 
@@ -245,12 +253,14 @@ class LexicalIndex:
             terms: distinct.
             statistics: over whatever set the scores are to be relative to, aligned with `terms`.
             allowed: (rows,) mask of what may be returned; None: all.
-            k: at least 1. Fewer rows come back only when fewer than k are allowed and hold a term.
+            k: at least 1. Fewer rows come back only when fewer than k are allowed, hold a term, and reach `floor`.
+            floor: rows that score less are not wanted; some may come back all the same.
         """
         weights = statistics.weights()
         parts = [Part(weight, *self._postings(term)) for term, weight in zip(terms, weights, strict=True)]
+        held = sorted((part for part in parts if len(part.rows)), key=lambda part: -part.weight)
         scorer = Scorer(self._scratch, self.lengths, k1 * (1 - b), k1 * b / statistics.mean_length, k)
-        rows, scores = scorer.best(sorted(parts, key=lambda part: -part.weight), allowed)
+        rows, scores = scorer.best(held, allowed, floor)
         if len(rows) > k:  # to sort them all can cost more than to have found them
             best = scores >= np.partition(scores, -k)[-k]
             rows, scores = rows[best], scores[best]

@@ -16,6 +16,9 @@ from kaizen.retrieval.columns import Mask
 # Of so many scores one can tell which are too low to be looked at; with so many spare ones, rarely of too many.
 SAMPLE = 4096
 SAMPLE_SPARE = 8
+# So little is scored in one go where a bar is set: 100 to 2,500 rows beside 97,500 cost .15 ms less.
+SMALL_ROWS = 1 << 15
+SMALL_POSTINGS = 1 << 13
 
 Rows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
@@ -59,7 +62,8 @@ class Scorer:
     of these ever fewer, rather than walked through. Those are the words that half of all chunks hold.
 
     The k-th best score is not waited for: before a long list is walked, the best k rows so far are scored to the end.
-    So what is walked grows with the rare terms' lists, not with the number of rows.
+    So what is walked grows with the rare terms' lists, not with the number of rows. Where another segment has set a bar
+    already, hardly a row of this one is even looked at.
     """
 
     # Sums of floats in another order differ by less than this.
@@ -74,27 +78,48 @@ class Scorer:
         self._slope = slope
         self._k = k
 
-    def best(self, parts: list[Part], allowed: Mask | None) -> tuple[npt.NDArray[np.int64], Floats]:
-        """Return rows in order, among them the k best with a term, and their scores."""
+    def best(self, parts: list[Part], allowed: Mask | None, floor: float = 0.0) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Return rows in order, among them the k best with a term that score at least `floor`, and their scores."""
+        if parts and floor > 0 and self._small(parts):
+            return self._in_one_go(parts, allowed, floor)
         rests = [math.fsum(part.weight for part in parts[i:]) + self.SLACK for i in range(len(parts) + 1)]
         if allowed is not None and self._few(allowed, parts):
-            rows, done, floor = np.flatnonzero(allowed), 0, 0.0
+            rows, done = np.flatnonzero(allowed), 0
             scores = np.zeros(len(rows))
         else:
-            rows, scores, done, floor = self._walk(parts, rests, allowed)
+            rows, scores, done, floor = self._walk(parts, rests, allowed, floor)
         for part, rest in zip(parts[done:], rests[done:], strict=False):
+            if not len(rows):
+                break
             floor = self._raised(floor, scores)
             kept = np.flatnonzero(scores >= floor - rest)
             rows, scores = rows.take(kept), scores.take(kept)
             scores += self._look_up(part, rows)
         return rows[scores > 0], scores[scores > 0]
 
+    def _small(self, parts: list[Part]) -> bool:
+        return len(self._lengths) <= SMALL_ROWS and sum(len(part.rows) for part in parts) <= SMALL_POSTINGS
+
+    def _in_one_go(self, parts: list[Part], allowed: Mask | None, floor: float) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Score all rows, in the order in which `_walk` adds: where there are few, that is less than a look at each
+        term, and of many that reach no bar the best would have to be found first."""
+        held, counts = (
+            np.concatenate(each) for each in zip(*((part.rows, part.counts) for part in parts), strict=True)
+        )
+        weights = np.repeat([part.weight for part in parts], [len(part.rows) for part in parts])
+        scores = np.bincount(held, self._gains(weights, held, counts), len(self._lengths)).astype(
+            np.float64, copy=False
+        )
+        reaching = scores >= floor
+        rows = np.flatnonzero(reaching if allowed is None else reaching & allowed)
+        return rows, scores.take(rows)
+
     def _few(self, allowed: Mask, parts: list[Part]) -> bool:
         cost = int(np.count_nonzero(allowed)) * len(parts) * self.LOOK_UP_COST
         return cost < sum(len(part.rows) for part in parts)
 
     def _walk(
-        self, parts: list[Part], rests: list[float], allowed: Mask | None
+        self, parts: list[Part], rests: list[float], allowed: Mask | None, floor: float
     ) -> tuple[npt.NDArray[np.int64], Floats, int, float]:
         """Score by whole terms for as long as new rows may matter.
 
@@ -103,8 +128,8 @@ class Scorer:
         partial = self._scratch.take()
         touched: list[npt.NDArray[np.int64]] = []
         leaders, walked = np.empty(0, np.int64), 0  # the best k rows of touched[:walked]
-        floor, done = 0.0, 0
-        while done < len(parts):
+        done = 0
+        while done < len(parts) and floor <= rests[done]:
             if len(parts[done].rows) > self.LOOK_UP_COST * self._k * (len(parts) - done):
                 leaders, walked = self._leaders([leaders, *touched[walked:]], partial), len(touched)
                 floor = max(floor, self._kth(self._completed(leaders, partial, parts[done:])))
@@ -150,7 +175,7 @@ class Scorer:
             scores += self._look_up(part, rows)
         return scores
 
-    def _gains(self, weight: float, rows: npt.NDArray[np.integer], counts: npt.NDArray[np.uint16]) -> Floats:
+    def _gains(self, weight: float | Floats, rows: npt.NDArray[np.integer], counts: npt.NDArray[np.uint16]) -> Floats:
         gains: Floats = weight * counts / (counts + (self._base + self._slope * self._lengths.take(rows)))
         return gains
 

@@ -8,9 +8,10 @@ lengths travel with the candidates, so the ranking does not depend on how docume
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,9 @@ from kaizen.retrieval.visible import Visible
 
 # More distinct terms of a query are not looked up: 300 pasted words of English have some 170.
 MOST_WORDS = 256
+# Scores of one row, by another way or in 32 bits, differ by less.
+SLACK = 1e-4
+_NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +148,7 @@ def begin(view: View, query: ShardQuery) -> Begun:
     """Do all that needs no vector: what the caller may see, the filter, and the best rows by words."""
     scopes = [_Scope.of(live, query) for live in view.segments]
     statistics = _statistics(scopes, query)
-    by_words = [_best_by_words(scope, query, statistics) for scope in scopes]
+    by_words = _best_of_all(scopes, query.depth, lambda scope, floor: _best_by_words(scope, query, statistics, floor))
     return Begun(seq=view.seq, scopes=scopes, statistics=statistics, by_words=by_words)
 
 
@@ -159,10 +163,8 @@ class Begun:
 
     def end(self, query: ShardQuery) -> ShardAnswer:
         """The answer to what was begun, now with its vector; or by words alone."""
-        rows = [
-            distinct(np.concatenate([_best_by_vector(scope, query), words]))
-            for scope, words in zip(self.scopes, self.by_words, strict=True)
-        ]
+        by_vector = _best_of_all(self.scopes, query.depth, lambda scope, _: _best_by_vector(scope, query))
+        rows = [distinct(np.concatenate(both)) for both in zip(by_vector, self.by_words, strict=True)]
         candidates = _gather(self.scopes, rows, query)
         if len(self.scopes) > 1:
             candidates = _keep_deepest(candidates, query, self.statistics)
@@ -217,19 +219,49 @@ def _statistics(scopes: Sequence[_Scope], query: ShardQuery) -> TermStatistics:
     return functools.reduce(operator.add, (scope.visible.statistics(list(words)) for scope in scopes), nothing)
 
 
-def _best_by_vector(scope: _Scope, query: ShardQuery) -> np.ndarray:
-    """Rows of one segment, the best by cosine."""
+def _best_of_all(
+    scopes: Sequence[_Scope], depth: int, best: Callable[[_Scope, float], tuple[np.ndarray, np.ndarray]]
+) -> list[np.ndarray]:
+    """Rows of each segment, among them the best `depth` of all. The largest goes first and sets a bar that hardly a row
+    of the others reaches: those need not be compared, scored again or sent.
+
+    Args:
+        best: gives rows of a segment and their scores, at least its best `depth` of those that score at least a floor.
+    """
+    found = [np.empty(0, np.int64)] * len(scopes)
+    scored: list[np.ndarray] = []
+    for number in sorted(range(len(scopes)), key=lambda number: -scopes[number].segment.rows):
+        floor = _floor(scored, depth)
+        rows, scores = best(scopes[number], floor)
+        reaching = scores >= floor
+        found[number] = rows[reaching]
+        scored.append(scores[reaching])
+    return found
+
+
+def _floor(scored: Sequence[np.ndarray], depth: int) -> float:
+    """What a row must score to be among the best `depth`; below all where there are not so many yet."""
+    if sum(map(len, scored)) < depth:
+        return -math.inf
+    return float(np.partition(np.concatenate(scored), -depth)[-depth]) - SLACK
+
+
+def _best_by_vector(scope: _Scope, query: ShardQuery) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of one segment, the best by cosine, and that."""
     if query.mode == "lexical" or query.vector is None:
-        return np.empty(0, np.int64)
-    return scope.segment.vectors.top(query.vector, query.depth, scope.allowed)[0]
+        return _NOTHING
+    return scope.segment.vectors.top(query.vector, query.depth, scope.allowed)
 
 
-def _best_by_words(scope: _Scope, query: ShardQuery, statistics: TermStatistics) -> np.ndarray:
-    """Rows of one segment, the best by BM25."""
+def _best_by_words(
+    scope: _Scope, query: ShardQuery, statistics: TermStatistics, floor: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of one segment, the best by BM25, and that."""
     if query.mode == "dense":
-        return np.empty(0, np.int64)
+        return _NOTHING
     k1, b = query.settings.bm25_k1, query.settings.bm25_b
-    return scope.segment.lexical.top(list(query.words), statistics, scope.allowed, query.depth, k1=k1, b=b)[0]
+    words, depth = list(query.words), query.depth
+    return scope.segment.lexical.top(words, statistics, scope.allowed, depth, k1=k1, b=b, floor=max(floor, 0.0))
 
 
 def _keep_deepest(candidates: Candidates, query: ShardQuery, statistics: TermStatistics) -> Candidates:
@@ -255,7 +287,7 @@ def _cosines(scope: _Scope, rows: np.ndarray, query: ShardQuery) -> np.ndarray:
 
 
 def _gather(scopes: list[_Scope], rows: list[np.ndarray], query: ShardQuery) -> Candidates:
-    pairs = list(zip(scopes, rows, strict=True))
+    pairs = [pair for pair in zip(scopes, rows, strict=True) if len(pair[1])]
     words = list(query.words)
     return Candidates(
         segments=tuple(scope.segment.name for scope in scopes),

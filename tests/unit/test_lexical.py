@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaizen.errors import Corrupt
-from kaizen.retrieval import lexical
+from kaizen.retrieval import lexical, max_score
 from kaizen.retrieval.lexical import LexicalIndex, TermStatistics, bm25
 
 TEXTS = [["a", "b", "a"], ["b"], [], ["c", "b", "d", "e"], ["a"]]
@@ -149,6 +149,32 @@ def test_pruning_finds_the_same_rows_in_a_large_index(share: float | None) -> No
         assert values.tolist() == pytest.approx(sorted(scores, reverse=True)[: len(rows)], rel=1e-6)
         assert values.tolist() == pytest.approx(scores[rows].tolist(), rel=1e-6)
         assert len(rows) == min(20, np.count_nonzero(scores))
+
+
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("share", [None, 0.9, 0.02])
+def test_where_a_bar_is_set_all_that_reach_it_are_found(
+    share: float | None, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not small:
+        monkeypatch.setattr(max_score, "SMALL_ROWS", 0)
+    random = np.random.default_rng(8)
+    index = LexicalIndex.build([[f"t{n}" for n in random.zipf(1.3, 20) if n < 5000] for _ in range(1000)])
+    allowed = None if share is None else random.random(1000) < share
+    nowhere = index.top(["x"], index.statistics(["x"]), allowed, 20, k1=K1, b=B, floor=1.0)
+    assert [len(each) for each in nowhere] == [0, 0]
+    looked_up = 0
+    for _ in range(30):
+        terms = sorted({f"t{n}" for n in random.zipf(1.2, 12)})
+        scores, statistics = score_all(index, terms)
+        scores *= 1 if allowed is None else allowed
+        floor = float(np.sort(scores)[-random.integers(1, 60)])
+        rows, values = index.top(terms, statistics, allowed, 20, k1=K1, b=B, floor=floor - 1e-9)
+        wanted = np.sort(scores[(scores >= floor) & (scores > 0)])[::-1][:20]
+        assert values[: len(wanted)].tolist() == pytest.approx(wanted.tolist(), rel=1e-6)
+        assert values.tolist() == pytest.approx(scores[rows].tolist(), rel=1e-6)
+        looked_up += len(rows) - len(wanted)
+    assert looked_up <= 30, "the bar keeps the others out"
 
 
 def test_limit_depends_on_how_many_terms_count_and_not_on_how_rare_they_are() -> None:

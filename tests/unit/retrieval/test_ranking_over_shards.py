@@ -14,7 +14,7 @@ from kaizen.records import Document, Principal
 from kaizen.retrieval.analyser import Analyser
 from kaizen.retrieval.filters import Filter, parse
 from kaizen.retrieval.fusion import Mode
-from kaizen.retrieval.query import ShardQuery, fetch, search
+from kaizen.retrieval.query import ShardQuery, fetch, score, search
 from kaizen.retrieval.ranked import FinalAnswer, Ranked
 from kaizen.retrieval.ranking import Unit, final_places, finished, rank, texts_needed, unpickled
 from kaizen.retrieval.view import View
@@ -86,6 +86,34 @@ def test_the_same_ranking_from_one_shard_and_from_five_of_three_segments(mode: M
     assert all(item.text for item in (*one, *many)), "a text did not travel with its shard's answer"
     assert names(one) == names(many)
     assert [round(item.score, 6) for item in one] == [round(item.score, 6) for item in many]
+
+
+@pytest.mark.parametrize("sizes", [(60,), (40, 15, 5), (5, 40, 15), (1,) * 60])
+@pytest.mark.parametrize("condition", [None, {"field": "year", "range": {"gte": 2003}}])
+def test_the_deepest_candidates_are_the_same_however_a_shard_is_cut(
+    sizes: tuple[int, ...], condition: dict[str, object] | None
+) -> None:
+    documents = corpus()
+    view, first = View(0, ()), 0
+    for size in sizes:
+        view = view.apply(view.seq + 1, [], segment(*documents[first : first + size]))
+        first += size
+    (whole,) = views(documents, 1)
+    only = None if condition is None else parse(condition)
+    for text in ("pump motor", "brake", "clutch piston gear wheel"):
+        query = replace(asked_for(text, mode="hybrid", k=10, condition=only), depth=8, texts=0)
+        (cosines, scores), (wanted_cosines, wanted_scores) = (deepest(each, query) for each in (view, whole))
+        assert cosines == pytest.approx(wanted_cosines, abs=1e-6)
+        assert scores == pytest.approx(wanted_scores)
+
+
+def deepest(view: View, query: ShardQuery) -> tuple[list[float], list[float]]:
+    """The best `depth` cosines and BM25 scores among the candidates."""
+    answer = search(view, query)
+    _, lexical = score(answer.candidates, answer.statistics, query.mode, query.settings)
+    both = answer.candidates.cosine, lexical
+    cosines, scores = (np.sort(each)[::-1][: query.depth].tolist() for each in both)
+    return cosines, scores
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
