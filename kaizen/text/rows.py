@@ -76,7 +76,7 @@ def _title(row: Row) -> str:
 def _groups(row: Row, metadata: Mapping[str, object]) -> tuple[str, ...]:
     given = [value for name, value in row.items() if is_access_list(name) and value is not None and value != ""]
     if not given:
-        _refuse_unread("field", row)
+        _refuse_unread("field", {name: value for name, value in row.items() if value is not metadata})
         _refuse_unread("metadata field", metadata)
     named = [groups for groups in map(access_groups, given) if groups]
     if len(named) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+from collections.abc import ItemsView
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from kaizen.config import Ingest
 from kaizen.records import Document, Quarantined
+from kaizen.text.access_list import unread_access_list
 from kaizen.text.parse import Unread, read_documents
 from kaizen.text.sandbox import Sandbox
 from kaizen.text.sources import expand
@@ -83,13 +85,24 @@ def test_an_access_list_replaces_the_one_of_the_source(
         ({"ACL": {"read": ["hr"]}}, "field 'ACL'"),
         ({"accessGroups": "hr"}, "field 'accessGroups'"),
         ({"allowed_groups": "hr", "groups": None}, "field 'allowed_groups'"),
-        ({"groups?": "hr"}, "field 'groups'"),
+        ({"groups?": "hr"}, "field 'groups?'"),
+        ({"_groups": "hr"}, "field '_groups'"),
+        ({"acl_": "hr"}, "field 'acl_'"),
+        ({"ACLs": ["hr"]}, "field 'ACLs'"),
+        ({"access__groups": "hr"}, "field 'access__groups'"),
+        ({"access.groups": "hr"}, "field 'access.groups'"),
+        ({"groups.0": "hr"}, "field 'groups.0'"),
+        ({"groups[0]": "hr"}, "field 'groups[0]'"),
         ({"gro\u00adups": "hr"}, "field 'groups'"),
         ({"\uff27roups": "hr"}, "field 'Groups'"),
         ({"group": ["hr"]}, "field 'group'"),
         ({"metadata": {"groups": ["hr"]}}, "metadata field 'groups'"),
         ({"metadata": {" Access": "hr"}}, "metadata field 'Access'"),
         ({"metadata": '{"groups": "hr"}'}, "metadata field 'groups'"),
+        ({"metadata": [{"groups": ["hr"]}]}, "field 'groups'"),
+        ({"metadata": {"security": {"acl": ["hr"]}}}, "metadata field 'acl'"),
+        ({"security": {"groups": ["hr"]}}, "field 'groups'"),
+        ({"rights": [1, [{"deep": {"allowedGroups": "hr"}}]]}, "field 'allowedGroups'"),
     ],
 )
 def test_a_field_that_is_nearly_an_access_list_never_means_everybody(
@@ -98,6 +111,34 @@ def test_a_field_that_is_nearly_an_access_list_never_means_everybody(
     (item,) = read("a.jsonl", json.dumps({"text": "t", **fields}))
     assert isinstance(item, Quarantined)
     assert item.reason.startswith(f"line 1: Its {said} is not read as an access list. Write it as `groups`: [")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"menu": {"group": ["Tea"]}, "group": "Tea"},
+        {"security": {"groups": [], "acl": " "}},
+        {"access_2023": 7, "accessibility": "good", "grouped": ["Tea"], "group_id": ["t"]},
+    ],
+)
+def test_what_only_sounds_like_an_access_list_is_none(read: Read, fields: dict[str, object]) -> None:
+    (document,) = _documents(read("a.jsonl", json.dumps({"text": "t", **fields})))
+    assert document.groups == ("staff",)
+
+
+def test_however_deep_and_wide_a_row_is_it_is_looked_at_once() -> None:
+    class Counted(dict[str, object]):
+        looked_at = 0
+
+        def items(self) -> ItemsView[str, object]:
+            Counted.looked_at += 1
+            return super().items()
+
+    row = Counted(text="t")
+    for _ in range(20_000):
+        row = Counted(deep=row, wide=[0, [0]])
+    assert unread_access_list(row) == ""
+    assert Counted.looked_at <= 20_001 + 1
 
 
 def test_an_access_list_of_a_table_is_read_whatever_its_case(read: Read) -> None:
