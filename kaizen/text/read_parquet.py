@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kaizen.errors import BadDocument
+from kaizen.text.access_list import seems_access_list
 
 _BATCH_BYTES = 4 * 2**20
 _MOST_BATCH_ROWS = 128  # a dictionary makes a row larger than the file says, by up to a page (1 MiB)
@@ -31,8 +32,8 @@ def rows(file: BinaryIO, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for group, first in _groups(parquet, request["start"], request["end"]):
         number = first
         for batch in _batches(parquet, group):
-            for value in batch.to_pylist():
-                row = {name: _plain(cell) for name, cell in value.items()}
+            for value in batch.to_pylist(maps_as_pydicts="lossy"):
+                row = _fields(value)
                 size = _ROW_BYTES + sum(len(cell) for cell in row.values() if isinstance(cell, str))
                 left -= size
                 if left < 0:
@@ -76,11 +77,28 @@ def _batches(parquet: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
         raise BadDocument(f"Its row group {group} is damaged.", advice="Write it again.") from error
 
 
+def _fields(cells: Mapping[Any, object]) -> dict[str, object]:
+    names = (key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in cells)
+    return {name: _field(name, cell) for name, cell in zip(names, cells.values(), strict=True)}
+
+
+def _field(name: str, cell: object) -> object:
+    plain = _plain(cell)
+    if plain is None and not _is_null(cell) and seems_access_list(name):
+        return [None]  # which no reader takes for an access list; a null would leave nobody out
+    return plain
+
+
+def _is_null(cell: object) -> bool:
+    """NaN is how data frames write null."""
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
 def _plain(cell: object) -> object:
-    """Return a cell as JSON has it; NaN is how data frames write null."""
-    if isinstance(cell, float):
-        return None if math.isnan(cell) else cell
-    if isinstance(cell, str | int | bool | None):
+    """Return a cell as JSON has it; None of what JSON has not, such as bytes."""
+    if _is_null(cell):
+        return None
+    if isinstance(cell, str | int | float | bool):
         return cell
     if isinstance(cell, datetime.datetime | datetime.date | datetime.time):
         return cell.isoformat()
@@ -88,6 +106,4 @@ def _plain(cell: object) -> object:
         return float(cell)
     if isinstance(cell, list):
         return [_plain(item) for item in cell]
-    if isinstance(cell, dict):
-        return {str(name): _plain(item) for name, item in cell.items()}
-    return None
+    return _fields(cell) if isinstance(cell, dict) else None

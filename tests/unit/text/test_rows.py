@@ -22,7 +22,7 @@ from kaizen.text.sources import expand
 from tests.unit.text.conftest import Read
 
 
-def make_parquet(table: dict[str, list[object]], **options: object) -> bytes:
+def make_parquet(table: dict[str, list[object] | pa.Array], **options: object) -> bytes:
     file = io.BytesIO()
     pq.write_table(pa.table(table), file, **options)
     return file.getvalue()
@@ -329,6 +329,34 @@ def test_parquet(read: Read) -> None:
     assert (one.id, one.text, one.groups) == ("a", "one", ("hr",))
     assert one.metadata == {"n": 1.5, "at": "2024-05-01T00:00:00+00:00"}
     assert (two.id, two.metadata, two.groups) == ("docs/a.parquet#2", {}, ("staff",))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"groups": [b"hr"]},
+        {"groups": [[b"hr"]]},
+        {"groups": pa.array([b"hr"], pa.binary(2))},
+        {"groups": [datetime.timedelta(1)]},
+        {"acl": [b"hr"]},
+        {"metadata": [{"groups": b"hr"}]},
+        {"metadata": pa.array([[("groups", "hr")]], pa.map_(pa.string(), pa.string()))},
+        {"metadata": pa.array([[(b"groups", b"hr")]], pa.map_(pa.binary(), pa.binary()))},
+        {"security": [{"rights": {"groups": b"hr"}}]},
+    ],
+)
+def test_an_access_list_of_a_parquet_file_that_is_not_text_never_means_everybody(
+    read: Read, column: dict[str, list[object] | pa.Array]
+) -> None:
+    (item,) = read("a.parquet", make_parquet({"text": ["t"], **column}))
+    assert isinstance(item, Quarantined)
+    assert "access list" in item.reason and '["' in item.reason
+
+
+def test_a_map_of_a_parquet_file_is_metadata(read: Read) -> None:
+    tags = pa.array([[("tea", "green")], None], pa.map_(pa.string(), pa.string()))
+    one, two = _documents(read("a.parquet", make_parquet({"text": ["t", "u"], "metadata": tags})))
+    assert (one.metadata, two.metadata) == ({"tea": "green"}, {})
 
 
 def test_row_groups_are_shared_out(tmp_path: Path, sandbox: Sandbox) -> None:
