@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import takewhile
 
 from kaizen.errors import BadDocument, InvalidInput
-from kaizen.text.access_list import GROUP_FIELDS, NEARLY_GROUP_FIELDS, is_access_list
+from kaizen.text.access_list import GROUP_FIELDS, NEARLY_GROUP_FIELDS
 from kaizen.text.metadata import field_name
 from kaizen.text.normalise import LINE_ENDS, normalise
 
 _MOST_CHARS = 16_384
-_RULE = re.compile(r"[\s\ufeff\u200b]*(?:---|\+\+\+)")
+_RULE = re.compile(r"[\s\ufeff\u200b]*(?P<rule>---|\+\+\+)")
 _FRONT = re.compile(
-    rf"[\s\ufeff]*---[^\S\n]*\n(.{{0,{_MOST_CHARS}}}?)^(?:---|\.\.\.)[^\S\n]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
+    rf"{_RULE.pattern}[^\S\n]*\n(?P<block>.{{0,{_MOST_CHARS}}}?)^(?:(?P=rule)|\.\.\.)[^\S\n]*(?:\n|\Z)",
+    re.DOTALL | re.MULTILINE,
 )
 _FENCE = re.compile(r"^(?:-{3,}|\+{3,}|\.{3,})$", re.MULTILINE)
 _KEY = re.compile(r"^([\"']?\w[^:\n]*):(?=\s|\Z)", re.MULTILINE)
@@ -27,14 +29,17 @@ _KEY = re.compile(r"^([\"']?\w[^:\n]*):(?=\s|\Z)", re.MULTILINE)
 _NAMES_ACCESS = re.compile(
     rf"\b(?:{'|'.join(GROUP_FIELDS)})\b[^\w:=\n]*(?:[:=]|\n *:\s)|\"[^\"\\\n]*\\[^\"\n]*\" *[:=]", re.IGNORECASE
 )
-# As a key that is not nested: nested, `group` is that of a menu.
+# As a key, nested or not: but nested, `group` is that of a menu.
 _NEARLY = rf"group|{NEARLY_GROUP_FIELDS}"
-_NEARLY_NAMES_ACCESS = re.compile(rf"^[\"']?({_NEARLY})\b[^\w:=\n]*[:=]", re.IGNORECASE | re.MULTILINE)
+_NEARLY_NAMES_ACCESS = re.compile(
+    rf"(?:^|(?:^|[{{,])[^\w\n]{{1,16}}(?![\"']?group\b))[\"']?({_NEARLY})\b[^\w:=\n]*[:=]", re.IGNORECASE | re.MULTILINE
+)
 _LINE_NAMES_ACCESS = re.compile(
     rf"^[^\w\n\[]{{0,16}}(?:{'|'.join(GROUP_FIELDS)}|{_NEARLY})\b[^\w:=\n]*(?::(?!:)|=(?!=))",
     re.IGNORECASE | re.MULTILINE,
 )
-_TITLE = re.compile(r".*(?:\n=+)?")
+_HEADING = re.compile(r"#.*(?:\n#.*)*|.*\n(?:=+|-+)")
+_TITLE = re.compile(r".*\n=+")
 _ASIDE = re.compile(r"^ *#.*|(?<=: )(?:\"[^\"\\\n]*\"|'[^'\n]*'),?$", re.MULTILINE)  # comments, and quoted values
 _COMMENT = re.compile(r"(\"[^\"]*\"|'[^']*')|(?:^|(?<=\s))#.*")
 _ITEM = re.compile(r"(?:\"[^\"]*\"|'[^']*'|[^,])+")
@@ -48,8 +53,8 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,15})(\.\d{1,15})?")
 def split_front_matter(text: str) -> tuple[dict[str, object], str]:
     """Return the fields of the front matter, and the text after it.
 
-    An access list comes as a list of names in `groups` or `access`. What begins with a rule (`---`) and has no
-    `key: value` lines up to another one is all text.
+    An access list comes as a list of names in `groups` or `access`, be it empty. What begins with a rule (`---`) and
+    has no `key: value` lines up to another one is all text.
 
     Raises:
         BadDocument: it begins with a rule, and what follows names an access list that is not understood; or its first
@@ -60,8 +65,8 @@ def split_front_matter(text: str) -> tuple[dict[str, object], str]:
         _refuse_unfenced(text)
         return {}, text
     front = _FRONT.match(text)
-    if front and _KEY.search(front[1]):
-        fields, body = _fields(front[1]), text[front.end() :]
+    if front and front["rule"] == "---" and _KEY.search(front["block"]):
+        fields, body = _fields(front["block"]), text[front.end() :]
         if fields.keys().isdisjoint(GROUP_FIELDS):
             _refuse_unfenced(body)
         return fields, body
@@ -69,33 +74,47 @@ def split_front_matter(text: str) -> tuple[dict[str, object], str]:
     if _NAMES_ACCESS.search(head):
         raise _not_understood()
     _refuse_nearly(head)
-    return {}, text[front.end() :] if front and not front[1].strip() else text
+    return {}, text[front.end() :] if front and not front["block"].strip() else text
 
 
 def refuse_front_matter(text: str) -> None:
     """Raise BadDocument if front matter of what is not Markdown names an access list: nobody would read it."""
     front = _FRONT.match(LINE_ENDS.sub("\n", text))
-    if front and any(is_access_list(_bare(key)) for key in _KEY.findall(front[1])):
+    if front and _names_access(front["block"]):
         raise BadDocument(
             "It begins with front matter that names an access list, which is read of Markdown only.",
             advice="Give the file the extension .md. Where no list is meant, take away the rules above and below it.",
         )
 
 
+def _names_access(block: str) -> bool:
+    """Whether it does so by the rules of Markdown, understood or not."""
+    try:
+        return not _fields(block).keys().isdisjoint(GROUP_FIELDS)
+    except BadDocument:
+        return True
+
+
 def _refuse_unfenced(text: str) -> None:
-    """Raise BadDocument if a line of the first paragraph names an access list, or of the second, behind a title."""
+    """Raise BadDocument if a line of the first paragraph behind title and headings names an access list."""
     head = text.lstrip(" \t\n\ufeff\u200b")[:_MOST_CHARS]
-    first, _, rest = unicodedata.normalize("NFKC", normalise(head)).partition("\n\n")
-    if _TITLE.fullmatch(first):
-        second = rest.partition("\n\n")[0]
-        first = second if first.endswith("=") else f"{first}\n{second}"
-    lines = _ASIDE.sub("", first)
+    lines = _ASIDE.sub("", _beginning(unicodedata.normalize("NFKC", normalise(head))))
     if _LINE_NAMES_ACCESS.search(lines) or (lines.startswith("{") and _NAMES_ACCESS.search(lines)):
         raise BadDocument(
             "Its first lines name an access list, but there is no front matter.",
             advice="Write `groups: [hr, legal]` between two lines `---` at the top. Where no list is meant, let the "
             "text begin with a sentence.",
         )
+
+
+def _beginning(text: str) -> str:
+    """The first paragraph behind title and headings, and these, since one may be none; but a title over `===` is."""
+    first, *others = text.split("\n\n")
+    if "\n" in first and not _HEADING.fullmatch(first):
+        return first
+    headings = list(takewhile(_HEADING.fullmatch, others))
+    title = [] if _TITLE.fullmatch(first) else [first]
+    return "\n".join([*title, *others[: len(headings) + 1]])
 
 
 def _refuse_nearly(fields: str) -> None:
@@ -124,12 +143,11 @@ def _fields(block: str) -> dict[str, object]:
         value = _value(said)
         if value is not None and _usable(name):
             fields[name] = value
-    named = {field: names for field, names in access.items() if names}
-    if not named and _NAMES_ACCESS.search(_without_asides("\n".join(others))):
+    if not any(access.values()) and _NAMES_ACCESS.search(_without_asides("\n".join(others))):
         raise _not_understood()  # a nested one, say; beside one that is understood it is somebody else's
     if not access:
         _refuse_nearly(_without_asides("\n".join(others)))
-    return {**fields, **named}
+    return {**fields, **access}
 
 
 def _without_asides(text: str) -> str:

@@ -109,6 +109,8 @@ def test_markdown_with_front_matter(read: Read) -> None:
         ("---\ngroups:\nhr\n---\nbody", ("hr",)),
         ('---\naccess:\n"hr"\nx: y\n---\nbody', ("hr",)),
         ("---\ngroups: []\naccess: ~\n---\nbody", ("staff",)),
+        ("---\ngroups: []\n---\nGroups: how we work\n\nbody", ("staff",)),
+        ("\u200b---\ngroups: hr\n---\nbody", ("hr",)),
         ("---\n# groups: [hr]\nx: y\n---\nbody", ("staff",)),
     ],
 )
@@ -197,6 +199,15 @@ def test_an_access_list_in_front_matter_that_is_not_understood_never_means_every
         "groups\uff1a hr\n\nbody",
         "allowed_groups: hr\n\nbody",
         "---\ntitle: X\n---\n\ngroups: hr\n\nbody",
+        "# Title\n\n## Section\n\ngroups: hr\n\nbody",
+        "# Title\n## Section\n\ngroups: hr\n\nbody",
+        "Title\n\n## Section\n\ngroups: hr\n\nbody",
+        "Title\n=====\n\nSection\n-------\n\n- groups: hr\n\nbody",
+        "Title\n-----\n\ngroups: hr\n\nbody",
+        "---\ntitle: X\n---\n# Title\n\n## Section\n\ngroups: hr\n\nbody",
+        "groups: hr\n---\n\nbody",
+        "groups =\n\n- hr",
+        "ACLs: hr\n\nbody",
     ],
 )
 def test_an_access_list_outside_of_front_matter_never_means_everybody(read: Read, text: str) -> None:
@@ -205,7 +216,13 @@ def test_an_access_list_outside_of_front_matter_never_means_everybody(read: Read
     assert item.reason.startswith("Its first lines name an access list, but there is no front matter. Write `groups: [")
 
 
-@pytest.mark.parametrize("key", ["group", "Group", '"group"', "acl", "access_list", "access-groups", "allowed groups"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("group", "Group", '"group"', "acl", "ACLs", "**acl**", "access_list", "access-groups", "access.groups"),
+        *("allowed groups", "security:\n  acl", "security:\n- 'acl'", "security: {level: 1, acl"),
+    ],
+)
 @pytest.mark.parametrize("front", ["---\ntitle: X\n{}: hr\n---\nbody", "----\n{}: hr\n----\nbody"])
 def test_a_key_that_is_nearly_an_access_list_never_means_everybody(read: Read, front: str, key: str) -> None:
     (item,) = read("a.md", front.format(key))
@@ -219,9 +236,32 @@ def test_beside_an_access_list_a_group_is_metadata(read: Read, beside: str, grou
     assert (document.groups, document.metadata["group"]) == (groups, "Components")
 
 
-@pytest.mark.parametrize("key", ["groups", "Groups ", '"access"'])
-def test_an_access_list_in_front_matter_of_plain_text_never_means_everybody(read: Read, key: str) -> None:
-    (item,) = read("a.txt", f"\ufeff---\r\ntitle: X\r\n{key}: hr\r\n---\r\nbody")
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            f"\ufeff---\r\ntitle: X\r\n{line}\r\n---\r\nbody"
+            for line in (
+                "groups: hr",
+                "Groups : hr",
+                '"access": hr',
+                "groups: {hr: read}",
+                "meta:\r\n  groups: hr",
+                "acl: hr",
+                "group: hr",
+                "\uff47roups: hr",
+                "All groups have access: ask.",
+            )
+        ),
+        "---\n- groups: hr\n---\nbody",
+        '---\n{"groups": ["hr"]}\n---\nbody',
+        "\u200b---\ngroups: hr\n---\nbody",
+        "---\ngroups: hr\n...\nbody",
+        "+++\ngroups = ['hr']\n+++\nbody",
+    ],
+)
+def test_an_access_list_in_front_matter_of_plain_text_never_means_everybody(read: Read, text: str) -> None:
+    (item,) = read("a.txt", text)
     assert isinstance(item, Quarantined)
     assert "names an access list" in item.reason and "extension .md" in item.reason
 
@@ -229,8 +269,9 @@ def test_an_access_list_in_front_matter_of_plain_text_never_means_everybody(read
 @pytest.mark.parametrize(
     "text",
     [
-        "---\ntitle: X\ngroup: one\n---\nbody",
-        "---\nAll groups have access: ask.\nnote: x\n---\nbody",
+        "---\ntitle: X\nmenu:\n  group: one\n---\nbody",
+        "---\nAll groups have access.\nnote: x\n---\nbody",
+        "+++\ngroups = ['hr']\n---\nbody",
         "---\ntitle: X\n\ngroups: hr",
         "title: X\ngroups: hr\n\nbody",
         "-----\ngroups: hr\n-----\nbody",
@@ -256,6 +297,10 @@ def test_what_front_matter_says_is_no_access_list_is_metadata(read: Read) -> Non
         "accessibility: of pages",
         "group::member\nis how C++ writes it.",
         "---\nmenu:\n  group: one\n---\nbody",
+        "---\nmenu:\n- 'group': one\nother: {group: two}\n---\nbody",
+        "# Tea\n\n## Green\n\nOf two groups.\n\nGroups: hot and cold",
+        "Tea\n---\n\nOf two groups.\n\nGroups: hot and cold",
+        "# Tea\n\nOf two groups.\n\nGroups: hot and cold",
     ],
 )
 def test_prose_that_speaks_of_access_is_text(read: Read, text: str) -> None:
