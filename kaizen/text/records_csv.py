@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from kaizen.errors import BadDocument
+from kaizen.text.access_list import seems_access_list
 from kaizen.text.decode import refuse_utf16
 
 _DELIMITERS = ",;\t|"
@@ -18,6 +19,7 @@ _LONGEST_CODE = 64
 _SPACE = re.compile(r"\s")
 _WITH_DIGITS = re.compile(r"[^\W\d_]*\d[^\W_]*")
 _WORD = re.compile(r"[^\W\d_]+")
+_IN_NUMBER = re.compile(r"(?<!\w-)\b\d+,(?=\d)")  # 20,5 and 1,200; a code such as A-20 is none
 
 
 class Record(NamedTuple):
@@ -33,6 +35,9 @@ def records(file: BinaryIO, max_bytes: int) -> Iterator[Record]:
     A record whose quotes do not end as they should costs itself: what it swallowed is read again, each line on its
     own, and from where it broke all goes on as before. So no line is read more than three times, whatever there is.
     So does one whose quotes are sound, but whose lines are records by all signs: see `_swallows`.
+
+    Where a column names an access list, nothing of such a record is read again: its lines may be those of a cell, and
+    one of them, taken for a record, would be everybody's.
     """
     # Process-wide in the csv module, and by default 131,072 characters: only ever raised, `_Lines` sets the bound.
     csv.field_size_limit(max(csv.field_size_limit(), max_bytes))
@@ -47,7 +52,10 @@ def records(file: BinaryIO, max_bytes: int) -> Iterator[Record]:
         try:
             cells = next(reader)
             if lines.are_each_a_record() and _swallows(cells, lines):
-                raise BadDocument(f"A quote in it is closed only on line {lines.line}, among records.", advice=_MEND)
+                raise BadDocument(
+                    f"A quote in it is closed only on line {lines.line}, among records.",
+                    advice=f"{_MEND} Where they are right, write a blank behind each {lines.delimiter!r} within.",
+                )
         except StopIteration:
             return
         except (BadDocument, csv.Error) as error:
@@ -65,8 +73,12 @@ def _salvaged(lines: _Lines, error: BadDocument | csv.Error) -> Iterator[Record]
     if isinstance(error, csv.Error) and (tidied := _but_for_blanks(lines)):
         yield Record(lines.start, _checked(tidied))
         return
+    up_to = f" up to line {lines.line}"
+    if lines.restricted:
+        yield Record(lines.start, _reason(error, up_to))
+        return
     swallowed = lines.alike()
-    yield Record(lines.start, _reason(error, "" if swallowed else f" up to line {lines.line}"))
+    yield Record(lines.start, _reason(error, "" if swallowed else up_to))
     for text in lines.again():
         cells = _alone(text, lines.delimiter) if swallowed else []
         if cells:
@@ -78,18 +90,27 @@ def _swallows(cells: list[str], lines: _Lines) -> bool:
 
     They are if one of the columns beside the cell with the line ends, such as the id, looks alike in all lines: prose
     begins no line with a number, or a code, and a comma, without a blank behind it: `80331, Munich`. Of words nothing
-    can be told, so they are left a cell.
+    can be told, nor of lines whose commas stand in numbers, as in `20,5 degrees`, so they are left a cell.
     """
     whole = [place for place, cell in enumerate(cells) if "\n" in cell]
     if len(whole) != 1:
         return False
     before, after = cells[: whole[0]], cells[whole[0] + 1 :]
-    rows = [line.split(lines.delimiter) for line in lines.whole().split("\n") if line.strip()]
+    written = [line for line in lines.whole().split("\n") if line.strip()]
+    if lines.delimiter == "," and _are_decimals(written[1:]):
+        return False
+    rows = [line.split(lines.delimiter) for line in written]
     if all(_blanks(row) - _blanks(rows[0]) for row in rows[1:]):
         return False
     own = [*zip(before, range(len(before)), strict=True), *zip(after, range(-len(after), 0), strict=True)]
     looks = [(_look(cell), column) for cell, column in own]
     return any("0" in look and all(_look(row[column]) == look for row in rows) for look, column in looks)
+
+
+def _are_decimals(lines: list[str]) -> bool:
+    """Whether in at least half of the lines each comma stands in a number."""
+    decimals = sum(len(_IN_NUMBER.findall(line)) == line.count(",") for line in lines)
+    return 2 * decimals >= len(lines)
 
 
 def _blanks(row: list[str]) -> set[int]:
@@ -147,6 +168,7 @@ class _Lines:
         start, first: the number and the text of the record's first line; no text if it is too long.
         line: the number of the line that was read last.
         columns: how many the header has.
+        restricted: whether one of these names an access list, or seems to.
     """
 
     def __init__(self, file: BinaryIO, max_bytes: int, header: str) -> None:
@@ -155,6 +177,7 @@ class _Lines:
         self.delimiter = max(_DELIMITERS, key=header.count)
         self._delimiters = header.count(self.delimiter)
         self.columns = self._delimiters + 1
+        self.restricted = any(map(seems_access_list, header.split(self.delimiter)))
         self.line = self._offset = self._begun = self._second = 0
         self.start_record()
 
@@ -165,11 +188,12 @@ class _Lines:
         self._ended = False
 
     def alike(self) -> bool:
-        """Return whether most of the lines after the record's first have as many fields as the header.
+        """Return whether at least half of the lines after the record's first, or all but blank ones, have as many
+        fields as the header.
 
         They are records then, that a stray quote swallowed; else they are lines of a cell that is cut off or too long.
         """
-        return 2 * self._alike >= self.line - self.start
+        return self.are_each_a_record() or 2 * self._alike >= self.line - self.start
 
     def are_each_a_record(self) -> bool:
         """Return whether there are several lines, and each that is not blank has as many fields as the header."""

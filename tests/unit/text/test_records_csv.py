@@ -86,7 +86,10 @@ def test_a_stray_quote_that_another_one_closes_costs_one_record(
 def test_what_a_quote_swallowed_that_another_one_closes_is_told_and_read(read: Read) -> None:
     bad, two, three = read("a.csv", 'id,text\n1,"19 inch\n2,two\n3,of 19"\n')
     assert isinstance(bad, Unread)
-    assert bad.reason == "line 2: A quote in it is closed only on line 4, among records. Mend the quotes."
+    assert bad.reason == (
+        "line 2: A quote in it is closed only on line 4, among records. "
+        "Mend the quotes. Where they are right, write a blank behind each ',' within."
+    )
     assert [(item.id, item.text) for item in (two, three) if isinstance(item, Document)] == [
         ("2", "two"),
         ("3", 'of 19"'),
@@ -105,6 +108,8 @@ def test_what_a_quote_swallowed_that_another_one_closes_is_told_and_read(read: R
         "5 High St.\n80331, Munich",
         "Steps:\n1, open it\n\n2, close it",
         "On a day\nb7, in red",
+        "Temperatures:\n20,5 degrees\n\n21,3 degrees\n-2,0 degrees",
+        "Sold:\n1,200 units\n2,- each",
     ],
 )
 @pytest.mark.parametrize("number", ["1", "b7", "red"])
@@ -112,14 +117,49 @@ def test_a_cell_of_several_lines_is_one_cell(cell: str, number: str) -> None:
     assert _read(f'id,text\n{number},"{cell}"\n2,x\n')[0] == (2, [number, cell])
 
 
+@pytest.mark.parametrize("rows", ["13,6 inch\n14,b\n15,c", "A-13,6 inch\nA-14,7 inch", "13,-6 inch\n14,b"])
+def test_rows_whose_text_begins_with_a_number_are_read_behind_a_stray_quote(rows: str) -> None:
+    code = rows[: rows.index("13")]
+    found = _read(f'id,text\n{code}12,"19 inch rack\n{rows}"\n')
+    assert [cells for _, cells in found] == ["", *(row.split(",") for row in f'{rows}"'.split("\n"))]
+
+
 def test_a_table_of_the_same_ids_in_a_file_that_quotes_all_is_one_cell() -> None:
     cell = "In short\n7,seven\n8,eight"
     assert _read(f'"id","text"\n"1","{cell}"\n')[0] == (2, ["1", cell])
 
 
+@pytest.mark.parametrize("column", ["groups", " Access", '"acl"', "allowed_groups"])
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ('7,"salaries, in all\n3,board 90k,\n4,staff",hr', "A quote in it is closed only on line 4, among records."),
+        ('7,"salaries\n3,board,\n4,staff,\n5,"rest",hr', "It is not CSV up to line 5: ',' expected after '\"'."),
+    ],
+)
+def test_where_a_column_names_an_access_list_no_line_of_a_cell_is_a_record(column: str, record: str, why: str) -> None:
+    found = list(records(io.BytesIO(f"id,text,{column}\n{record}\n8,x,hr\n".encode()), _LIMIT))[1:]
+    assert [cells if isinstance(cells, list) else cells.message for _, cells in found] == [why, ["8", "x", "hr"]]
+
+
+def test_a_quote_that_is_never_closed_costs_the_rest_where_a_column_names_an_access_list() -> None:
+    assert _read('id,text,groups\n1,a,hr\n7,"salaries\n3,board,\n8,x,hr\n') == [(2, ["1", "a", "hr"]), (3, "")]
+
+
+def test_lines_with_a_blank_behind_each_comma_are_a_cell_beside_an_access_list_too() -> None:
+    cell = "salaries, in all\n3, board 90k,\n4, staff"
+    assert _read(f'id,text,groups\n7,"{cell}",hr\n') == [(2, ["7", cell, "hr"])]
+
+
 def test_each_of_many_stray_quotes_costs_its_record() -> None:
     text = "id,text\n" + '1,"one\n2,b\n3,"three\n4,"four"\n5,"five\n'
     assert _read(text) == [(2, ""), (3, ["2", "b"]), (4, ""), (5, ["4", "four"]), (6, "")]
+
+
+@pytest.mark.parametrize("last", ['3,bar"', "3,bar"])
+def test_blank_lines_among_swallowed_records_do_not_count(last: str) -> None:
+    found = _read(f'id,text\n1,"big\n\n\n\n\n2,foo\n\n\n\n{last}\n')
+    assert [cells for _, cells in found] == ["", ["2", "foo"], ["3", last[2:]]]
 
 
 def test_lines_of_a_cell_that_is_cut_off_are_not_records() -> None:
