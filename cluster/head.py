@@ -35,6 +35,7 @@ from cluster.controller_pace import look_less_often
 from cluster.ending import Ending
 from cluster.ingress import free_ports, ingress_environment, serve_host
 from cluster.kept_gcs import keep_gcs, place_to_remember
+from cluster.kept_haproxy import keep_haproxy
 from cluster.private_ray import start_private_ray
 from cluster.ray_token import keep_private, use_token
 from cluster.short_paths import short_temporary_folder
@@ -111,6 +112,8 @@ def _start(settings: Settings, config: Path | None, runtime: Path, ending: Endin
             _wait_until_loaded(fleet, ledger)
     if settings.cluster.address == "local":  # another cluster's controller may have more to look after
         look_less_often()
+        if settings.server.ingress == "haproxy":
+            keep_haproxy()
     _publish(settings, context, port, last)
 
 

@@ -70,7 +70,11 @@ def test_without_looking_every_second(
     tmp_path_factory: pytest.TempPathFactory, ingress: str, flocks: Flocks, chaos: Chaos
 ) -> None:
     config = configure(tmp_path_factory.mktemp("slow"), {**TWINS, "server": {"ingress": ingress}})
-    with without({"cluster.ingress:PROXY_HEALTH": "tests.chaos.stand_ins:serves_own_pace"}), started(config) as product:
+    off = {
+        "cluster.ingress:PROXY_HEALTH": "tests.chaos.stand_ins:serves_own_pace",
+        "cluster.kept_haproxy:keep_haproxy": "tests.chaos.stand_ins:nothing_happens",
+    }
+    with without(off), started(config) as product:
         seconds, _ = outage(product, flocks(product), newest(product), patience=120)
     chaos.broken(ROW, f"kill -9, {ingress}", defence=f"Serve's own pace of health checks ({ingress})", trials=1,
                  violations=int(seconds > WITHIN_SECONDS), seen=f"{seconds:.1f} s out")  # fmt: skip

@@ -68,6 +68,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
         "_open_api": made.does("api", 1),
         "_release_built": lambda _: release,
         "look_less_often": made.does("slow down"),
+        "keep_haproxy": made.does("keep HAProxy"),
         "keep_private": lambda: None,
         "use_token": lambda: None,
     }.items():
@@ -125,7 +126,17 @@ def test_why_the_release_could_not_be_made_is_told_in_words() -> None:
 def test_a_ray_of_its_own_ends_with_it(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     when_it_waits(parts, monkeypatch)
     parts.run("local")
-    assert parts.done == ["private", "keep", "fleet", "api", "slow down", "waiting", "let go", "disconnect"]
+    assert parts.done == [
+        "private",
+        "keep",
+        "fleet",
+        "api",
+        "slow down",
+        "keep HAProxy",
+        "waiting",
+        "let go",
+        "disconnect",
+    ]
 
 
 def test_ray_takes_the_signals_over_and_they_are_heard_all_the_same(
