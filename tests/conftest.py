@@ -15,6 +15,8 @@ from xdist.scheduler import LoadFileScheduling
 pytest_plugins = ["tests.product"]  # the fixture of a running installation
 
 ORDER = ("unit", "ray", "journey", "chaos", "gpu")
+# Installations that live until the last test, and load a machine while they idle: what needs none of them comes first.
+LASTING = ("product", "twins", "weak_twins")
 HERE = Path(__file__).parent
 # Folders of unit tests by what their dearest file takes, so that processes end together; all others come last.
 DEAREST_FIRST = ("models", "storage", "steward", "learning", "text", "indexing", "evaluation")
@@ -65,12 +67,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(folder)
         if folder == "gpu":
             item.add_marker(without_gpu)
-    items.sort(key=_place)
+    files = {item.path: 0 for item in items}
+    for item in items:
+        files[item.path] = max(files[item.path], _needed(item))
+    # Most files share what is dear to make, and so they stay whole; those of chaos share nothing of their own.
+    items.sort(key=lambda item: (_needed(item) if _folder(item) == "chaos" else files[item.path], *_place(item)))
 
 
 def _place(item: pytest.Item) -> tuple[int, int]:
     folder, inner = item.path.relative_to(HERE).parts[:2]
     return ORDER.index(folder), DEAREST_FIRST.index(inner) if inner in DEAREST_FIRST else len(DEAREST_FIRST)
+
+
+def _needed(item: pytest.Item) -> int:
+    """How many of LASTING run beside a test; those that it asks for by name are among its parameters."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    asked = {*getattr(item, "fixturenames", ()), *(value for value in parameters if isinstance(value, str))}
+    return max((number for number, name in enumerate(LASTING, 1) if name in asked), default=0)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -32,11 +32,11 @@ FLAG = "embedder-unavailable"
 DEFENCE = "vectors are looked at before they are kept or searched by"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["weak_twins"])
 def spoilt(request: pytest.FixtureRequest, chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """An installation of its own with two replicas and two shards; in the short form one that is there anyway."""
     if not chaos.long:
-        yield request.getfixturevalue("weak_twins")
+        yield request.getfixturevalue(request.param)
         return
     folder = tmp_path_factory.mktemp("spoilt")
     with spoilable(folder), started(configure(folder, {"generator": {"kind": "extractive"}})) as running:
