@@ -34,7 +34,7 @@ from cluster.belongings import clear_leftovers, take_away
 from cluster.controller_pace import look_less_often
 from cluster.ending import Ending
 from cluster.ingress import free_ports, ingress_environment, serve_host
-from cluster.kept_gcs import keep_gcs, place_to_remember
+from cluster.kept_gcs import keep_gcs
 from cluster.kept_haproxy import keep_haproxy
 from cluster.private_ray import start_private_ray
 from cluster.ray_token import keep_private, use_token
@@ -101,7 +101,7 @@ def _start(settings: Settings, config: Path | None, runtime: Path, ending: Endin
         with steps.step("Preparing the release and starting Ray"), _release_built(config) as release:
             local_key(directory, ledger.keys, tenant=settings.workspace.tenant)
             os.environ.update(ingress_environment(settings.server, runtime))
-            context = _start_ray(settings, ending, last)
+            context = _start_ray(settings, runtime, ending, last)
             withheld = _finish(release)
         if withheld:
             steps.note(withheld)
@@ -154,16 +154,14 @@ def _finish(release: subprocess.Popen[str]) -> str:
     return withheld
 
 
-def _start_ray(settings: Settings, ending: Ending, last: ExitStack) -> BaseContext:
+def _start_ray(settings: Settings, runtime: Path, ending: Ending, last: ExitStack) -> BaseContext:
     """A private Ray ends with all that is in it. No `serve.shutdown` before: it took half a minute to give up."""
+    last.callback(ray.shutdown)
     cluster = settings.cluster
     if cluster.address == "local":
-        remembered = last.enter_context(Scratch("gcs", place_to_remember(cluster.object_store_bytes)))
-        last.callback(ray.shutdown)
-        context = start_private_ray(cluster, remembered)
+        context = start_private_ray(cluster, runtime)
         last.callback(keep_gcs())
     else:
-        last.callback(ray.shutdown)
         use_token()
         context = ray.init(address=cluster.address, namespace=cluster.namespace, log_to_driver=False)
     ending.heed()  # Ray has its own way with SIGTERM: it aborts the process

@@ -7,34 +7,19 @@ after it has gone, and the head with them. What it knows lies in a file, so the 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from shutil import disk_usage
 from typing import cast
 
 from ray._private import worker
 from ray._private.node import Node
 from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER
 
-from cluster.short_paths import short_temporary_folder
-
 log = logging.getLogger("kaizen.head")
-
-_MEMORY = Path("/dev/shm")  # noqa: S108 (what is made in it has a random name and is its owner's alone)
-_ROOM_BYTES = 256 * 2**20  # of which it takes a tenth
 
 # One that cannot start (its disk is full) must not keep a core busy.
 PAUSE_SECONDS = 0.5
-
-
-def place_to_remember(object_store_bytes: int) -> Path:
-    """In memory, where there is room beside Ray's objects: what is remembered need not outlive the machine, and a GCS
-    that cannot write ends, on a full disk as well.
-    """
-    roomy = os.access(_MEMORY, os.W_OK) and disk_usage(_MEMORY).free > object_store_bytes + _ROOM_BYTES
-    return _MEMORY if roomy else short_temporary_folder()
 
 
 def remembering(directory: Path) -> dict[str, str]:

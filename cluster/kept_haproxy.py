@@ -10,22 +10,26 @@ import asyncio
 import logging
 from typing import Any
 
-import ray
 from ray.serve.context import _get_global_client
 
 log = logging.getLogger("ray.serve")
 
 
 def keep_haproxy() -> None:
-    """Tell the actors of this cluster that start HAProxy.
+    """Have the running controller tell the actors of this cluster that start HAProxy.
 
-    Nobody waits for it: one that does not hear it is one of which Serve looks after HAProxy alone.
+    Nobody waits for it: after one that does not hear it Serve looks, as before.
     """
-    for actor in ray.get(_get_global_client()._controller.get_proxies.remote()).values():
+    _get_global_client()._controller.__ray_call__.remote(_tell)
+
+
+def _tell(controller: Any) -> None:  # noqa: ANN401 (Serve's actors, whose names are no classes)
+    """In the controller's process, which knows them."""
+    for actor in controller.get_proxies().values():
         actor.__ray_call__.remote(_keep)
 
 
-def _keep(actor: Any) -> None:  # noqa: ANN401 (Serve's HAProxyManager, whose name is no class)
+def _keep(actor: Any) -> None:  # noqa: ANN401
     """In the actor's process. Serve's own proxy, which is there for a fallback, has no HAProxy."""
     if hasattr(actor, "_haproxy"):
         actor.keeping = asyncio.run_coroutine_threadsafe(kept(actor), actor.event_loop)  # held, or it might vanish

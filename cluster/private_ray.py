@@ -28,11 +28,11 @@ FRUGAL = {
 }
 
 
-def start_private_ray(cluster: Cluster, remembered: Path) -> ray._private.worker.BaseContext:
+def start_private_ray(cluster: Cluster, runtime: Path) -> ray._private.worker.BaseContext:
     """Start it and connect; it ends with `ray.shutdown()` or with this process.
 
     Args:
-        remembered: private directory that ends with it, for what its GCS remembers.
+        runtime: private directory that ends with it, for what its GCS remembers.
     """
     # Ray gives its workers niceness 15: beside any other busy program the gateway and the generator would starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -45,7 +45,7 @@ def start_private_ray(cluster: Cluster, remembered: Path) -> ray._private.worker
         include_dashboard=True,
         dashboard_host="127.0.0.1",
         dashboard_port=cluster.dashboard_port or free_ports(1)[0],
-        _system_config=remembering(remembered),
+        _system_config=remembering(runtime / "gcs"),
     )
 
 

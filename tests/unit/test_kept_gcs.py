@@ -5,16 +5,14 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from cluster import kept_gcs
-from cluster.kept_gcs import PROCESS_TYPE_GCS_SERVER, keep_gcs, place_to_remember
+from cluster.kept_gcs import PROCESS_TYPE_GCS_SERVER, keep_gcs
 
 SLEEPER = [sys.executable, "-c", "import threading; threading.Event().wait()"]
 
@@ -76,18 +74,6 @@ def test_what_ended_it_may_stand_in_the_way_of_the_next_one_for_a_while(node: No
     kept()
     node.gcs.kill()
     node.gcs.wait()
-
-
-@pytest.mark.parametrize(("free_bytes", "taken"), [(2**30, "/dev/shm"), (64 * 2**20, "/scratch")])  # noqa: S108
-def test_it_remembers_in_memory_where_there_is_room(
-    free_bytes: int, taken: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", "/scratch")
-    monkeypatch.setattr(kept_gcs, "disk_usage", lambda _: SimpleNamespace(free=free_bytes))
-    monkeypatch.setattr(kept_gcs.os, "access", lambda *_: True)
-    assert place_to_remember(512 * 2**20) == Path(taken)
-    monkeypatch.setattr(kept_gcs.os, "access", lambda *_: False)
-    assert place_to_remember(512 * 2**20) == Path("/scratch")
 
 
 def test_after_the_end_was_announced_none_is_started(node: Node, kept: Callable[[], None]) -> None:
