@@ -199,19 +199,22 @@ class Mix:
     pause_seconds: float = 0.02
     retry_seconds: float = 0.0
     explain: bool = False
-    seed: int = 0
+
+
+# Whose number is in all names and keys of a block: a key that comes again, of a block before, would change nothing.
+_BLOCKS = itertools.count(1)
 
 
 @contextmanager
 def traffic(product: Product, key: str, mix: Mix) -> Iterator[History]:
     """Keep the clients of `mix` busy with `key` until the block ends."""
-    history, ended = History(), threading.Event()
+    history, ended, block = History(), threading.Event(), next(_BLOCKS)
     parts = [*[_search] * mix.searchers, *[_write] * mix.writers, *[_ask] * mix.askers]
 
     def run(number: int) -> None:
         with product.client(key, seconds=30) as http:
             client = Client(http, history, mix.retry_seconds, mix.explain)
-            parts[number](client, mix, number, ended)
+            parts[number](client, mix, f"{block}-{number}", ended)
 
     with ThreadPoolExecutor(len(parts)) as pool:
         running = [pool.submit(run, number) for number in range(len(parts))]
@@ -224,29 +227,28 @@ def traffic(product: Product, key: str, mix: Mix) -> Iterator[History]:
             one.result()
 
 
-def _search(client: Client, mix: Mix, number: int, ended: threading.Event) -> None:
+def _search(client: Client, mix: Mix, name: str, ended: threading.Event) -> None:
     """Search; every tenth list gets a thumb."""
     for turn in itertools.count():
         if ended.wait(mix.pause_seconds):
             return
         found = client.search(mix.query, mix.fields)
         if turn % 10 == 0 and found.impression:
-            client.judge(found.impression, f"{mix.seed}-{number}-{turn}")
+            client.judge(found.impression, f"{name}-{turn}")
 
 
-def _ask(client: Client, mix: Mix, _: int, ended: threading.Event) -> None:
+def _ask(client: Client, mix: Mix, _: str, ended: threading.Event) -> None:
     while not ended.wait(mix.pause_seconds * 10):
         client.ask(mix.question, mix.asked)
 
 
-def _write(client: Client, mix: Mix, number: int, ended: threading.Event) -> None:
+def _write(client: Client, mix: Mix, name: str, ended: threading.Event) -> None:
     """Store, change and delete documents of its own, and look for each by a word that no other one holds."""
-    chance = Random(f"{mix.seed} {number}")  # noqa: S311 (no secret)
+    chance = Random(name)  # noqa: S311 (no secret)
     for turn in itertools.count():
         if ended.wait(mix.pause_seconds):
             return
-        name = f"w{number}-{turn}"
-        _one_life(client, mix, name, chance)
+        _one_life(client, mix, f"w{name}-{turn}", chance)
 
 
 def _one_life(client: Client, mix: Mix, name: str, chance: Random) -> None:
@@ -254,7 +256,7 @@ def _one_life(client: Client, mix: Mix, name: str, chance: Random) -> None:
     word = spelt(name)
     for version in range(chance.choice((1, 1, 2))):
         text = f"The {mix.query} {word} of {cohort(name)} stands here {version}."
-        wrote = client.write(name, text, f"{mix.seed}-{name}-{version}")
+        wrote = client.write(name, text, f"{name}-{version}")
         if wrote.outcome != "acknowledged":
             return
     if chance.random() < 0.5:

@@ -1,0 +1,49 @@
+"""Traffic on a stand-in for the product: what its clients say, and what they take down of what they are told."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import httpx
+
+from tests.chaos.history import Mix, traffic
+from tests.product import Product
+
+MIX = Mix(searchers=1, writers=1, askers=0, pause_seconds=0.001)
+OF_ITSELF = {"release": "r1", "fingerprints": None, "coverage": 1, "degraded": [], "index_seq": 1}
+FOUND = {**OF_ITSELF, "impression_id": "imp_1", "hits": []}
+
+
+@dataclass
+class Service:
+    """Says yes to everything, unless `status` is another one, and remembers names and idempotency keys."""
+
+    status: int = 200
+    names: Counter[str] = field(default_factory=Counter)
+    keys: Counter[str] = field(default_factory=Counter)
+
+    def client(self, _key: str = "", seconds: float = 1) -> httpx.Client:
+        return httpx.Client(base_url="http://stand-in", transport=httpx.MockTransport(self._answer), timeout=seconds)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        body: dict[str, Any] = json.loads(request.content or "{}")
+        key = request.headers.get("Idempotency-Key") or body.get("idempotency_key")
+        self.keys.update([key] if key else [])
+        if request.method == "PUT":
+            self.names[request.url.path] += 1
+        said = {"seq": 1, "searchable": True, "feedback_id": "fb", **FOUND}
+        return httpx.Response(self.status, json=said)
+
+
+def test_two_blocks_of_traffic_share_no_name_and_no_key() -> None:
+    seen = []
+    for _ in range(2):
+        service = Service()
+        with traffic(cast(Product, service), "key", MIX) as history:
+            history.wait_for_more(10, "write")
+        assert set(service.keys.values()) == {1}
+        seen.append({*service.names, *service.keys})
+    assert seen[0].isdisjoint(seen[1])
