@@ -35,21 +35,31 @@ class History:
         return [operation for operation in list(self.operations) if not kinds or operation.kind in kinds]
 
     def failed(self) -> list[Operation]:
-        """What did not succeed although the client tried twice."""
-        return [operation for operation in self.of() if operation.outcome == "unknown"]
+        """What did not succeed although the client tried twice, and was not as promised (`Operation.broken`)."""
+        return [operation for operation in self.of() if operation.broken]
 
     def partial(self) -> list[Operation]:
         """Responses that lacked a shard."""
         return [operation for operation in self.of() if operation.status == 200 and operation.coverage < 1]
 
     def retried(self) -> list[Operation]:
-        """What needed its second try."""
-        return [operation for operation in self.of() if operation.first_status != operation.status]
+        """What its first try did not do."""
+        return [operation for operation in self.of() if operation.first_status != 200]
 
     def success(self) -> float:
         """Share of the operations that were done."""
         done = [operation.outcome == "acknowledged" for operation in self.of()]
         return sum(done) / len(done)
+
+    def degraded(self) -> list[Operation]:
+        """Searches of which something was replaced by something simpler. (Whether an answer is in its generator's words
+        hangs on what that says, and how fast.)"""
+        return [operation for operation in self.of("search") if operation.degraded]
+
+    def noticed(self) -> list[Operation]:
+        """What somebody noticed, be it only as a delay or a flag: nothing, where all is well."""
+        odd = {id(each) for each in [*self.retried(), *self.partial(), *self.degraded()]}
+        return [operation for operation in self.of() if id(operation) in odd]
 
     def wait_for_more(self, operations: int, *kinds: Kind) -> None:
         """Wait until so many more have ended."""
@@ -58,7 +68,7 @@ class History:
 
     def recovery_seconds(self, since: float) -> float:
         """From `since` to the end of the last response that was partial, tried twice or failed; 0: there was none."""
-        troubled = [*self.partial(), *self.retried(), *self.failed()]
+        troubled = [*self.partial(), *self.retried()]
         return max((operation.ended - since for operation in troubled), default=0.0)
 
     def check(self, final: Final | None = None, releases: Mapping[str, Mapping[str, str]] | None = None) -> None:

@@ -16,6 +16,7 @@ Outcome = Literal["acknowledged", "refused", "unknown"]
 Fingerprints = Mapping[str, Mapping[str, str]]
 
 FAILED = "no error after one retry"
+REFUSED = "nothing that is right is refused"
 DURABLE = "every acknowledged write is there"
 GONE = "a deleted document stays gone"
 ONCE = "nothing is there twice"
@@ -68,15 +69,36 @@ class Operation:
 
     @property
     def outcome(self) -> Outcome:
-        """A refusal changed nothing; after an error of the server's nobody knows."""
+        """What was refused both times changed nothing; after an error of the server's nobody knows."""
         if self.status == 200 or self._deleted_before:
             return "acknowledged"
-        return "refused" if 400 <= self.status < 500 or self.status == 507 else "unknown"
+        return "refused" if _refuses(self.first_status) and _refuses(self.status) else "unknown"
+
+    @property
+    def broken(self) -> str:
+        """The promise that this outcome breaks; empty: none.
+
+        Clients ask for nothing that is wrong, so two refusals alone are as promised: a 429, which says when to come
+        back, and the 404 of a deletion that finds nothing, where the document's life tells whether that is true. A row
+        that promises others (507 of a full disk, 503 where nothing can answer) leaves FAILED out, and looks itself.
+        """
+        if self.outcome == "acknowledged" or self.status == 429 or self.finds_nothing:
+            return ""
+        return REFUSED if self.status in range(400, 500) else FAILED
+
+    @property
+    def finds_nothing(self) -> bool:
+        """Whether it is a deletion of what is not there, or no more."""
+        return self.kind == "delete" and self.status == 404
 
     @property
     def _deleted_before(self) -> bool:
         """The second try of a deletion finds nothing: the first one had deleted it."""
-        return self.kind == "delete" and self.status == 404 and self.first_status != 404
+        return self.finds_nothing and not _refuses(self.first_status)
+
+
+def _refuses(status: int) -> bool:
+    return 400 <= status < 500 or status == 507
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +144,8 @@ def check(
 
 def _of_one(operation: Operation, releases: Mapping[str, Mapping[str, str]] | None) -> Iterator[Violation]:
     """What one response alone gives away."""
-    if operation.outcome == "unknown":
-        yield Violation(FAILED, f"{operation.kind} {operation.document}: {operation.first_status}, {operation.status}")
+    if promise := operation.broken:
+        yield Violation(promise, f"{operation.kind} {operation.document}: {operation.first_status}, {operation.status}")
     if operation.status == 429 and not operation.retry_after:
         yield Violation(PATIENT, f"{operation.kind}: no Retry-After")
     if operation.status == 200 and operation.coverage < 1 and "shard-unavailable" not in operation.degraded:
@@ -162,7 +184,7 @@ class _Life:
             self._look(operation, document)
             return
         effect = operation.text if operation.kind == "write" else None
-        if operation.kind == "delete" and operation.first_status == 404 and None not in self.possible:
+        if operation.finds_nothing and operation.outcome == "refused" and None not in self.possible:
             self.faults.append(Violation(DURABLE, f"{document} was stored, and a deletion did not find it"))
         if operation.outcome == "unknown":
             self.late.add(effect)

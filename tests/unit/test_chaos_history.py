@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import httpx
+import pytest
 
-from tests.chaos.history import Mix, traffic
+from tests.chaos.history import Client, History, Mix, traffic
 from tests.product import Product
 
 MIX = Mix(searchers=1, writers=1, askers=0, pause_seconds=0.001)
@@ -19,9 +20,10 @@ FOUND = {**OF_ITSELF, "impression_id": "imp_1", "hits": []}
 
 @dataclass
 class Service:
-    """Says yes to everything, unless `status` is another one, and remembers names and idempotency keys."""
+    """Answers everything with `status` and, beyond what is always said, `said`; remembers names and keys."""
 
     status: int = 200
+    said: dict[str, object] = field(default_factory=dict)
     names: Counter[str] = field(default_factory=Counter)
     keys: Counter[str] = field(default_factory=Counter)
 
@@ -34,8 +36,30 @@ class Service:
         self.keys.update([key] if key else [])
         if request.method == "PUT":
             self.names[request.url.path] += 1
-        said = {"seq": 1, "searchable": True, "feedback_id": "fb", **FOUND}
+        said = {"seq": 1, "searchable": True, "feedback_id": "fb", **FOUND, **self.said}
         return httpx.Response(self.status, json=said)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_noticed"), [({}, False), ({"degraded": ["embedder-unavailable"]}, True), ({"coverage": 0.5}, True)]
+)
+def test_a_search_that_is_not_as_always_is_noticed(said: dict[str, object], is_noticed: bool) -> None:
+    assert bool(told(Service(said=said)).noticed()) == is_noticed
+
+
+def test_a_refusal_is_noticed_and_all_but_a_429_are_failures() -> None:
+    for status, fails in {404: True, 422: True, 429: False, 507: True}.items():
+        history = told(Service(status=status))
+        assert len(history.noticed()) == 1
+        assert len(history.failed()) == fails
+
+
+def told(service: Service) -> History:
+    """The history of one search."""
+    history = History()
+    with service.client() as http:
+        Client(http, history).search("anything", {})
+    return history
 
 
 def test_two_blocks_of_traffic_share_no_name_and_no_key() -> None:

@@ -14,6 +14,7 @@ from tests.chaos.model import (
     ONE_RELEASE,
     PATIENT,
     RECORDED,
+    REFUSED,
     SAID,
     Final,
     Kind,
@@ -93,17 +94,36 @@ def test_the_end_differs(final: Final, promise: str) -> None:
         (operation("search", 6, seq=3, found={"b": "text of b"}), GONE),
         (operation("search", 6, 503), FAILED),
         (operation("search", 6, 0), FAILED),
+        (operation("write", 6, 507, document="d"), FAILED),
+        (operation("search", 6, 422), REFUSED),
+        (operation("write", 6, 409, document="d"), REFUSED),
+        (operation("feedback", 6, 404), REFUSED),
+        (operation("feedback", 6, 404, first_status=503), REFUSED),
         (operation("search", 6, 429), PATIENT),
         (operation("search", 6, coverage=0.5), SAID),
         (operation("search", 6, release="r1", fingerprints={"r2": RELEASES["r2"]}), ONE_RELEASE),
         (operation("search", 6, release="r1", fingerprints={"r1": RELEASES["r2"]}), ONE_RELEASE),
         (operation("answer", 6, release="r1", fingerprints=RELEASES), ONE_RELEASE),
         (operation("delete", 6, 404, document="a"), DURABLE),
+        (operation("delete", 6, 404, document="a", first_status=429), DURABLE),
         (operation("feedback", 6, key="k1", stored="fb_2"), ONCE),
     ],
 )
 def test_one_operation_too_many(more: Operation, promise: str) -> None:
     assert broken([*GOOD, more]) == [promise]
+
+
+@pytest.mark.parametrize("documents", [[], [("a", "text of a")]])
+def test_a_first_try_that_nobody_answered_may_have_been_done_although_the_second_was_refused(
+    documents: list[tuple[str, str]],
+) -> None:
+    history = [replace(written("a", 1, 0, status=429), first_status=0, retry_after="1")]
+    assert check(history, Final(documents=documents)) == []
+
+
+def test_a_deletion_that_finds_nothing_where_there_is_nothing_is_right() -> None:
+    history = [written("a", 1, 1), operation("delete", 2, document="a", seq=2), operation("delete", 3, 404, document="a")]
+    assert check(history, Final(documents=[])) == []
 
 
 def test_a_deletion_that_had_already_happened_is_acknowledged() -> None:
