@@ -99,7 +99,8 @@ class Client:
     def search(self, query: str, fields: Mapping[str, object], document: str = "") -> Operation:
         """Search; `document`: whom it is looking for."""
         body = {"query": query, "explain": self.explain, **fields}
-        return self._do("search", "POST", "/v1/search", body, _searched, document=document)
+        min_seq = fields.get("min_seq", 0)
+        return self._do("search", "POST", "/v1/search", body, _searched, document=document, min_seq=min_seq)
 
     def ask(self, question: str, fields: Mapping[str, object]) -> Operation:
         """Ask a question."""

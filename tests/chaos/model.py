@@ -24,6 +24,7 @@ ONE_RELEASE = "each response is made by one release"
 SAID = "what is partial says so"
 PATIENT = "every 429 says when to come back"
 RECORDED = "what was shown is on record"
+WAITED = "a search waits for the change that it names"
 UNRECORDED = "impression-not-recorded"  # what a response says that has no record
 
 
@@ -36,6 +37,7 @@ class Operation:
         status, first_status: of the last and of the first try; 0 when there was no answer at all.
         document, text: what was written, deleted, or looked for by a word that no other document holds.
         seq: of a change that was acknowledged; of the index that answered a search.
+        min_seq: of a search: the change that the index had to hold.
         found: document -> text, of a search's hits.
         searchable: of a change: whether it was said that searches see it.
         key: idempotency key of feedback. stored: the name of the judgement that counts under it, as it was told.
@@ -51,6 +53,7 @@ class Operation:
     document: str = ""
     text: str = ""
     seq: int = 0
+    min_seq: int = 0
     release: str = ""
     fingerprints: Fingerprints = field(default_factory=dict)
     coverage: float = 1.0
@@ -150,6 +153,8 @@ def _of_one(operation: Operation, releases: Mapping[str, Mapping[str, str]] | No
         yield Violation(PATIENT, f"{operation.kind}: no Retry-After")
     if operation.status == 200 and operation.coverage < 1 and "shard-unavailable" not in operation.degraded:
         yield Violation(SAID, f"coverage {operation.coverage}, degraded {list(operation.degraded)}")
+    if operation.status == 200 and operation.coverage == 1 and operation.seq < operation.min_seq:
+        yield Violation(WAITED, f"for {operation.min_seq}, and the index that answered was at {operation.seq}")
     if operation.release and releases is not None:
         strange = _strange(operation, releases)
         if strange:
@@ -161,6 +166,8 @@ def _strange(operation: Operation, releases: Mapping[str, Mapping[str, str]]) ->
     named, used = operation.release, operation.fingerprints
     if set(used) != {named}:
         return f"{named} answered with {sorted(used)}"
+    if "retrieval" not in used[named]:
+        return f"{named} answered, and nothing says what retrieved"
     known = releases.get(named, {})
     differ = {stage: digits for stage, digits in used[named].items() if known.get(stage) != digits}
     return f"{named} used {differ}" if differ else ""

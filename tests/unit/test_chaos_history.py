@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.chaos.history import Client, History, Mix, traffic
+from tests.chaos.model import WAITED
 from tests.product import Product
 
 MIX = Mix(searchers=1, writers=1, askers=0, pause_seconds=0.001)
@@ -54,11 +55,16 @@ def test_a_refusal_is_noticed_and_all_but_a_429_are_failures() -> None:
         assert len(history.failed()) == fails
 
 
-def told(service: Service) -> History:
+def test_a_search_that_does_not_wait_for_its_change_breaks_a_promise() -> None:
+    assert [one.promise for one in told(Service(), min_seq=2).violations()] == [WAITED]
+    assert told(Service(), min_seq=1).violations() == []
+
+
+def told(service: Service, **fields: object) -> History:
     """The history of one search."""
     history = History()
     with service.client() as http:
-        Client(http, history).search("anything", {})
+        Client(http, history).search("anything", fields)
     return history
 
 

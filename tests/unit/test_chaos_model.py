@@ -16,6 +16,7 @@ from tests.chaos.model import (
     RECORDED,
     REFUSED,
     SAID,
+    WAITED,
     Final,
     Kind,
     Operation,
@@ -39,11 +40,12 @@ GOOD = [
     written("b", 1, 2),
     operation("delete", 2, document="b", seq=3),
     written("c", 2, 0, status=500),
-    operation("search", 3, document="a", seq=3, found={"a": "text of a"}, release="r1",
+    operation("search", 3, document="a", seq=3, min_seq=3, found={"a": "text of a"}, release="r1",
               fingerprints={"r1": {"retrieval": "aa", "index": "i1"}}),
     operation("search", 3, document="b", seq=3, found={}),
     operation("search", 3, seq=2, found={"b": "text of b"}),  # an index that had not come to the deletion yet
-    operation("search", 4, document="a", seq=3, coverage=0.5, degraded=("shard-unavailable",), impression="i1"),
+    operation("search", 4, document="a", seq=2, min_seq=3, coverage=0.5, degraded=("shard-unavailable",),
+              impression="i1"),
     operation("search", 4, degraded=("impression-not-recorded",), impression="i3"),
     operation("feedback", 4, key="k1", stored="fb_1"),
     operation("feedback", 5, key="k1", stored="fb_1"),
@@ -101,6 +103,8 @@ def test_the_end_differs(final: Final, promise: str) -> None:
         (operation("feedback", 6, 404, first_status=503), REFUSED),
         (operation("search", 6, 429), PATIENT),
         (operation("search", 6, coverage=0.5), SAID),
+        (operation("search", 6, seq=2, min_seq=3), WAITED),
+        (operation("search", 6, release="r1", fingerprints={"r1": {}}), ONE_RELEASE),
         (operation("search", 6, release="r1", fingerprints={"r2": RELEASES["r2"]}), ONE_RELEASE),
         (operation("search", 6, release="r1", fingerprints={"r1": RELEASES["r2"]}), ONE_RELEASE),
         (operation("answer", 6, release="r1", fingerprints=RELEASES), ONE_RELEASE),
@@ -122,7 +126,11 @@ def test_a_first_try_that_nobody_answered_may_have_been_done_although_the_second
 
 
 def test_a_deletion_that_finds_nothing_where_there_is_nothing_is_right() -> None:
-    history = [written("a", 1, 1), operation("delete", 2, document="a", seq=2), operation("delete", 3, 404, document="a")]
+    history = [
+        written("a", 1, 1),
+        operation("delete", 2, document="a", seq=2),
+        operation("delete", 3, 404, document="a"),
+    ]
     assert check(history, Final(documents=[])) == []
 
 
