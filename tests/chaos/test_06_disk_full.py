@@ -47,12 +47,14 @@ def space_left(directory: Path, space_bytes: int) -> Path:
     return filler
 
 
-def refusals(parts: Workspace, index: SmallIndex) -> Iterator[str]:
-    """Try each kind of write until it is refused; yields what was refused with the wrong error, or never."""
+def refusals(parts: Workspace, index: SmallIndex, stored: list[str]) -> Iterator[str]:
+    """Try each kind of write until it is refused; yields what was refused with the wrong error, or never. The names of
+    single writes that were acknowledged are added to `stored`."""
 
     def many() -> None:
         for number in range(10_000):
             parts.ledger.documents.upsert(document(f"d{number}", "x" * 3000))
+            stored.append(f"d{number}")
 
     for kind, write in {
         "ingest": lambda: take_in(parts, index.sources),
@@ -77,16 +79,19 @@ def filled_up(made: SmallIndex, directory: Path, space_bytes: int) -> list[str]:
         with index.opened() as parts:
             before = chunks_of(*(shard.view for shard in loaded(parts)))
             filler = space_left(disk, space_bytes)
-            found = list(refusals(parts, index)) + torn(parts)
+            stored: list[str] = []
+            found = list(refusals(parts, index, stored)) + torn(parts)
             there = chunks_of(*(shard.view for shard in loaded(parts)))
             if before - there or not parts.ledger.documents.get(TENANT, next(iter(before))[0]):
                 found.append("what was there before cannot be read")
             filler.unlink()
             take_in(parts, index.sources)
             seal(parts)
-            whole = chunks_of(*(shard.view for shard in loaded(parts)))
-            if len({name for name, _, _ in whole if name.endswith(".txt")}) != FIRST + MORE:
+            whole = {name for name, _, _ in chunks_of(*(shard.view for shard in loaded(parts)))}
+            if len({name for name in whole if name.endswith(".txt")}) != FIRST + MORE:
                 found.append("with space again not all is there")
+            known = parts.ledger.documents.states(TENANT, stored).keys()
+            found += [f"{name} was acknowledged, and is not there" for name in stored if name not in known & whole]
             return found + torn(parts)
 
 
