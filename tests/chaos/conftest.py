@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -47,6 +47,15 @@ class Chaos:
             row=row, fault=fault, trials=trials, violations=violations, seconds=seconds, seed=self.seed
         )
         report.append(self.out, result)
+
+    @contextmanager
+    def counted(self, row: int, fault: str) -> Iterator[None]:
+        """One trial, of which anything may come: whatever fails in the block is a violation on record, too."""
+        try:
+            yield
+        except Exception:
+            self.kept(row, fault, trials=1, violations=1)
+            raise
 
     def broken(self, row: int, fault: str, *, defence: str, trials: int, violations: int, seen: str) -> None:
         """Record what was seen with a defence switched off: there must be violations."""

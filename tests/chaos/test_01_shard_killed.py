@@ -33,11 +33,11 @@ def test_the_only_copy(product: Product, flocks: Flocks, chaos: Chaos) -> None:
         one = flocks(product)
         history, seconds = killed(product, one, chance.choice(shard_names(product)))
         found = history.violations(final_state(product, one.tenant, one.key, history))
-        chaos.kept(ROW, "kill -9 of a shard's only copy", trials=1, violations=len(found), seconds=seconds)
-        assert found == []
+        slow = seconds >= RECOVERED_WITHIN_SECONDS
+        chaos.kept(ROW, "kill -9 of a shard's only copy", trials=1, violations=len(found) + slow, seconds=seconds)
+        assert (found, slow) == ([], False)
         assert history.partial(), "the shard was not missed: nothing was tested"
         assert {operation.coverage for operation in history.of("search") if operation.status == 200} == {0.5, 1.0}
-        assert seconds < RECOVERED_WITHIN_SECONDS
         one.check()
 
 
@@ -47,7 +47,7 @@ def test_one_of_two_copies(twins: Product, flocks: Flocks, chaos: Chaos) -> None
     for _ in range(chaos.of(1, 20)):
         one = flocks(twins)
         history, seconds = killed(twins, one, chance.choice(shard_names(twins)))
-        missed = history.partial() + history.retried()
+        missed = history.noticed()
         found = history.violations(final_state(twins, one.tenant, one.key, history))
         count = len(found) + len(missed)
         chaos.kept(ROW, "kill -9 of one of two copies", trials=1, violations=count, seconds=seconds)

@@ -23,8 +23,6 @@ LIGHTHOUSE = "The lighthouse is 43 metres high."
 ASKED = "How high is the lighthouse?"
 EXTRACT = f"{LIGHTHOUSE} [1]"
 DEADLINE_SECONDS = 2.0
-# The deadline holds; a machine that is busy may need some more to say so.
-ANSWERED_WITHIN_SECONDS = 4.0
 MIX = Mix(query=WORD, searchers=1, writers=1, pause_seconds=0.1)
 
 
@@ -34,6 +32,11 @@ def answer(flock: Flock, seconds: float) -> dict[str, Any]:
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.json()
     return found
+
+
+def answered_within(chaos: Chaos) -> float:
+    """The deadline holds; a machine that is busy may need some more seconds to say so."""
+    return chaos.of(4, 2) * DEADLINE_SECONDS
 
 
 @pytest.fixture
@@ -66,13 +69,12 @@ def slowed(process: psutil.Process, share: float) -> Iterator[None]:
 
 @contextmanager
 def others(product: Product, one: Flock, chaos: Chaos, fault: str) -> Iterator[None]:
-    """Searches and writes while it is broken: none fails, and what was acknowledged is there."""
-    with traffic(product, one.key, MIX) as history:
-        yield
-    found = history.violations(final_state(product, one.tenant, one.key, history))
-    if found:
-        chaos.kept(ROW, fault, trials=0, violations=len(found))
-    assert found == []
+    """A trial, while others search and write: none of them notices, and what was acknowledged is there."""
+    with chaos.counted(ROW, fault):
+        with traffic(product, one.key, MIX) as history:
+            yield
+        found = history.violations(final_state(product, one.tenant, one.key, history))
+        assert (found, history.noticed()) == ([], [])
 
 
 def test_killed_while_it_writes(product: Product, told: Flock, chaos: Chaos) -> None:
@@ -88,7 +90,7 @@ def test_killed_while_it_writes(product: Product, told: Flock, chaos: Chaos) -> 
             assert (final["answer"], final["degraded"]) == (EXTRACT, ["generator-unavailable"])
             until_replaced(product, GENERATOR, generator)
             seconds = time.monotonic() - since
-        assert set(answer(told, seconds=60)["degraded"]) <= {"ungrounded"}
+            assert set(answer(told, seconds=60)["degraded"]) <= {"ungrounded"}
         chaos.kept(ROW, fault, trials=1, seconds=seconds)
 
 
@@ -102,10 +104,10 @@ def test_it_hangs(product: Product, told: Flock, chaos: Chaos) -> None:
             found = answer(told, DEADLINE_SECONDS)
             spent = time.monotonic() - since
             assert (found["answer"], found["degraded"]) == (EXTRACT, ["generator-timeout"])
-            assert spent < ANSWERED_WITHIN_SECONDS
+            assert spent < answered_within(chaos)
             until_replaced(product, GENERATOR, generator)
             seconds = time.monotonic() - since
-        assert set(answer(told, seconds=60)["degraded"]) <= {"ungrounded"}
+            assert set(answer(told, seconds=60)["degraded"]) <= {"ungrounded"}
         chaos.kept(ROW, fault, trials=1, seconds=seconds)
 
 
@@ -113,15 +115,16 @@ def test_it_is_slow(product: Product, told: Flock, chaos: Chaos) -> None:
     """A fiftieth of its speed: it answers pings, so nobody replaces it."""
     asked = chaos.of(1, 10)
     generator = the_only(product, GENERATOR)
-    with others(product, told, chaos, fault := "a fiftieth of its speed"), slowed(generator, 0.02):
-        for _ in range(asked):
-            since = time.monotonic()
-            found = answer(told, DEADLINE_SECONDS)
-            assert (found["answer"], found["degraded"]) == (EXTRACT, ["generator-timeout"])
-            assert time.monotonic() - since < ANSWERED_WITHIN_SECONDS
+    with others(product, told, chaos, fault := "a fiftieth of its speed"):
+        with slowed(generator, 0.02):
+            for _ in range(asked):
+                since = time.monotonic()
+                found = answer(told, DEADLINE_SECONDS)
+                assert (found["answer"], found["degraded"]) == (EXTRACT, ["generator-timeout"])
+                assert time.monotonic() - since < answered_within(chaos)
+        assert set(answer(told, seconds=60)["degraded"]) <= {"ungrounded"}
+        assert the_only(product, GENERATOR).pid == generator.pid
     chaos.kept(ROW, fault, trials=asked)
-    assert set(answer(told, seconds=60)["degraded"]) <= {"ungrounded"}
-    assert the_only(product, GENERATOR).pid == generator.pid
 
 
 def test_without_a_deadline_for_it(weak_twins: Product, flocks: Flocks, chaos: Chaos) -> None:
@@ -129,12 +132,12 @@ def test_without_a_deadline_for_it(weak_twins: Product, flocks: Flocks, chaos: C
     one.client.put("/v1/documents/fact?wait_for=searchable", json={"text": LIGHTHOUSE})
     generator = the_only(weak_twins, GENERATOR)
     generator.suspend()
-    waking = threading.Timer(ANSWERED_WITHIN_SECONDS + 2, generator.resume)
+    waking = threading.Timer(answered_within(chaos) + 2, generator.resume)
     waking.start()
     since = time.monotonic()
     answer(one, DEADLINE_SECONDS)
     spent = time.monotonic() - since
     waking.join()
     chaos.broken(ROW, "SIGSTOP", defence="the gateway waits for the generator without a deadline", trials=1,
-                 violations=int(spent > ANSWERED_WITHIN_SECONDS),
+                 violations=int(spent > answered_within(chaos)),
                  seen=f"an answer after {spent:.1f} s of {DEADLINE_SECONDS:.0f} s")  # fmt: skip

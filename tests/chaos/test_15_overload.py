@@ -19,6 +19,7 @@ from tests.product import Product, configure, meanwhile, started
 
 ROW = 15
 TIMES = 10
+FAULT = "ten times the rate"
 STEADY_SHARE = 0.7  # of what it can answer: what one would run it at
 RATIO = 2.0
 # On a machine that does other things as well, a short measurement is no proof of a ratio.
@@ -76,7 +77,7 @@ def test_ten_times_what_it_can_answer(twins: Product, flocks: Flocks, chaos: Cha
     rush = Rush(twins, one)
     capacity = rush.capacity(chaos.of(2, 5))
     steady = rush.at(STEADY_SHARE * capacity, chaos.of(4, 20))
-    with traffic(twins, one.key, MIX) as history, memory_of(twins) as memory:
+    with chaos.counted(ROW, FAULT), traffic(twins, one.key, MIX) as history, memory_of(twins) as memory:
         onset = rush.at(TIMES * capacity, ONSET_SECONDS)
         load = rush.at(TIMES * capacity, chaos.of(5, 30))
     steady_ms, ms = steady.quantile_ms(0.99), load.quantile_ms(0.99)
@@ -90,9 +91,7 @@ def test_ten_times_what_it_can_answer(twins: Product, flocks: Flocks, chaos: Cha
     late = ms > chaos.of(max(RATIO * steady_ms, SHORT_MS), RATIO * steady_ms)
     grown = memory.growth > MOST_BYTES
     count = len(load.refused_each) + len(onset.refused_each)
-    chaos.kept(
-        ROW, seen if chaos.long else "ten times the rate", trials=count, violations=int(late) + int(grown) + len(found)
-    )
+    chaos.kept(ROW, seen if chaos.long else FAULT, trials=count, violations=int(late) + int(grown) + len(found))
     assert found == []
     assert count > len(load.seconds_each), "too few were refused: this was no overload"
     assert load.rate > 0.2 * capacity, "refusing costs more than answering"
@@ -118,7 +117,7 @@ def test_without_a_bound(tmp_path_factory: pytest.TempPathFactory, flocks: Flock
             ms, seen = float("inf"), f"neither an answer nor 429: {error.message[:80]}"
     chaos.broken(
         ROW,
-        "ten times the rate",
+        FAULT,
         defence="no admission control",
         trials=1,
         violations=int(ms > RATIO * steady),

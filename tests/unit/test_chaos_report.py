@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import pytest
+
+from tests.chaos.conftest import Chaos
 from tests.chaos.report import MIXED, Result, append, page, read
 
 RESULTS = [
@@ -21,6 +24,15 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     for result in RESULTS:
         append(tmp_path / "out" / "results.jsonl", result)
     assert read([tmp_path / "out" / "results.jsonl"]) == RESULTS
+
+
+def test_what_ends_a_trial_is_a_violation_on_record(tmp_path: Path) -> None:
+    chaos = Chaos(long=False, seed=0, out=tmp_path / "results.jsonl", minutes=0)
+    with chaos.counted(1, "kill -9"):
+        pass
+    with pytest.raises(TimeoutError), chaos.counted(1, "kill -9"):
+        raise TimeoutError
+    assert [(one.trials, one.violations) for one in read([chaos.out])] == [(1, 1)]
 
 
 def test_a_line_a_row() -> None:
