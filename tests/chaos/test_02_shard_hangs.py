@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import psutil
@@ -15,15 +14,15 @@ from tests.product import Product, eventually
 ROW = 2
 FAULT = "SIGSTOP of a shard"
 DEADLINE_SECONDS = 1.0
-# The deadline holds for the search itself; a machine that is busy may need some more to say so.
-ANSWERED_WITHIN_SECONDS = 3.0
 RECOVERED_WITHIN_SECONDS = 30.0
 MIX = Mix(query=WORD, searchers=3, fields={"timeout_seconds": DEADLINE_SECONDS})
 
 
-def late(history: History) -> int:
-    """Searches that took longer than their deadline allows."""
-    return sum(operation.seconds > ANSWERED_WITHIN_SECONDS for operation in history.of("search"))
+def late(history: History, chaos: Chaos) -> int:
+    """Searches that took longer than their deadline allows: it holds for the search itself, and a machine that is busy
+    may need some more to say so."""
+    enough = chaos.of(6, 3) * DEADLINE_SECONDS
+    return sum(operation.seconds > enough for operation in history.of("search"))
 
 
 def test_a_shard_hangs(product: Product, flocks: Flocks, chaos: Chaos) -> None:
@@ -42,10 +41,10 @@ def test_a_shard_hangs(product: Product, flocks: Flocks, chaos: Chaos) -> None:
             history.wait_for_more(30)
         seconds = history.recovery_seconds(since)
         found = history.violations(final_state(product, one.tenant, one.key, history))
-        chaos.kept(ROW, FAULT, trials=1, violations=len(found) + late(history), seconds=seconds)
-        assert (found, late(history)) == ([], 0)
-        assert seconds < RECOVERED_WITHIN_SECONDS
-        assert has_ended(stopped)
+        slow, still = seconds >= RECOVERED_WITHIN_SECONDS, not has_ended(stopped)
+        count = len(found) + late(history, chaos) + slow + still
+        chaos.kept(ROW, FAULT, trials=1, violations=count, seconds=seconds)
+        assert (found, late(history, chaos), slow, still) == ([], 0, False, False)
         one.check()
 
 
@@ -76,11 +75,19 @@ def test_without_a_deadline_and_a_replacement(weak_twins: Product, flocks: Flock
     stopped = psutil.Process(old[name])
     with traffic(weak_twins, one.key, MIX) as history:
         stopped.suspend()
-        threading.Event().wait(weak_twins.parts.settings.fleet.hang_seconds + 3)
-        still = not has_ended(stopped)
+        still = hangs_on(stopped)
         stopped.resume()
-    missed = late(history)
+    missed = late(history, chaos)
     chaos.broken(ROW, FAULT, defence="no deadline on a call to a shard", trials=1, violations=missed,
                  seen=f"{missed} searches took up to {max(o.seconds for o in history.of('search')):.0f} s")  # fmt: skip
     chaos.broken(ROW, FAULT, defence="the fleet replaces nobody", trials=1, violations=int(still),
-                 seen="the shard hung on until it was woken")  # fmt: skip
+                 seen=f"after {RECOVERED_WITHIN_SECONDS:.0f} s the shard hung on")  # fmt: skip
+
+
+def hangs_on(stopped: psutil.Process) -> bool:
+    """Whether it is still there when it should have been replaced."""
+    try:
+        eventually(lambda: has_ended(stopped), RECOVERED_WITHIN_SECONDS, "it has ended")
+    except AssertionError:
+        return True
+    return False
