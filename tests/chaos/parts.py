@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import grpc
 import psutil
 
 from tests.product import Product, eventually, title_of
@@ -17,6 +18,7 @@ FLEET = "ray::Fleet"
 CONTROLLER = "ray::ServeController"
 HAPROXY_MANAGER = "ray::HAProxyManager"
 BACK_SECONDS = 120.0
+_SERVING = b"\x08\x01"  # field 1 of a HealthCheckResponse: SERVING
 
 
 def kill(process: psutil.Process) -> float:
@@ -88,6 +90,15 @@ def proxies(product: Product) -> list[psutil.Process]:
     """Whatever accepts HTTP from outside: HAProxy itself, or Serve's own proxy."""
     found = [process for process in product.tree() if title_of(process).split(" ")[0].endswith("haproxy")]
     return found or product.processes("ray::ProxyActor")
+
+
+def gcs_answers(product: Product) -> bool:
+    """Whether Ray's GCS is there and says that it serves, by gRPC's own protocol for that question."""
+    with grpc.insecure_channel(product.state.ray_address) as channel:
+        try:
+            return channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=1) == _SERVING
+        except grpc.RpcError:
+            return False
 
 
 def gcs_servers(product: Product) -> list[psutil.Process]:

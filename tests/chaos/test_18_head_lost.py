@@ -24,6 +24,7 @@ from tests.chaos.history import History, Mix, final_state, traffic
 from tests.chaos.model import FAILED
 from tests.chaos.parts import (
     GATEWAY,
+    gcs_answers,
     gcs_servers,
     has_ended,
     kill,
@@ -46,11 +47,11 @@ RAYS_PATIENCE_SECONDS = 60.0
 
 
 def gcs_killed(product: Product, one: Flock, seconds: float) -> tuple[History, float]:
-    """Traffic while the GCS is killed, another one takes its place, and time goes by; seconds until it did."""
+    """Traffic while the GCS is killed, another one answers in its place, and time goes by; seconds until it did."""
     with traffic(product, one.key, MIX) as history:
         (gcs,) = gcs_servers(product)
         since = kill(gcs)
-        eventually(lambda: [one for one in gcs_servers(product) if one != gcs], 30, "another GCS")
+        eventually(lambda: gcs not in gcs_servers(product) and gcs_answers(product), 30, "another GCS answers")
         back = time.monotonic() - since
         history.wait_for_more(50)
         while time.monotonic() - since < seconds:
@@ -60,16 +61,18 @@ def gcs_killed(product: Product, one: Flock, seconds: float) -> tuple[History, f
 
 @pytest.mark.timeout(1200)
 def test_the_gcs(either: Product, flocks: Flocks, chaos: Chaos) -> None:
-    """No request fails, and what is lost next is replaced as ever."""
+    """Nobody notices, and what is lost next is replaced as ever."""
     for trial in range(chaos.of(1, 3)):
         one = flocks(either)
-        history, seconds = gcs_killed(either, one, RAYS_PATIENCE_SECONDS + 15 if chaos.long and trial == 0 else 0)
-        found = history.violations(final_state(either, one.tenant, one.key, history))
-        count = len(found) + len(history.retried()) + len(history.partial())
-        chaos.kept(ROW, GCS_KILLED, trials=1, violations=count, seconds=seconds)
-        assert (found, history.retried(), history.partial()) == ([], [], [])
-        replaces(either, also_gateways=chaos.long)
-        one.check()
+        with chaos.counted(ROW, GCS_KILLED):
+            history, seconds = gcs_killed(either, one, RAYS_PATIENCE_SECONDS + 15 if chaos.long and trial == 0 else 0)
+            found = history.violations(final_state(either, one.tenant, one.key, history))
+            replaces(either, also_gateways=chaos.long)
+            one.check()
+        # A busy machine may cost a second try: the short form, which runs on any, lets that pass.
+        noticed = history.noticed() if chaos.long else history.partial() + history.degraded()
+        chaos.kept(ROW, GCS_KILLED, trials=1, violations=len(found) + len(noticed), seconds=seconds)
+        assert (found, noticed) == ([], [])
 
 
 def replaces(running: Product, *, also_gateways: bool) -> None:
