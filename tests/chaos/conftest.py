@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ import httpx
 import pytest
 
 from tests.chaos import report
+from tests.chaos.history import History, final_state
+from tests.chaos.model import DURABLE, ONCE, Violation
 from tests.chaos.spoilt import spoilable
 from tests.product import Product, configure, eventually, started
 
@@ -158,7 +161,18 @@ class Flock:
 
     def check(self) -> None:
         """Every document of `write` is there, once."""
-        assert sorted(self.found()) == sorted(self.written)
+        assert self._missed() == []
+
+    def violations(self, history: History, releases: Mapping[str, Mapping[str, str]] | None = None) -> list[Violation]:
+        """What was promised, and does not hold of `history`, at its end, or of the documents of `write`; see
+        `model.check`."""
+        final = final_state(self.product, self.tenant, self.key, history)
+        return history.violations(final, releases) + self._missed()
+
+    def _missed(self) -> list[Violation]:
+        there, wanted = Counter(self.found()), Counter(self.written)
+        lost = [Violation(DURABLE, f"{name} is not there") for name in sorted(wanted - there)]
+        return lost + [Violation(ONCE, f"{name} is there too often") for name in sorted(there - wanted)]
 
 
 Flocks = Callable[[Product], Flock]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.conftest import WORD, Chaos, Flock, Flocks
-from tests.chaos.history import History, Mix, final_state, traffic
+from tests.chaos.history import History, Mix, traffic
 from tests.chaos.model import DURABLE, SAID
 from tests.chaos.parts import kill_shards, pids_of, shard_names, until_shards_are_new
 from tests.chaos.without import without
@@ -32,13 +32,12 @@ def test_the_only_copy(product: Product, flocks: Flocks, chaos: Chaos) -> None:
     for _ in range(chaos.of(1, 20)):
         one = flocks(product)
         history, seconds = killed(product, one, chance.choice(shard_names(product)))
-        found = history.violations(final_state(product, one.tenant, one.key, history))
+        found = one.violations(history)
         slow = seconds >= RECOVERED_WITHIN_SECONDS
         chaos.kept(ROW, "kill -9 of a shard's only copy", trials=1, violations=len(found) + slow, seconds=seconds)
         assert (found, slow) == ([], False)
         assert history.partial(), "the shard was not missed: nothing was tested"
         assert {operation.coverage for operation in history.of("search") if operation.status == 200} == {0.5, 1.0}
-        one.check()
 
 
 def test_one_of_two_copies(twins: Product, flocks: Flocks, chaos: Chaos) -> None:
@@ -48,11 +47,10 @@ def test_one_of_two_copies(twins: Product, flocks: Flocks, chaos: Chaos) -> None
         one = flocks(twins)
         history, seconds = killed(twins, one, chance.choice(shard_names(twins)))
         missed = history.noticed()
-        found = history.violations(final_state(twins, one.tenant, one.key, history))
+        found = one.violations(history)
         count = len(found) + len(missed)
         chaos.kept(ROW, "kill -9 of one of two copies", trials=1, violations=count, seconds=seconds)
         assert (found, missed) == ([], [])
-        one.check()
 
 
 def test_without_the_other_copy_the_search_is_partial(weak_twins: Product, flocks: Flocks, chaos: Chaos) -> None:

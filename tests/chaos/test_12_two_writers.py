@@ -14,7 +14,7 @@ import pytest
 
 from kaizen.records import Rollout
 from tests.chaos.conftest import WORD, Chaos, Flocks
-from tests.chaos.history import Mix, final_state, recorded_releases, traffic
+from tests.chaos.history import Mix, recorded_releases, traffic
 from tests.chaos.releases import variant
 from tests.product import Product
 
@@ -93,7 +93,7 @@ def test_one_wins(challenged: Product, flocks: Flocks, chaos: Chaos) -> None:
             statuses = raced(started, before.version)
             wrong += not told_right(before, statuses, challenged.parts.ledger.rollout.state())
         history.wait_for_more(20)
-    found = history.violations(final_state(challenged, one.tenant, one.key, history), recorded_releases(challenged))
+    found = one.violations(history, recorded_releases(challenged))
     noticed = history.noticed()
     chaos.kept(ROW, FAULT, trials=rounds, violations=wrong + len(found) + len(noticed))
     assert wrong == 0

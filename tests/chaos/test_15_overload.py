@@ -12,7 +12,7 @@ import pytest
 from bench.http_load import Load, Target, at_once, at_rate
 from kaizen.errors import Unavailable
 from tests.chaos.conftest import TWINS, WORD, Chaos, Flock, Flocks
-from tests.chaos.history import Mix, final_state, traffic
+from tests.chaos.history import Mix, traffic
 from tests.chaos.parts import memory_bytes
 from tests.chaos.without import without
 from tests.product import Product, configure, meanwhile, started
@@ -87,7 +87,7 @@ def test_ten_times_what_it_can_answer(twins: Product, flocks: Flocks, chaos: Cha
         f"{onset.quantile_ms(0.99):.0f} ms), {memory.growth / 2**20:.0f} MiB more memory"
     )
     print(seen)
-    found = history.violations(final_state(twins, one.tenant, one.key, history))
+    found = one.violations(history)
     late = ms > chaos.of(max(RATIO * steady_ms, SHORT_MS), RATIO * steady_ms)
     grown = memory.growth > MOST_BYTES
     count = len(load.refused_each) + len(onset.refused_each)

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.chaos.conftest import TWINS, WORD, Chaos, Flock, Flocks
-from tests.chaos.history import Mix, final_state, traffic
+from tests.chaos.history import Mix, traffic
 from tests.chaos.model import FAILED
 from tests.chaos.parts import HAPROXY_MANAGER, kill, proxies, the_only
 from tests.chaos.without import without
@@ -26,7 +26,7 @@ def outage(product: Product, one: Flock, victim: psutil.Process, patience: float
         with product.client(seconds=5) as client:
             eventually(lambda: client.get("/healthz").status_code == 200, patience, "it is back")
         history.wait_for_more(30)
-    found = history.violations(final_state(product, one.tenant, one.key, history))
+    found = one.violations(history)
     return history.recovery_seconds(since), sum(violation.promise != FAILED for violation in found)
 
 

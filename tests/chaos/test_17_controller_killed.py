@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.chaos.conftest import TWINS, WORD, Chaos, Flocks
-from tests.chaos.history import Mix, final_state, traffic
+from tests.chaos.history import Mix, traffic
 from tests.chaos.parts import CONTROLLER, GATEWAY, kill, the_only, until_replaced
 from tests.chaos.without import without
 from tests.product import Product, configure, eventually, started
@@ -28,7 +28,7 @@ def test_no_request_fails(either: Product, flocks: Flocks, chaos: Chaos) -> None
             until_replaced(either, CONTROLLER, controller)
             seconds = time.monotonic() - since
             history.wait_for_more(50)
-        found = history.violations(final_state(either, one.tenant, one.key, history))
+        found = one.violations(history)
         noticed = history.noticed()
         others = gateways ^ {process.pid for process in either.processes(GATEWAY)}  # it takes the living ones over
         count = len(found) + len(noticed) + len(others)

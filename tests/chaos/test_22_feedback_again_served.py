@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.chaos.conftest import WORD, Chaos, Flock, Flocks
-from tests.chaos.history import Client, History, Mix, final_state, traffic
+from tests.chaos.history import Client, History, Mix, traffic
 from tests.chaos.parts import GATEWAY, kill, until_replaced
 from tests.chaos.without import without
 from tests.product import Product, configure, eventually, started
@@ -86,7 +86,7 @@ def test_it_counts_once(product: Product, flocks: Flocks, chaos: Chaos, killed: 
     with traffic(product, one.key, MIX) as history:
         pieces = again(product, one, history, chaos, kinds, killed=killed)
         taken = with_another_body(one, pieces)
-    found = history.violations(final_state(product, one.tenant, one.key, history))
+    found = one.violations(history)
     expected = len({operation.key for operation in history.of("feedback")})
     count = counted(one)
     trials, violations = kinds * (TIMES + 2), len(found) + taken + abs(count - expected)

@@ -10,8 +10,8 @@ from random import Random
 import psutil
 import pytest
 
-from tests.chaos.conftest import TWINS, WORD, Chaos, Flocks
-from tests.chaos.history import History, Mix, final_state, recorded_releases, traffic
+from tests.chaos.conftest import TWINS, WORD, Chaos, Flock, Flocks
+from tests.chaos.history import History, Mix, recorded_releases, traffic
 from tests.chaos.model import FAILED
 from tests.chaos.parts import (
     CONTROLLER,
@@ -131,9 +131,9 @@ def run(product: Product, key: str, chaos: Chaos, faults: dict[str, Fault], orde
     return history
 
 
-def judge(product: Product, history: History, tenant: str, key: str, chaos: Chaos, faults: Sequence[str]) -> None:
+def judge(one: Flock, history: History, chaos: Chaos, faults: Sequence[str]) -> None:
     """Success is high enough; and of the promises that hold for every operation not one is broken."""
-    found = history.violations(final_state(product, tenant, key, history), recorded_releases(product))
+    found = one.violations(history, recorded_releases(one.product))
     failed = len(history.failed())
     others = [violation for violation in found if violation.promise != FAILED]
     operations, again = len(history.of()), len(history.retried())
@@ -150,8 +150,7 @@ def test_a_part_after_the_other(product: Product, flocks: Flocks, chaos: Chaos) 
     first = "a gateway replica is killed"
     order = [first, chaos.chance("mixed").choice(sorted(SHORT_FAULTS.keys() - {first}))]
     history = run(product, one.key, chaos, SHORT_FAULTS, order)
-    judge(product, history, one.tenant, one.key, chaos, order)
-    one.check()
+    judge(one, history, chaos, order)
 
 
 @pytest.mark.usefixtures("long_form")
@@ -164,8 +163,7 @@ def test_half_an_hour(tmp_path_factory: pytest.TempPathFactory, flocks: Flocks, 
         one = flocks(product)
         done: list[str] = []
         history = run(product, one.key, chaos, LONG_FAULTS, _drawn(chaos, done))
-        judge(product, history, one.tenant, one.key, chaos, done)
-        one.check()
+        judge(one, history, chaos, done)
 
 
 def _drawn(chaos: Chaos, done: list[str]) -> Iterator[str]:
