@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from kaizen.storage.ledger.pages import rows_between
+from serve_apps.problems import MEDIA_TYPE
 from tests.chaos.model import Final, Kind, Operation, Violation, check
 from tests.product import Product, eventually
 
@@ -65,6 +66,10 @@ class History:
         """Wait until so many more have ended."""
         enough = len(self.of(*kinds)) + operations
         eventually(lambda: len(self.of(*kinds)) >= enough, 90, "more traffic")
+
+    def is_well(self, since: float) -> bool:
+        """Whether twenty operations that were begun after `since` (time.monotonic) were done."""
+        return sum(each.invoked > since and each.status == 200 for each in self.of()) >= 20
 
     def recovery_seconds(self, since: float) -> float:
         """From `since` to the end of the last response that was partial, tried twice or failed; 0: there was none."""
@@ -142,7 +147,7 @@ class Client:
         status = 0 if response is None else response.status_code
         more: Mapping[str, Any] = {}
         if response is not None:
-            more = read(response.json()) if status == 200 else {"retry_after": response.headers.get("Retry-After", "")}
+            more = read(response.json()) if status == 200 else _refused(response)
         operation = Operation(
             kind=kind, invoked=invoked, ended=time.monotonic(), status=status, first_status=first, **known, **more
         )
@@ -156,6 +161,11 @@ class Client:
             return self.http.request(method, path, json=body, headers=headers)
         except httpx.TransportError:
             return None
+
+
+def _refused(response: httpx.Response) -> dict[str, Any]:
+    is_ours = response.headers.get("Content-Type", "").startswith(MEDIA_TYPE)
+    return {"retry_after": response.headers.get("Retry-After", ""), "routed": is_ours}
 
 
 def _asked_to_wait(response: httpx.Response) -> float:

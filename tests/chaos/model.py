@@ -42,6 +42,8 @@ class Operation:
         searchable: of a change: whether it was said that searches see it.
         key: idempotency key of feedback. stored: the name of the judgement that counts under it, as it was told.
         retry_after: the header, of what was refused for now.
+        routed: whether a gateway answered, and no proxy on the way: one that has just begun knows the way to none, and
+            says 404 of everything.
         impression: names the response in feedback.
     """
 
@@ -63,6 +65,7 @@ class Operation:
     key: str = ""
     stored: str = ""
     retry_after: str = ""
+    routed: bool = True
     impression: str = ""
 
     @property
@@ -87,12 +90,12 @@ class Operation:
         """
         if self.outcome == "acknowledged" or self.status == 429 or self.finds_nothing:
             return ""
-        return REFUSED if self.status in range(400, 500) else FAILED
+        return REFUSED if self.status in range(400, 500) and self.routed else FAILED
 
     @property
     def finds_nothing(self) -> bool:
         """Whether it is a deletion of what is not there, or no more."""
-        return self.kind == "delete" and self.status == 404
+        return self.kind == "delete" and self.status == 404 and self.routed
 
     @property
     def _deleted_before(self) -> bool:

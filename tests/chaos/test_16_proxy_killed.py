@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import psutil
@@ -9,7 +10,7 @@ import pytest
 
 from tests.chaos.conftest import TWINS, WORD, Chaos, Flock, Flocks
 from tests.chaos.history import Mix, traffic
-from tests.chaos.model import FAILED
+from tests.chaos.model import FAILED, Violation
 from tests.chaos.parts import HAPROXY_MANAGER, kill, proxies, the_only
 from tests.chaos.without import without
 from tests.product import Product, configure, eventually, started
@@ -19,15 +20,18 @@ WITHIN_SECONDS = 5.0
 MIX = Mix(query=WORD, searchers=2, writers=1, pause_seconds=0.05)
 
 
-def outage(product: Product, one: Flock, victim: psutil.Process, patience: float = 60) -> tuple[float, int]:
+def outage(product: Product, one: Flock, victim: psutil.Process, patience: float = 60) -> tuple[float, list[Violation]]:
     """Kill it under traffic; seconds until the last failure, and broken promises other than the failures."""
     with traffic(product, one.key, MIX) as history:
         since = kill(victim)
         with product.client(seconds=5) as client:
             eventually(lambda: client.get("/healthz").status_code == 200, patience, "it is back")
-        history.wait_for_more(30)
+        back = time.monotonic()  # but it may know the way to no gateway yet, and say 404 for some more seconds
+        eventually(lambda: history.is_well(back), patience, "all is well")
+    astray = sum(each.status == 404 and not each.routed for each in history.of())
+    print(f"{astray} of {len(history.failed())} failures were a proxy's 404")
     found = one.violations(history)
-    return history.recovery_seconds(since), sum(violation.promise != FAILED for violation in found)
+    return history.recovery_seconds(since), [violation for violation in found if violation.promise != FAILED]
 
 
 def manager(product: Product) -> psutil.Process:
@@ -59,9 +63,9 @@ def test_it_is_back(
     running: Product = request.getfixturevalue(name)
     for _ in range(chaos.of(1, 5)):
         seconds, broken = outage(running, flocks(running), victim(running))
-        chaos.kept(ROW, fault, trials=1, violations=broken + (seconds > WITHIN_SECONDS), seconds=seconds)
-        assert broken == 0
-        assert seconds < WITHIN_SECONDS
+        slow = seconds >= chaos.of(3, 1) * WITHIN_SECONDS  # a machine that is busy needs some more
+        chaos.kept(ROW, fault, trials=1, violations=len(broken) + slow, seconds=seconds)
+        assert (broken, slow) == ([], False)
 
 
 @pytest.mark.usefixtures("long_form")

@@ -120,14 +120,9 @@ def head_killed(product: Product, key: str, meanwhile: Callable[[], object]) -> 
         with product.client() as client:  # at the same address as before
             eventually(lambda: client.get("/readyz").status_code == 200, 120, "ready")
         ready = time.monotonic()
-        eventually(lambda: all_well(history, ready), 60, "all is well")
+        eventually(lambda: history.is_well(ready), 60, "all is well")
         history.wait_for_more(50)
     return history, history.recovery_seconds(since)
-
-
-def all_well(history: History, since: float) -> bool:
-    """Twenty operations that were begun after `since` have been answered."""
-    return sum(each.invoked > since and each.status == 200 for each in history.of()) >= 20
 
 
 def at_a_port(folder: Path, port: int) -> Path:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.chaos.history import Client, History, Mix, traffic
-from tests.chaos.model import WAITED
+from tests.chaos.model import FAILED, REFUSED, WAITED
 from tests.product import Product
 
 MIX = Mix(searchers=1, writers=1, askers=0, pause_seconds=0.001)
@@ -24,6 +24,7 @@ class Service:
     """Answers everything with `status` and, beyond what is always said, `said`; remembers names and keys."""
 
     status: int = 200
+    media_type: str = "application/json"
     said: dict[str, object] = field(default_factory=dict)
     names: Counter[str] = field(default_factory=Counter)
     keys: Counter[str] = field(default_factory=Counter)
@@ -38,7 +39,7 @@ class Service:
         if request.method == "PUT":
             self.names[request.url.path] += 1
         said = {"seq": 1, "searchable": True, "feedback_id": "fb", **FOUND, **self.said}
-        return httpx.Response(self.status, json=said)
+        return httpx.Response(self.status, json=said, headers={"Content-Type": self.media_type})
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,12 @@ def test_a_refusal_is_noticed_and_all_but_a_429_are_failures() -> None:
 def test_a_search_that_does_not_wait_for_its_change_breaks_a_promise() -> None:
     assert [one.promise for one in told(Service(), min_seq=2).violations()] == [WAITED]
     assert told(Service(), min_seq=1).violations() == []
+
+
+def test_a_404_is_a_gateways_where_it_explains_itself() -> None:
+    assert [one.promise for one in told(Service(status=404)).violations()] == [FAILED]
+    explained = Service(status=404, media_type="application/problem+json")
+    assert [one.promise for one in told(explained).violations()] == [REFUSED]
 
 
 def told(service: Service, **fields: object) -> History:

@@ -97,6 +97,8 @@ def test_the_end_differs(final: Final, promise: str) -> None:
         (operation("search", 6, 503), FAILED),
         (operation("search", 6, 0), FAILED),
         (operation("write", 6, 507, document="d"), FAILED),
+        (operation("search", 6, 404, routed=False), FAILED),
+        (operation("delete", 6, 404, document="d", routed=False), FAILED),
         (operation("search", 6, 422), REFUSED),
         (operation("write", 6, 409, document="d"), REFUSED),
         (operation("feedback", 6, 404), REFUSED),
