@@ -32,7 +32,7 @@ from tests.chaos.small_index import (
 )
 from tests.chaos.without import without
 from tests.product import Product, configure, eventually, started
-from tests.unit.storage.examples import document
+from tests.unit.storage import examples
 
 DISK_BYTES = 12 * 2**20
 FIRST, MORE = 4, 3  # files that are taken in before the disk is full, and that come then
@@ -53,7 +53,7 @@ def refusals(parts: Workspace, index: SmallIndex, stored: list[str]) -> Iterator
 
     def many() -> None:
         for number in range(10_000):
-            parts.ledger.documents.upsert(document(f"d{number}", "x" * 3000))
+            parts.ledger.documents.upsert(examples.document(f"d{number}", "x" * 3000))
             stored.append(f"d{number}")
 
     for kind, write in {
@@ -90,7 +90,7 @@ def filled_up(made: SmallIndex, directory: Path, space_bytes: int) -> list[str]:
             whole = {name for name, _, _ in chunks_of(*(shard.view for shard in loaded(parts)))}
             if len({name for name in whole if name.endswith(".txt")}) != FIRST + MORE:
                 found.append("with space again not all is there")
-            known = parts.ledger.documents.states(TENANT, stored).keys()
+            known = parts.ledger.documents.states(examples.TENANT, stored).keys()
             found += [f"{name} was acknowledged, and is not there" for name in stored if name not in known & whole]
             return found + torn(parts)
 

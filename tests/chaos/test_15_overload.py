@@ -94,7 +94,7 @@ def test_ten_times_what_it_can_answer(twins: Product, flocks: Flocks, chaos: Cha
     chaos.kept(ROW, seen if chaos.long else FAULT, trials=count, violations=int(late) + int(grown) + len(found))
     assert found == []
     assert count > len(load.seconds_each), "too few were refused: this was no overload"
-    assert load.rate > 0.2 * capacity, "refusing costs more than answering"
+    assert load.rate > chaos.of(0.1, 0.2) * capacity, "refusing costs more than answering"
     assert not grown, seen
     assert not late, seen
 
