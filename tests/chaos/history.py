@@ -294,10 +294,9 @@ def cohort(name: str) -> str:
 
 
 def spelt(name: str) -> str:
-    """One word made of a name: digits and hyphens would be cut apart."""
-    return "zq" + "".join(
-        chr(ord("a") + int(sign)) if sign.isdigit() else "x" if sign == "-" else sign for sign in name
-    )
+    """One word made of a name: digits and hyphens would be cut apart, and the end of an English word cut off."""
+    signs = (chr(ord("a") + int(sign)) if sign.isdigit() else "x" if sign == "-" else sign for sign in name)
+    return f"zq{''.join(signs)}q"
 
 
 # ---------------------------------------------------------------------------------------------- the end

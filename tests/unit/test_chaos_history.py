@@ -10,7 +10,8 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from tests.chaos.history import Client, History, Mix, traffic
+from kaizen.retrieval.analyser import Analyser
+from tests.chaos.history import Client, History, Mix, cohort, spelt, traffic
 from tests.chaos.model import FAILED, REFUSED, WAITED
 from tests.product import Product
 
@@ -84,3 +85,10 @@ def test_two_blocks_of_traffic_share_no_name_and_no_key() -> None:
         assert set(service.keys.values()) == {1}
         seen.append({*service.names, *service.keys})
     assert seen[0].isdisjoint(seen[1])
+
+
+def test_no_two_names_are_one_word_to_a_search() -> None:
+    names = [f"w{block}-{client}-{turn}" for block in (1, 4) for client in (2, 3) for turn in range(1200)]
+    for word in (spelt, cohort):
+        words = {word(name) for name in names}
+        assert len({term for each in words for term in Analyser()(each)}) == len(words)
