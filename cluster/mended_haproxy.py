@@ -56,6 +56,7 @@ def mended(configuration: str, host: str) -> str:
     limit = (
         f"timeout http-request {REQUEST_SECONDS}s",
         "option http-buffer-request",
+        "option http-ignore-probes",  # who sends nothing is hung up on: a 408 would be read as the next answer
         f"http-error {_answer(_TOO_SLOW)}",
     )
     limited = _DEFAULTS.sub("defaults\n" + "".join(f"    {line}\n" for line in limit), configuration)

@@ -155,12 +155,14 @@ def test_haproxy_waits_so_long_for_a_request_and_bothers_no_replica_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mended_haproxy, "REQUEST_SECONDS", 1)
-    never_whole = ([b""], [b"GET / HT"], [b"GET / HTTP/1.1\r\n", b"A: b\r\n", b"C: d\r\n"], [POST % 10, b"abc"])
+    never_whole = ([b"GET / HT"], [b"GET / HTTP/1.1\r\n", b"A: b\r\n", b"C: d\r\n"], [POST % 10, b"abc"])
 
     async def run() -> None:
         replica = Replica()
         async with haproxy(tmp_path / "haproxy.cfg", replica) as port:
             ends = await asyncio.gather(*(sent(port, parts, 0.2) for parts in never_whole))
+            nothing, took = await sent(port, [b""], 0.2)
+            assert (nothing, took < 10) == (b"", True), "a browser that connects ahead would take it for an answer"
             assert replica.asked == 0
             assert all(answer.startswith(b"HTTP/1.1 408 ") and 0.5 < took < 10 for answer, took in ends), ends
             problem = json.loads(ends[-1][0].rpartition(b"\r\n\r\n")[2])
