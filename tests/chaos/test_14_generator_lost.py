@@ -16,7 +16,7 @@ import pytest
 from tests.chaos.conftest import WORD, Chaos, Flock, Flocks
 from tests.chaos.history import Mix, traffic
 from tests.chaos.parts import GENERATOR, kill, the_only, until_replaced
-from tests.product import Product
+from tests.product import Product, meanwhile
 
 ROW = 14
 LIGHTHOUSE = "The lighthouse is 43 metres high."
@@ -49,22 +49,14 @@ def told(flock: Flock) -> Flock:
 @contextmanager
 def slowed(process: psutil.Process, share: float) -> Iterator[None]:
     """A process that runs only this share of the time; in turns of a second, since a busy machine stops it too late."""
-    over = threading.Event()
 
-    def pulse() -> None:
-        while not over.is_set():
-            process.suspend()
-            over.wait(1 - share)
-            process.resume()
-            over.wait(share)
+    def stop() -> None:
+        process.suspend()
+        threading.Event().wait(1 - share)
+        process.resume()
 
-    thread = threading.Thread(target=pulse)
-    thread.start()
-    try:
+    with meanwhile(stop, share):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @contextmanager
